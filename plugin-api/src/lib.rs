@@ -1,0 +1,39 @@
+//! Write target plugins for `pop-deploy`.
+//!
+//! A plugin is a `cdylib` crate that implements [`Target`] for its kind of place and ends with one line:
+//!
+//! ```ignore
+//! pop_deploy_plugin_api::export_target!(MyTarget);
+//! ```
+//!
+//! The host owns what must be right every time (order, dry run, locks, journal, history, rollback, redaction,
+//! output). A plugin reads its place and proposes a [`Plan`](protocol::Plan), runs the steps of that very plan one by one, and takes
+//! each of them back when asked. It never prints: it reports [`Event`](protocol::Event)s through its
+//! [`Session`].
+//!
+//! What crosses the boundary is JSON in the types of [`protocol`]. A field added there is optional with a
+//! default, for ever: plugins built against an older copy of this crate keep loading.
+
+#![deny(unsafe_code)]
+
+mod context;
+mod error;
+pub mod ffi;
+mod process;
+pub mod protocol;
+pub mod redact;
+mod secret;
+mod target;
+pub mod testing;
+
+pub use context::{Host, Session};
+pub use error::{Error, ErrorKind, IoContext, Result};
+pub use process::{Finished, Process};
+pub use secret::{Revealed, Secret};
+pub use target::{Target, manifest_of};
+
+/// Re-exported, so that a plugin's derives and ours agree on the version.
+pub use {schemars, serde, serde_json};
+
+/// The range of protocol versions that this copy of the crate speaks: lowest, highest.
+pub const API: [u32; 2] = [1, 1];

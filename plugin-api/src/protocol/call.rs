@@ -1,0 +1,187 @@
+//! The methods of a session: what each is asked, what it answers.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{PastRelease, Receipt, Release, Step, StepReceipt};
+
+/// Method names, as they cross the boundary.
+pub mod method {
+    /// Reads the place. [`()`] → [`Status`](super::Status).
+    pub const STATUS: &str = "status";
+    /// Makes a plan. [`PlanRequest`](super::PlanRequest) → [`Plan`](super::super::Plan).
+    pub const PLAN: &str = "plan";
+    /// Runs a step. [`RunRequest`](super::RunRequest) → [`Receipt`](super::Receipt).
+    pub const RUN: &str = "run";
+    /// Takes a step back. [`UndoRequest`](super::UndoRequest) → [`Undo`](super::Undo).
+    pub const UNDO: &str = "undo";
+    /// Gathers what helps to understand a failure. [`()`] → a list of [`Diagnostic`](super::Diagnostic).
+    pub const DIAGNOSE: &str = "diagnose";
+    /// Asked of the host: the value behind a secret reference.
+    pub const SECRET: &str = "secret";
+}
+
+/// What a session knows of its run and project.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetContext {
+    /// The target's name in deploy.json.
+    pub target: String,
+    /// The project's name.
+    pub project_name: String,
+    /// The project folder, absolute. Relative paths in a config are relative to it.
+    pub project: PathBuf,
+    /// A folder for this session's temporary files; gone afterwards.
+    pub scratch: PathBuf,
+    /// Our own data folder, which never goes along to any place.
+    pub data: PathBuf,
+    /// Whether writing anywhere but `scratch` is forbidden: a dry run, a status, a plan.
+    pub read_only: bool,
+    /// Who deploys: `user@host`, or the CI's run.
+    pub actor: String,
+    /// The run's id, as journal and lock holders name it.
+    pub run_id: String,
+}
+
+/// What `open` is given.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OpenRequest {
+    /// The run and the project.
+    pub context: TargetContext,
+    /// The target's `config`, as deploy.json has it; secrets are still references.
+    pub config: Value,
+}
+
+/// What a plan is to achieve.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "intent", rename_all = "snake_case")]
+pub enum PlanRequest {
+    /// Bring the project as it is now to the place.
+    Deploy {
+        /// The release to make.
+        release: Release,
+    },
+    /// Make a former release live again; builds nothing.
+    Rollback {
+        /// Where to go.
+        to: PastRelease,
+        /// What history says is live.
+        #[serde(default)]
+        from: Option<Release>,
+    },
+}
+
+/// What `run` is given.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRequest {
+    /// The very step of the plan.
+    pub step: Step,
+    /// The release that the run makes or goes back to.
+    pub release: Release,
+    /// The receipts of the steps before it, in order.
+    #[serde(default)]
+    pub receipts: Vec<StepReceipt>,
+}
+
+/// What `undo` is given: the intent, and the receipt where the step came that far.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UndoRequest {
+    /// The step as it was planned.
+    pub step: Step,
+    /// The release that the run was making.
+    pub release: Release,
+    /// What the step left behind; absent after a crash within it.
+    #[serde(default)]
+    pub receipt: Option<Receipt>,
+}
+
+/// How taking a step back ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Undo {
+    /// The place is as it was before the step.
+    Undone {
+        /// What was done, for people; may be empty.
+        #[serde(default)]
+        summary: String,
+    },
+    /// There was nothing to take back.
+    Nothing,
+    /// The place could not be brought, or read, back: a person is needed.
+    Unknown {
+        /// What is left where, and how to mend it.
+        why: String,
+    },
+}
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckStatus {
+    /// As it should be.
+    Pass,
+    /// Worth a look.
+    Warn,
+    /// Wrong.
+    Fail,
+    /// Not applicable, or not possible here. Also what a newer word reads as.
+    #[serde(other)]
+    Skip,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// Short and stable: `source`, `live_tree`.
+    pub name: String,
+    /// How it ended.
+    pub status: CheckStatus,
+    /// What was found, as a sentence.
+    pub message: String,
+    /// What to try; for failures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl Check {
+    /// A check that ended as `status`.
+    pub fn new(name: &str, status: CheckStatus, message: impl Into<String>) -> Self {
+        Self { name: name.to_owned(), status, message: message.into(), hint: None }
+    }
+}
+
+/// What is at the place now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The place itself; see [`Plan::identity`](super::Plan::identity).
+    pub identity: String,
+    /// What is live, where it is one of ours.
+    #[serde(default)]
+    pub live: Option<Release>,
+    /// What was looked at.
+    #[serde(default)]
+    pub checks: Vec<Check>,
+}
+
+/// A piece of what helps to understand a failure.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Diagnostic {
+    /// Where it comes from: `docker_logs`, `releases`.
+    pub source: String,
+    /// What it says.
+    pub data: Value,
+}
+
+/// A target that a plugin would propose for a project.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// The target's name.
+    pub name: String,
+    /// Its type, where it isn't the name.
+    pub kind: String,
+    /// Its config.
+    pub config: Value,
+    /// What in the project spoke for it.
+    pub because: String,
+}

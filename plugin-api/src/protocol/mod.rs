@@ -1,0 +1,19 @@
+//! The vocabulary of the boundary, as serde types: what host and plugin say to each other, and what the journal keeps.
+//!
+//! Compatibility: fields are only ever added, with a default; enums that may grow have a variant for words
+//! that this copy doesn't know. Receipts of older plugin versions stay readable.
+
+mod call;
+mod event;
+mod manifest;
+mod plan;
+mod release;
+
+pub use call::{
+    Check, CheckStatus, Diagnostic, OpenRequest, PlanRequest, Proposal, RunRequest, Status, TargetContext,
+    Undo, UndoRequest, method,
+};
+pub use event::{Event, Stream};
+pub use manifest::{Build, FORMAT, Manifest};
+pub use plan::{Change, Command, Effect, Note, Phase, Plan, Step};
+pub use release::{Outcome, PastRelease, Receipt, Release, StepReceipt};

@@ -1,0 +1,220 @@
+//! The plan: typed steps that dry run, execute and rollback all walk.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Check, Release};
+
+/// When a step runs. The order of the variants is the order of the phases.
+///
+/// No target enters [`Switch`](Phase::Switch) before every selected one has staged, none enters
+/// [`Finalize`](Phase::Finalize) before every one is verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Takes locks and looks again; changes nothing that users see or need.
+    Preflight,
+    /// Makes the artefact in the project.
+    Build,
+    /// Brings the artefact to the place, beside what is live. Undo: removes it again.
+    Stage,
+    /// The one cheap, reversible step that makes it live. Undo: switches back.
+    Switch,
+    /// Looks whether what is live is what was meant, and works.
+    Verify,
+    /// Deletes what is no longer needed. The only phase that may; has no undo, and a failure is a warning.
+    Finalize,
+}
+
+impl Phase {
+    /// All phases, in order.
+    pub const ALL: [Self; 6] =
+        [Self::Preflight, Self::Build, Self::Stage, Self::Switch, Self::Verify, Self::Finalize];
+
+    /// The name, as in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Preflight => "preflight",
+            Self::Build => "build",
+            Self::Stage => "stage",
+            Self::Switch => "switch",
+            Self::Verify => "verify",
+            Self::Finalize => "finalize",
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What a step does to the place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Something new appears.
+    Create,
+    /// Something is changed where it is.
+    Update,
+    /// Something gives way to something else.
+    Replace,
+    /// Something goes.
+    Delete,
+    /// Nothing changes.
+    None,
+    /// Only running can tell. Also what a newer word reads as.
+    #[serde(other)]
+    Maybe,
+}
+
+/// A program call as a value: the dry run shows it, the step runs it, the journal keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// Program and arguments. Never a shell line.
+    pub argv: Vec<String>,
+    /// The folder to run in; the project folder where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<PathBuf>,
+    /// Variables to set beside the inherited ones. Never a secret: those go by stdin or a file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+}
+
+impl Command {
+    /// A command from its words.
+    pub fn new<S: Into<String>>(argv: impl IntoIterator<Item = S>) -> Self {
+        Self { argv: argv.into_iter().map(Into::into).collect(), cwd: None, env: BTreeMap::new() }
+    }
+}
+
+/// As a line that a POSIX shell would read back as the same words.
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, word) in self.argv.iter().enumerate() {
+            if index > 0 {
+                f.write_str(" ")?;
+            }
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-_=/.,:@%+".contains(c);
+            if !word.is_empty() && word.chars().all(plain) {
+                f.write_str(word)?;
+            } else {
+                write!(f, "'{}'", word.replace('\'', r"'\''"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One step of a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Short and unique within the plan: `build`, `stage`, `switch`.
+    pub id: String,
+    /// When it runs.
+    pub phase: Phase,
+    /// What it does to the place.
+    pub effect: Effect,
+    /// What people read while it runs, in the -ing form: `Staging 1,204 files (18 changed)`.
+    pub title: String,
+    /// Why it is in the plan.
+    #[serde(default)]
+    pub reason: String,
+    /// The commands it will run, in order. A step that runs any other command fails.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<Command>,
+    /// Every name it is about to create, so that a crash leaves nothing unaccounted for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub creates: Vec<String>,
+    /// Whether no undo can take it back; the plan and a rollback say so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub irreversible: bool,
+    /// The plugin's own: what the step needs to run and, after a crash, to be undone (the state before).
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub data: Value,
+}
+
+impl Step {
+    /// A step with neither commands nor data.
+    pub fn new(id: &str, phase: Phase, effect: Effect, title: impl Into<String>) -> Self {
+        Self {
+            id: id.to_owned(),
+            phase,
+            effect,
+            title: title.into(),
+            reason: String::new(),
+            commands: Vec::new(),
+            creates: Vec::new(),
+            irreversible: false,
+            data: Value::Null,
+        }
+    }
+
+    /// Says why the step is there.
+    #[must_use]
+    pub fn reason(mut self, reason: impl Into<String>) -> Self {
+        self.reason = reason.into();
+        self
+    }
+
+    /// Attaches what the step needs to run, or to be undone by a fresh worker.
+    ///
+    /// # Panics
+    /// If `data` can't be JSON (a map with keys that aren't strings): a mistake in the plugin's own types.
+    #[must_use]
+    #[allow(clippy::expect_used, reason = "documented: only a plugin's own type can cause it")]
+    pub fn data(mut self, data: impl Serialize) -> Self {
+        self.data = serde_json::to_value(data).expect("step data is representable as JSON");
+        self
+    }
+}
+
+/// One thing that would change: a file, a container, a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// How it changes.
+    pub effect: Effect,
+    /// What changes: a path, a name.
+    pub what: String,
+    /// More about it, for people; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+}
+
+/// Something that could not be checked, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// What was to be checked.
+    pub what: String,
+    /// Why it couldn't be.
+    pub why: String,
+}
+
+/// What a plugin proposes to do, from reading alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The place itself, independent of how it is reached: two targets with one identity would fight over it.
+    pub identity: String,
+    /// Digest of everything the plan was made from; a resumed run refuses when it differs.
+    pub fingerprint: String,
+    /// What is live there now.
+    #[serde(default)]
+    pub live: Option<Release>,
+    /// The steps, in the order they run; their phases never go backwards.
+    pub steps: Vec<Step>,
+    /// What would change, one by one.
+    #[serde(default)]
+    pub changes: Vec<Change>,
+    /// What was checked; a failed one fails the preflight.
+    #[serde(default)]
+    pub checked: Vec<Check>,
+    /// What could not be checked.
+    #[serde(default)]
+    pub unchecked: Vec<Note>,
+    /// One sentence that sums the changes up: `3 added, 15 changed, 1 removed, 1,185 unchanged`.
+    #[serde(default)]
+    pub summary: String,
+}
