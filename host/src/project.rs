@@ -119,9 +119,7 @@ fn first_with_deploy_json(dir: &Path, places: Vec<(PathBuf, PathBuf)>) -> Result
         let project = Project::at(folder, data);
         match fs::metadata(&project.deploy_json) {
             Ok(_) => return Ok(project),
-            Err(error)
-                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
-            {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 looked.push(project.deploy_json);
             }
             Err(source) => return Err(ProjectError::Unreadable { path: project.deploy_json, source }),

@@ -106,7 +106,12 @@ struct Reader<'t> {
 }
 
 impl Reader<'_> {
-    fn target(&mut self, name: &str, value: &Value, auto_rollback: bool) -> Result<TargetConfig, ConfigError> {
+    fn target(
+        &mut self,
+        name: &str,
+        value: &Value,
+        auto_rollback: bool,
+    ) -> Result<TargetConfig, ConfigError> {
         let key = Key::default().then("targets").then(name);
         let target = self.object(value, &key)?;
         self.warn_of_keys(target, &key, &TARGET_KEYS);
@@ -193,7 +198,9 @@ impl Reader<'_> {
         let object = match value {
             Value::Array(_) => return Ok(plain_hook(self.argv(value, key)?)),
             Value::Object(object) => object,
-            _ => return Err(self.shape(key, "a command (a list of words) or an object with `command`", value)),
+            _ => {
+                return Err(self.shape(key, "a command (a list of words) or an object with `command`", value));
+            }
         };
         self.warn_of_keys(object, key, &HOOK_KEYS);
         let shell = self.boolean(object, &key.then("shell"))?.unwrap_or(false);
@@ -237,9 +244,7 @@ impl Reader<'_> {
 
     fn string(&self, object: &Map<String, Value>, key: &Key) -> Result<Option<String>, ConfigError> {
         present(object, key.last())
-            .map(|value| {
-                value.as_str().map(str::to_owned).ok_or_else(|| self.shape(key, "a string", value))
-            })
+            .map(|value| value.as_str().map(str::to_owned).ok_or_else(|| self.shape(key, "a string", value)))
             .transpose()
     }
 
@@ -333,7 +338,9 @@ fn found_words(value: &Value) -> String {
         Value::Bool(word) => word.to_string(),
         Value::Number(number) => number.to_string(),
         // A literal where a secret should be must not be echoed; a short plain word helps and is none.
-        Value::String(text) if text.len() <= 12 && text.chars().all(|c| c.is_ascii_lowercase() || c == '_') => {
+        Value::String(text)
+            if text.len() <= 12 && text.chars().all(|c| c.is_ascii_lowercase() || c == '_') =>
+        {
             format!("\"{text}\"")
         }
         Value::String(_) => "a string".to_owned(),

@@ -77,10 +77,7 @@ pub(crate) fn find(text: &str, path: &[String]) -> Option<Range<usize>> {
 pub(crate) fn position(text: &str, offset: usize) -> Position {
     let before = &text[..offset];
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    Position {
-        line: before.matches('\n').count() + 1,
-        column: before[line_start..].chars().count() + 1,
-    }
+    Position { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
 }
 
 fn skip_space(text: &str, from: usize) -> usize {
