@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Read, Seek},
     path::{Path, PathBuf},
 };
 
@@ -10,7 +10,6 @@ use pop_deploy_plugin_api::{
     Error,
     protocol::{Plan, Step, StepReceipt, Undo},
 };
-use rustix::{fs::FlockOperation, io::Errno};
 
 use super::{
     Entry, JournalError, KEPT, PlannedTarget, RunEnding, RunInfo, TargetEnding, entry::Line, io_at, is_id,
@@ -108,7 +107,8 @@ pub fn read(data: &Path, id: &str) -> Result<PastRun, JournalError> {
 pub fn interrupted(data: &Path) -> Result<Vec<PastRun>, JournalError> {
     let mut found = Vec::new();
     for id in run_ids(data)? {
-        if let Some(run) = read_begun(data, &id)?
+        if !has_ended(data, &id)?
+            && let Some(run) = read_begun(data, &id)?
             && run.is_interrupted()
         {
             found.push(run);
@@ -212,7 +212,7 @@ fn read_begun(data: &Path, id: &str) -> Result<Option<PastRun>, JournalError> {
         Err(error) => return Err(io_at("open", &path)(error)),
     };
     // First the lock, then the content: a run that ends in between has written its end already.
-    let alive = is_locked(&file, &path)?;
+    let alive = crate::lock::is_locked(&file).map_err(io_at("lock", &path))?;
     let content = fs::read(&path).map_err(io_at("read", &path))?;
     let lines = lines(&content, &path)?;
     let Some((Line { time, entry: Entry::RunStarted(info) }, rest)) = lines.split_first() else {
@@ -249,16 +249,24 @@ fn lines(content: &[u8], path: &Path) -> Result<Vec<Line>, JournalError> {
     Ok(lines)
 }
 
-fn is_locked(file: &File, path: &Path) -> Result<bool, JournalError> {
-    match rustix::fs::flock(file, FlockOperation::NonBlockingLockShared) {
-        Ok(()) => {
-            rustix::fs::flock(file, FlockOperation::Unlock)
-                .map_err(|error| io_at("unlock", path)(error.into()))?;
-            Ok(false)
-        }
-        Err(Errno::WOULDBLOCK) => Ok(true),
-        Err(error) => Err(io_at("lock", path)(error.into())),
-    }
+/// Whether the journal's last line says that the run ended. A look at the tail alone: every command asks this of
+/// every run, and receipts can be long.
+fn has_ended(data: &Path, id: &str) -> Result<bool, JournalError> {
+    const TAIL: u64 = 512;
+    let path = journal_file(&runs_folder(data).join(id));
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(io_at("open", &path)(error)),
+    };
+    let mut tail = Vec::new();
+    let length = file.metadata().map_err(io_at("read", &path))?.len();
+    file.seek(io::SeekFrom::Start(length.saturating_sub(TAIL)))
+        .and_then(|_| file.read_to_end(&mut tail))
+        .map_err(io_at("read", &path))?;
+    let last = tail.strip_suffix(b"\n").and_then(|tail| tail.rsplit(|byte| *byte == b'\n').next());
+    let line = last.and_then(|last| serde_json::from_slice::<Line>(last).ok());
+    Ok(line.is_some_and(|line| matches!(line.entry, Entry::RunEnded { .. })))
 }
 
 impl PastRun {

@@ -9,13 +9,15 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use pop_deploy_plugin_api::protocol::Plan;
-use rustix::{fs::FlockOperation, io::Errno};
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+
+use crate::lock::{PATIENCE, Waited, lock_within};
 
 use super::{
     Entry, JournalError, RunInfo, entry::Line, io_at, journal_file, plan_file, proposed_id, runs_folder,
@@ -54,11 +56,10 @@ impl Journal {
             .mode(0o600)
             .open(&path)
             .map_err(io_at("create", &path))?;
-        // Waiting is fine: who looks for interrupted runs has the lock for a moment only.
-        while let Err(error) = rustix::fs::flock(&file, FlockOperation::LockExclusive) {
-            if error != Errno::INTR {
-                return Err(io_at("lock", &path)(error.into()));
-            }
+        // Nobody keeps it: who looks for interrupted runs has it for a moment only.
+        match lock_within(&file, Duration::from_secs(5), &|| false).map_err(io_at("lock", &path))? {
+            Waited::Locked => {}
+            _ => return Err(JournalError::Alive { id }),
         }
         for folder in [&dir, &runs] {
             sync_folder(folder)?;
@@ -79,10 +80,9 @@ impl Journal {
             return Err(JournalError::NoRun { id: id.to_owned(), folder: runs_folder(data) });
         }
         let file = OpenOptions::new().append(true).open(&path).map_err(io_at("open", &path))?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(JournalError::Alive { id: id.to_owned() }),
-            Err(error) => return Err(io_at("lock", &path)(error.into())),
+        match lock_within(&file, PATIENCE, &|| false).map_err(io_at("lock", &path))? {
+            Waited::Locked => {}
+            _ => return Err(JournalError::Alive { id: id.to_owned() }),
         }
         let content = fs::read(&path).map_err(io_at("read", &path))?;
         let whole = content.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1) as u64;
