@@ -20,10 +20,10 @@ use rustix::{fs::FlockOperation, io::Errno};
 use serde::{Deserialize, Serialize};
 
 /// How long to wait between two tries.
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Even who doesn't wait tries this long: a dry run that looks for a holder has the lock for a moment.
-const PATIENCE: Duration = Duration::from_millis(60);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(60);
 
 /// Who holds a lock, as its file says it. Fields are empty where the file doesn't know.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -133,16 +133,14 @@ impl TargetLock {
             .mode(0o600)
             .open(&path)
             .map_err(io_at("open", &path))?;
-        let deadline = Instant::now() + wait.unwrap_or_default().max(PATIENCE);
-        while !try_lock(&file, FlockOperation::NonBlockingLockExclusive, &path)? {
-            if cancelled() {
-                return Err(LockError::Cancelled { target: target.to_owned() });
-            }
-            if Instant::now() >= deadline {
+        let patience = wait.unwrap_or_default().max(PATIENCE);
+        match lock_within(&file, patience, cancelled).map_err(io_at("lock", &path))? {
+            Waited::Locked => {}
+            Waited::Cancelled => return Err(LockError::Cancelled { target: target.to_owned() }),
+            Waited::Held => {
                 let holder = Box::new(read_holder(&file, &path)?);
                 return Err(LockError::Held { target: target.to_owned(), holder });
             }
-            std::thread::sleep(PAUSE);
         }
         let lock = Self { file };
         lock.describe(holder, &path)?;
@@ -166,7 +164,7 @@ pub fn holder(data: &Path, target: &str) -> Result<Option<Holder>, LockError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_at("open", &path)(error)),
     };
-    if try_lock(&file, FlockOperation::NonBlockingLockShared, &path)? {
+    if !is_locked(&file).map_err(io_at("lock", &path))? {
         return Ok(None);
     }
     read_holder(&file, &path).map(Some)
@@ -179,13 +177,51 @@ fn read_holder(mut file: &File, path: &Path) -> Result<Holder, LockError> {
     Ok(serde_json::from_slice(&json).unwrap_or_default())
 }
 
-fn try_lock(file: &File, how: FlockOperation, path: &Path) -> Result<bool, LockError> {
+/// How waiting for a lock ended.
+pub(crate) enum Waited {
+    /// It is ours.
+    Locked,
+    /// Somebody else still has it.
+    Held,
+    /// The run was cancelled.
+    Cancelled,
+}
+
+/// Waits for the exclusive lock of `file`. It asks again and again, since a blocked `flock` can't be cancelled.
+pub(crate) fn lock_within(
+    file: &File,
+    patience: Duration,
+    cancelled: &dyn Fn() -> bool,
+) -> io::Result<Waited> {
+    let deadline = Instant::now() + patience;
+    while !try_lock(file, FlockOperation::NonBlockingLockExclusive)? {
+        if cancelled() {
+            return Ok(Waited::Cancelled);
+        }
+        if Instant::now() >= deadline {
+            return Ok(Waited::Held);
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(Waited::Locked)
+}
+
+/// Whether somebody has the lock of `file`. Asking takes it for a moment; see [`PATIENCE`].
+pub(crate) fn is_locked(file: &File) -> io::Result<bool> {
+    let free = try_lock(file, FlockOperation::NonBlockingLockShared)?;
+    if free {
+        rustix::fs::flock(file, FlockOperation::Unlock)?;
+    }
+    Ok(!free)
+}
+
+fn try_lock(file: &File, how: FlockOperation) -> io::Result<bool> {
     loop {
         match rustix::fs::flock(file, how) {
             Ok(()) => return Ok(true),
             Err(Errno::WOULDBLOCK) => return Ok(false),
             Err(Errno::INTR) => {}
-            Err(error) => return Err(io_at("lock", path)(error.into())),
+            Err(error) => return Err(error.into()),
         }
     }
 }
