@@ -70,6 +70,11 @@ fn selection(targets: &Targets) -> Selection {
     }
 }
 
+/// What a second signal leaves people with.
+fn last_words() {
+    eprintln!("Stopped at once; what was begun stands as it is. `pop-deploy rollback` takes it back.");
+}
+
 /// A conversation with whoever runs the command: who listens, and who confirms.
 struct Conversation {
     interrupt: Arc<Interrupt>,
@@ -81,7 +86,7 @@ struct Conversation {
 impl Conversation {
     /// Settles how to talk. Without a terminal nobody can be asked, so `--yes` or `--dry-run` must stand there.
     fn new(talk: &Talk, targets: &[&str]) -> Result<Self, Failure> {
-        let interrupt = Interrupt::install().map_err(Failure::Signals)?;
+        let interrupt = Interrupt::install(last_words).map_err(Failure::Signals)?;
         let redactor = Redactor::default();
         let json = talk.json.then(|| Arc::new(Json::new(redactor.clone(), Arc::clone(&interrupt))));
         let conversation = Self { interrupt, redactor, json, asks: !talk.yes && !talk.dry_run };

@@ -181,6 +181,35 @@ pub enum Entry {
 }
 
 impl Entry {
+    /// A step is about to run.
+    pub fn intent(target: &str, step: &Step) -> Self {
+        Self::Intent { target: target.to_owned(), step: step.clone() }
+    }
+
+    /// A step is done.
+    pub fn receipt(target: &str, receipt: &StepReceipt) -> Self {
+        Self::Receipt { target: target.to_owned(), receipt: receipt.clone() }
+    }
+
+    /// A step failed.
+    pub fn failed(target: &str, step: &str, error: &Error) -> Self {
+        Self::StepFailed { target: target.to_owned(), step: step.to_owned(), error: error.clone() }
+    }
+
+    /// A step is about to be taken back.
+    pub fn undo_begun(target: &str, step: &str) -> Self {
+        Self::UndoBegun { target: target.to_owned(), step: step.to_owned() }
+    }
+
+    /// Taking a step back ended.
+    pub fn undone(target: &str, step: &str, result: Result<&str, &Error>) -> Self {
+        let outcome = match result {
+            Ok(summary) => Undo::Undone { summary: summary.to_owned() },
+            Err(error) => Undo::Unknown { why: error.message.clone() },
+        };
+        Self::Undone { target: target.to_owned(), step: step.to_owned(), outcome }
+    }
+
     /// Whether the entry must be on the disk before anything else happens: all but those that only explain.
     pub(super) fn is_promise(&self) -> bool {
         !matches!(self, Self::StepFailed { .. } | Self::Unknown)

@@ -8,7 +8,7 @@ use std::{
 
 use pop_deploy_plugin_api::{
     Error,
-    protocol::{Plan, Step, StepReceipt, Undo},
+    protocol::{Phase, Plan, Step, StepReceipt, Undo},
 };
 
 use super::{
@@ -79,6 +79,11 @@ impl PastRun {
 }
 
 impl PastTarget {
+    /// Whether users may have seen its release: a begun switch counts as switched.
+    pub fn was_live(&self) -> bool {
+        self.steps.iter().any(|step| step.step.phase == Phase::Switch)
+    }
+
     /// The steps still in effect as far as the journal knows, last first: what a rollback of the run takes back.
     pub fn to_undo(&self) -> impl Iterator<Item = &PastStep> {
         let settled = |step: &&PastStep| matches!(step.undone, Some(Undo::Undone { .. } | Undo::Nothing));

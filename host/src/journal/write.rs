@@ -90,6 +90,14 @@ impl Journal {
         Ok(Self { id: id.to_owned(), dir, file, length: Mutex::new(whole) })
     }
 
+    /// Removes the run's folder: the run never began.
+    ///
+    /// # Errors
+    /// When it can't be removed.
+    pub fn discard(self) -> Result<(), JournalError> {
+        fs::remove_dir_all(&self.dir).map_err(io_at("remove", &self.dir))
+    }
+
     /// The run's id, which is the deployment's.
     pub fn id(&self) -> &str {
         &self.id

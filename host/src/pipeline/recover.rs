@@ -81,7 +81,7 @@ pub fn take_back(order: &Order<'_>, past: &PastRun, reporter: Box<dyn Listener>)
         log: Some(journal.log_path()),
         took: begun.elapsed(),
     };
-    if let Err(failure) = record::keep(order, &journal, &report) {
+    if let Err(failure) = record::keep(order, past.info.kind, &journal, &report) {
         around.bus.tell(What::Warning(&described(&failure.to_error())));
     }
     around.bus.tell(What::RunFinished(&report));

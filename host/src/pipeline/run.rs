@@ -119,7 +119,7 @@ pub fn carry_out(order: &Order<'_>, reporter: Box<dyn Listener>, confirm: Confir
         Err(error) => run.failed_early(&members, error),
     };
     let report = Report { log: Some(journal.log_path()), ..report };
-    let recorded = record::keep(order, &journal, &report);
+    let recorded = record::keep(order, order.kind(), &journal, &report);
     if let Err(failure) = &recorded {
         run.around.bus.tell(What::Warning(&described(&failure.to_error())));
     }
@@ -152,10 +152,14 @@ fn dry(order: &Order<'_>, reporter: Box<dyn Listener>) -> Result<Report, Failure
 }
 
 impl Order<'_> {
+    fn kind(&self) -> RunKind {
+        if self.mode == Mode::Rollback { RunKind::Rollback } else { RunKind::Deploy }
+    }
+
     fn info(&self) -> RunInfo {
         let version = self.errands.first().and_then(Errand::version);
         RunInfo {
-            kind: if self.mode == Mode::Rollback { RunKind::Rollback } else { RunKind::Deploy },
+            kind: self.kind(),
             targets: self.errands.iter().map(|errand| errand.target.name.clone()).collect(),
             actor: self.actor.to_owned(),
             command: self.mode.name().to_owned(),
@@ -365,8 +369,6 @@ impl<'a> Run<'a> {
         if let Err(failure) = record::plans(self.order, journal, members) {
             return self.failed_early(members, failure.to_error());
         }
-        let id = self.id.clone();
-        self.around.interrupt.last_words(move || record::last_words(&id));
         let walk = Walk {
             around: &self.around,
             journal,
