@@ -1,5 +1,7 @@
 //! The host of pop-deploy: everything that must be right every time.
 
+#![deny(unsafe_code)]
+
 pub mod config;
 pub mod history;
 pub mod journal;
