@@ -31,7 +31,7 @@ use args::{Cli, Command, Talk, Targets};
 
 /// Runs the program: a worker when the host started it as one, else what the command line says.
 pub fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|word| word == crate::plugins::WORKER) {
+    if std::env::args_os().nth(1).is_some_and(|word| word == crate::plugins::WORKER_ARGUMENT) {
         return crate::plugins::serve();
     }
     let cli = Cli::parse();

@@ -65,10 +65,11 @@ fn state_text(candidate: &Candidate) -> String {
     };
     match &candidate.state {
         State::Ready => format!("ready{trust}"),
-        State::Shadowed { by } => format!("shadowed by {}", by.display()),
-        State::Refused(refusal) => format!("refused: {refusal}"),
-        #[allow(unreachable_patterns)]
-        _ => "not usable".to_owned(),
+        State::ShadowedBy(other) => format!("shadowed by {}", other.display()),
+        State::InConflictWith(other) => {
+            format!("in conflict with {}, which claims the same version and differs", other.display())
+        }
+        State::Refused(refusal) => format!("refused: it {refusal}"),
     }
 }
 

@@ -239,7 +239,7 @@ impl Member {
         let held = self.seat.held.iter().map(OwnedFd::try_clone).collect::<Result<_, _>>();
         let keep_open = held.map_err(|error| Error::failed("can't share the run's locks with a worker").because(&error))?;
         let options = Options { keep_open, ..Options::default() };
-        let worker = Arc::new(Worker::start(&self.seat.plugin, &self.seat.open, desk, options)?);
+        let worker = Arc::new(Worker::start(&self.seat.plugin, &self.seat.open, desk, &options)?);
         self.interrupt.watch(&worker);
         self.worker = Some(Arc::clone(&worker));
         Ok(worker)

@@ -427,9 +427,9 @@ pub(super) fn admit(
     data: &Path,
     mode: Mode,
 ) -> Result<(Ready, Option<String>), Failure> {
-    let found = plugins::choose(search, kind, requirement)
-        .map_err(|source| Failure::Choose { target: target.to_owned(), source: Box::new(source) })?;
     let mut known = PluginsLock::read(&data.join("plugins.lock"))?;
+    let found = plugins::choose(search, &known, kind, requirement)
+        .map_err(|source| Failure::Choose { target: target.to_owned(), source: Box::new(source) })?;
     let verdict = plugins::trust::admit(&found, &known, false)?;
     let note = if verdict == Verdict::New && !mode.is_dry() {
         known.record(&found)?;

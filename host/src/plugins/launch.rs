@@ -22,7 +22,7 @@ use serde_json::Value;
 use super::wire::{ANSWERS, FIRST_KEPT, REQUESTS};
 
 /// The hidden first argument that makes the executable a worker.
-pub(super) const ARGUMENT: &str = "__worker";
+pub const ARGUMENT: &str = "__worker";
 
 /// What every worker sees of the environment; the manifest may ask for more. A trailing `*` stands for any ending.
 const ENVIRONMENT: &[&str] =
