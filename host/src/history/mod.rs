@@ -65,3 +65,6 @@ impl HistoryError {
         Some(hint.to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests;
