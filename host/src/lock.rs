@@ -1,1 +1,221 @@
-//! To come.
+//! One run at a time per target: `flock` on `locks/<target>.lock` in the data folder.
+//!
+//! The kernel holds the lock as long as any process has the descriptor, so it counts until the workers that
+//! inherited it are gone too, and needs no cleaning up after a crash. The file's content only tells who holds it; the
+//! file is never removed, since a lock on a removed file excludes nobody.
+
+use std::{
+    fmt,
+    fs::{DirBuilder, File, OpenOptions},
+    io::{self, Read},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    },
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use rustix::{fs::FlockOperation, io::Errno};
+use serde::{Deserialize, Serialize};
+
+/// How long to wait between two tries.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Even who doesn't wait tries this long: a dry run that looks for a holder has the lock for a moment.
+const PATIENCE: Duration = Duration::from_millis(60);
+
+/// Who holds a lock, as its file says it. Fields are empty where the file doesn't know.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Holder {
+    /// `user@host`, or the CI's run.
+    pub owner: String,
+    /// The host process of the run.
+    pub pid: u32,
+    /// The run's id.
+    pub run_id: String,
+    /// Since when, as in history.
+    pub since: String,
+    /// The command line of the run.
+    pub command: String,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.owner.is_empty() {
+            return f.write_str("a run that has just begun");
+        }
+        write!(f, "{} (pid {}, run {}, since {})", self.owner, self.pid, self.run_id, self.since)?;
+        if !self.command.is_empty() {
+            write!(f, ": {}", self.command)?;
+        }
+        Ok(())
+    }
+}
+
+/// Why there is no lock.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Somebody else has it. Exit code 5.
+    #[error("target `{target}` is locked by {holder}")]
+    Held {
+        /// The target.
+        target: String,
+        /// Who has it.
+        holder: Box<Holder>,
+    },
+    /// The run was cancelled while it waited.
+    #[error("cancelled while waiting for the lock of target `{target}`")]
+    Cancelled {
+        /// The target.
+        target: String,
+    },
+    /// The lock file can't be used.
+    #[error("can't {verb} `{}`", path.display())]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl LockError {
+    /// What to try.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Held { .. } => "wait for it to end, or let this run wait with `--wait SECS`".to_owned(),
+            Self::Cancelled { .. } => return None,
+            Self::Io { path, .. } => {
+                let folder = path.parent().unwrap_or(path);
+                format!("check who owns `{}` and that its file system isn't read-only", folder.display())
+            }
+        })
+    }
+}
+
+/// A held lock. It is free again when this value and every descriptor shared from it are gone.
+#[derive(Debug)]
+pub struct TargetLock {
+    file: File,
+}
+
+impl AsFd for TargetLock {
+    /// For the workers of the run, which share the lock by inheriting it.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl TargetLock {
+    /// Takes the lock of `target`, waiting up to `wait` for it and asking `cancelled` meanwhile.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] when somebody else still has it then.
+    pub fn acquire(
+        data: &Path,
+        target: &str,
+        holder: &Holder,
+        wait: Option<Duration>,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Self, LockError> {
+        let path = lock_path(data, target);
+        let folder = data.join("locks");
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(io_at("create", &folder))?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(io_at("open", &path))?;
+        let deadline = Instant::now() + wait.unwrap_or_default().max(PATIENCE);
+        while !try_lock(&file, FlockOperation::NonBlockingLockExclusive, &path)? {
+            if cancelled() {
+                return Err(LockError::Cancelled { target: target.to_owned() });
+            }
+            if Instant::now() >= deadline {
+                let holder = Box::new(read_holder(&file, &path)?);
+                return Err(LockError::Held { target: target.to_owned(), holder });
+            }
+            std::thread::sleep(PAUSE);
+        }
+        let lock = Self { file };
+        lock.describe(holder, &path)?;
+        Ok(lock)
+    }
+
+    fn describe(&self, holder: &Holder, path: &Path) -> Result<(), LockError> {
+        let json = serde_json::to_vec(holder).map_err(|error| io_at("write", path)(error.into()))?;
+        self.file.set_len(0).and_then(|()| self.file.write_all_at(&json, 0)).map_err(io_at("write", path))
+    }
+}
+
+/// Who holds the lock of `target` now, for those who don't take it: a dry run, a status.
+///
+/// # Errors
+/// When the lock file is there and can't be read.
+pub fn holder(data: &Path, target: &str) -> Result<Option<Holder>, LockError> {
+    let path = lock_path(data, target);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_at("open", &path)(error)),
+    };
+    if try_lock(&file, FlockOperation::NonBlockingLockShared, &path)? {
+        return Ok(None);
+    }
+    read_holder(&file, &path).map(Some)
+}
+
+fn read_holder(mut file: &File, path: &Path) -> Result<Holder, LockError> {
+    let mut json = Vec::new();
+    file.read_to_end(&mut json).map_err(io_at("read", path))?;
+    // Who has just taken the lock may not have said so yet.
+    Ok(serde_json::from_slice(&json).unwrap_or_default())
+}
+
+fn try_lock(file: &File, how: FlockOperation, path: &Path) -> Result<bool, LockError> {
+    loop {
+        match rustix::fs::flock(file, how) {
+            Ok(()) => return Ok(true),
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(io_at("lock", path)(error.into())),
+        }
+    }
+}
+
+fn lock_path(data: &Path, target: &str) -> PathBuf {
+    data.join("locks").join(format!("{}.lock", file_name(target)))
+}
+
+/// The target's name as a file name: letters, digits, `-` and `_` stand for themselves, everything else is percent-encoded.
+pub(crate) fn file_name(target: &str) -> String {
+    let encoded: String = target
+        .bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect();
+    if encoded.len() <= 200 {
+        return encoded;
+    }
+    // File systems end at 255 bytes; the digest keeps two long names apart.
+    format!("{}-{:016x}", &encoded[..180], fnv(target))
+}
+
+fn fnv(text: &str) -> u64 {
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+fn io_at(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LockError {
+    let path = path.to_owned();
+    move |source| LockError::Io { verb, path, source }
+}

@@ -1,1 +1,152 @@
-//! To come.
+//! Where a project is, and where its deploy.json and everything we write lie.
+
+use std::{
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// The variable that names the data folder, where it is set and not empty.
+pub const DATA_VARIABLE: &str = "CLAUDE_PLUGIN_DATA";
+
+/// The data folder of the popkit wrapper, below the project folder.
+const POPKIT_DATA: &str = ".claude/popkit";
+
+/// Our own data folder, below the project folder.
+const OWN_DATA: &str = ".pop-deploy";
+
+/// A project with a deploy.json.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Project {
+    /// The project folder, absolute, links resolved. Relative paths in a config are relative to it.
+    pub dir: PathBuf,
+    /// The data folder, absolute: deploy.json, locks, journals, logs.
+    pub data: PathBuf,
+    /// The deploy.json in the data folder; may be a link.
+    pub deploy_json: PathBuf,
+}
+
+/// Why there is no project.
+#[derive(Debug, thiserror::Error)]
+pub enum ProjectError {
+    /// The folder that was given isn't there, or can't be entered.
+    #[error("directory not found: `{}`", dir.display())]
+    NoDirectory {
+        /// The folder, made absolute.
+        dir: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// What was given is a file.
+    #[error("`{}` is not a directory", dir.display())]
+    NotADirectory {
+        /// The path, made absolute.
+        dir: PathBuf,
+    },
+    /// None of the places has a deploy.json.
+    #[error("no deploy.json found for `{}`; looked at {}", dir.display(), paths(looked))]
+    NoDeployJson {
+        /// The project folder, absolute, links resolved.
+        dir: PathBuf,
+        /// Each deploy.json that isn't there, in the order looked; never empty. The first is where the wrapper expects it.
+        looked: Vec<PathBuf>,
+    },
+    /// Whether there is a deploy.json can't be told.
+    #[error("can't look for `{}`", path.display())]
+    Unreadable {
+        /// The deploy.json.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl ProjectError {
+    /// What to try.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NoDirectory { .. } | Self::NotADirectory { .. } => "check the path given with `--dir`",
+            Self::NoDeployJson { .. } => "run `pop-deploy init` here, or point `--dir` at the project",
+            Self::Unreadable { .. } => "check who owns that folder and who may read it",
+        };
+        Some(hint.to_owned())
+    }
+}
+
+impl Project {
+    /// The project that a person in `dir` means: the data folder is `$CLAUDE_PLUGIN_DATA`, or the nearest
+    /// `.claude/popkit` or `.pop-deploy` from `dir` upwards to the repository's root (outside of a repository: at
+    /// `dir` alone), each only with a deploy.json in it.
+    ///
+    /// The project folder is the one that the data folder was found in; with the variable it is `dir` itself, as in
+    /// the wrapper's dialect.
+    ///
+    /// # Errors
+    /// When `dir` isn't a folder, or nothing is found.
+    pub fn for_people(dir: &Path) -> Result<Self, ProjectError> {
+        let dir = resolved(dir)?;
+        let root = dir.ancestors().find(|folder| folder.join(".git").exists()).unwrap_or(&dir);
+        let mut places: Vec<(PathBuf, PathBuf)> =
+            from_variable().into_iter().map(|data| (dir.clone(), data)).collect();
+        for folder in dir.ancestors().take_while(|folder| folder.starts_with(root)) {
+            for data in [POPKIT_DATA, OWN_DATA] {
+                places.push((folder.to_owned(), folder.join(data)));
+            }
+        }
+        first_with_deploy_json(&dir, places)
+    }
+
+    /// The project that the wrapper means: `$CLAUDE_PLUGIN_DATA`, else `.claude/popkit` in `dir` itself.
+    ///
+    /// # Errors
+    /// When `dir` isn't a folder, or there is no deploy.json.
+    pub fn for_popkit(dir: &Path) -> Result<Self, ProjectError> {
+        let dir = resolved(dir)?;
+        let data = from_variable().unwrap_or_else(|| dir.join(POPKIT_DATA));
+        first_with_deploy_json(&dir, vec![(dir.clone(), data)])
+    }
+
+    /// A project whose data folder is known.
+    pub fn at(dir: PathBuf, data: PathBuf) -> Self {
+        let deploy_json = data.join("deploy.json");
+        Self { dir, data, deploy_json }
+    }
+}
+
+fn first_with_deploy_json(dir: &Path, places: Vec<(PathBuf, PathBuf)>) -> Result<Project, ProjectError> {
+    let mut looked = Vec::new();
+    for (folder, data) in places {
+        let project = Project::at(folder, data);
+        match fs::metadata(&project.deploy_json) {
+            Ok(_) => return Ok(project),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                looked.push(project.deploy_json);
+            }
+            Err(source) => return Err(ProjectError::Unreadable { path: project.deploy_json, source }),
+        }
+    }
+    Err(ProjectError::NoDeployJson { dir: dir.to_owned(), looked })
+}
+
+fn resolved(dir: &Path) -> Result<PathBuf, ProjectError> {
+    let absolute = || std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    let resolved =
+        fs::canonicalize(dir).map_err(|source| ProjectError::NoDirectory { dir: absolute(), source })?;
+    if !resolved.is_dir() {
+        return Err(ProjectError::NotADirectory { dir: absolute() });
+    }
+    Ok(resolved)
+}
+
+fn from_variable() -> Option<PathBuf> {
+    std::env::var_os(DATA_VARIABLE).filter(|value| !value.is_empty()).map(data_folder)
+}
+
+fn data_folder(value: OsString) -> PathBuf {
+    let path = PathBuf::from(value);
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+fn paths(looked: &[PathBuf]) -> String {
+    looked.iter().map(|path| format!("`{}`", path.display())).collect::<Vec<_>>().join(", ")
+}

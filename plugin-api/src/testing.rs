@@ -82,6 +82,7 @@ impl Harness {
             scratch: project.join("scratch"),
             data: project.join(".pop-deploy"),
             read_only: false,
+            source_may_change: false,
             actor: "tester@localhost".into(),
             run_id: "test-run".into(),
         };

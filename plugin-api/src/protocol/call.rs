@@ -38,6 +38,10 @@ pub struct TargetContext {
     pub data: PathBuf,
     /// Whether writing anywhere but `scratch` is forbidden: a dry run, a status, a plan.
     pub read_only: bool,
+    /// Whether hooks of the user run between the plan and the stage: what is shipped may still change, as after a
+    /// build, and the stage step looks again.
+    #[serde(default)]
+    pub source_may_change: bool,
     /// Who deploys: `user@host`, or the CI's run.
     pub actor: String,
     /// The run's id, as journal and lock holders name it.

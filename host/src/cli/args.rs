@@ -1,0 +1,210 @@
+//! The command line, as clap reads it. What it means stands in the commands' own files.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Deploys one project to many kinds of place, through plugins.
+#[derive(Debug, Parser)]
+#[command(name = "pop-deploy", version, max_term_width = 100)]
+pub struct Cli {
+    /// Look for plugins in this folder first; may be given several times
+    #[arg(long, global = true, value_name = "DIR")]
+    pub plugin_dir: Vec<PathBuf>,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Bring the project to its targets
+    Execute(Execute),
+    /// Make the release before live again, or take an interrupted run back
+    Rollback(Rollback),
+    /// Look whether what is live is what history says, and works
+    Verify(Verify),
+    /// Show what was deployed when, by whom, and how it ended
+    History(History),
+    /// Show the plugins there are
+    #[command(subcommand)]
+    Plugin(Plugin),
+    /// Write the man pages to a folder
+    #[command(name = "__man", hide = true)]
+    Man {
+        /// The folder
+        dir: PathBuf,
+    },
+}
+
+/// Where the project is.
+#[derive(Debug, Args)]
+pub struct Place {
+    /// The project folder
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub dir: PathBuf,
+}
+
+/// Which targets.
+#[derive(Debug, Args)]
+pub struct Targets {
+    /// This target; may be given several times [default: the primary one]
+    #[arg(long, value_name = "NAME", conflicts_with = "all")]
+    pub target: Vec<String>,
+    /// Every enabled target
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// How to talk, and to whom.
+#[derive(Debug, Args)]
+pub struct Talk {
+    /// Go ahead without asking
+    #[arg(long)]
+    pub yes: bool,
+    /// Show what would happen; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// With --dry-run: exit with 10 when anything would change
+    #[arg(long, requires = "dry_run")]
+    pub detailed_exitcode: bool,
+    /// Wait this many seconds for another run to end
+    #[arg(long, value_name = "SECS")]
+    pub wait: Option<u64>,
+    /// One JSON object a line on standard output, nothing else
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `execute`.
+#[derive(Debug, Args)]
+#[command(disable_version_flag = true)]
+pub struct Execute {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub place: Place,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub targets: Targets,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub talk: Talk,
+    /// The version to deploy [default: what package.json, pyproject.toml, Cargo.toml or the last tag says]
+    #[arg(long, value_name = "VERSION", allow_hyphen_values = true)]
+    pub version: Option<String>,
+    /// Speak the popkit wrapper's dialect
+    #[arg(long, value_name = "ACTION", help_heading = "For the popkit wrapper")]
+    pub action: Option<ExecuteAction>,
+    /// What the dialect's `execute` is to do
+    #[arg(long, value_enum, default_value_t = PopkitMode::DryRun, help_heading = "For the popkit wrapper")]
+    pub mode: PopkitMode,
+}
+
+/// The dialect's actions of `execute`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExecuteAction {
+    /// Say what would be deployed
+    Prepare,
+    /// Deploy
+    Execute,
+    /// Check the live release
+    Verify,
+}
+
+/// The dialect's modes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum PopkitMode {
+    /// Change nothing
+    DryRun,
+    /// Deploy in full
+    Deploy,
+    /// Deploy to a part first
+    Canary,
+}
+
+/// `rollback`.
+#[derive(Debug, Args)]
+#[command(disable_version_flag = true)]
+pub struct Rollback {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub place: Place,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub targets: Targets,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub talk: Talk,
+    /// Go back to this version [default: the newest good one before the live one]
+    #[arg(long, value_name = "VERSION", allow_hyphen_values = true)]
+    pub to: Option<String>,
+    /// List the versions that one can go back to
+    #[arg(long)]
+    pub list: bool,
+    /// Speak the popkit wrapper's dialect
+    #[arg(long, value_name = "ACTION", help_heading = "For the popkit wrapper")]
+    pub action: Option<RollbackAction>,
+    /// The dialect's word for --to
+    #[arg(long, value_name = "VERSION", allow_hyphen_values = true, help_heading = "For the popkit wrapper")]
+    pub version: Option<String>,
+}
+
+/// The dialect's actions of `rollback`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RollbackAction {
+    /// Say where a rollback would go
+    Assess,
+    /// Roll back
+    Rollback,
+    /// Check the live release
+    Verify,
+}
+
+/// `verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub place: Place,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub targets: Targets,
+    /// One JSON object on standard output, nothing else
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `history`.
+#[derive(Debug, Args)]
+pub struct History {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub place: Place,
+    /// Of this target only
+    #[arg(long, value_name = "NAME")]
+    pub target: Option<String>,
+    /// The records as a JSON array
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `plugin`.
+#[derive(Debug, Subcommand)]
+pub enum Plugin {
+    /// Every plugin file there is, and whether it could be used
+    List {
+        /// As a JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// One plugin: what it serves, its config keys, what it can do
+    Info {
+        /// The plugin, or a target type that it serves
+        name: String,
+        /// The manifest as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}

@@ -1,0 +1,127 @@
+//! The user's own commands around a run: when they run and how.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use pop_deploy_plugin_api::protocol::Phase;
+
+/// How long a hook may take when it doesn't say.
+pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// When a hook runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HookPoint {
+    /// Before anything.
+    BeforeAll,
+    /// Before a phase. Never [`Phase::Preflight`]: nothing of the user's runs before the checks.
+    Pre(Phase),
+    /// After a phase that went well. Never [`Phase::Preflight`].
+    Post(Phase),
+    /// After everything went well.
+    OnSuccess,
+    /// After a failure, rolled back or not.
+    OnFailure,
+    /// After a rollback, automatic or asked for.
+    OnRollback,
+    /// At the very end, always.
+    AfterAll,
+}
+
+impl HookPoint {
+    /// Every point, in the order of a run.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let phases = Phase::ALL.into_iter().filter(|phase| *phase != Phase::Preflight);
+        [Self::BeforeAll]
+            .into_iter()
+            .chain(phases.flat_map(|phase| [Self::Pre(phase), Self::Post(phase)]))
+            .chain([Self::OnSuccess, Self::OnFailure, Self::OnRollback, Self::AfterAll])
+    }
+
+    /// The name, as in deploy.json.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BeforeAll => "before_all",
+            Self::Pre(Phase::Preflight) => "pre_preflight",
+            Self::Pre(Phase::Build) => "pre_build",
+            Self::Pre(Phase::Stage) => "pre_stage",
+            Self::Pre(Phase::Switch) => "pre_switch",
+            Self::Pre(Phase::Verify) => "pre_verify",
+            Self::Pre(Phase::Finalize) => "pre_finalize",
+            Self::Post(Phase::Preflight) => "post_preflight",
+            Self::Post(Phase::Build) => "post_build",
+            Self::Post(Phase::Stage) => "post_stage",
+            Self::Post(Phase::Switch) => "post_switch",
+            Self::Post(Phase::Verify) => "post_verify",
+            Self::Post(Phase::Finalize) => "post_finalize",
+            Self::OnSuccess => "on_success",
+            Self::OnFailure => "on_failure",
+            Self::OnRollback => "on_rollback",
+            Self::AfterAll => "after_all",
+        }
+    }
+
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Self::all().find(|point| point.name() == name)
+    }
+}
+
+/// The hooks of a run or of a target, by when they run.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Hooks(pub(super) BTreeMap<HookPoint, Vec<Hook>>);
+
+impl Hooks {
+    /// Those of one point, in file order.
+    pub fn at(&self, point: HookPoint) -> &[Hook] {
+        self.0.get(&point).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether there are none at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.values().all(Vec::is_empty)
+    }
+}
+
+/// A command of the user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// Program and arguments, at least the program; with `shell` one word, which is the shell line.
+    pub command: Vec<String>,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// What its failure means.
+    pub on_error: OnError,
+    /// Whether a dry run runs it.
+    pub dry_run: DryRun,
+    /// Whether the user asked for a shell.
+    pub shell: bool,
+}
+
+impl Hook {
+    /// What to start: the command, or `sh -c` with the shell line.
+    pub fn argv(&self) -> Vec<String> {
+        if self.shell {
+            ["sh", "-c"].into_iter().map(str::to_owned).chain(self.command.iter().cloned()).collect()
+        } else {
+            self.command.clone()
+        }
+    }
+}
+
+/// What a failing hook means for the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnError {
+    /// The run fails.
+    #[default]
+    Fail,
+    /// A warning.
+    Warn,
+}
+
+/// What a dry run does with a hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DryRun {
+    /// Shows it.
+    #[default]
+    Skip,
+    /// Runs it.
+    Run,
+}

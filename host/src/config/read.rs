@@ -1,0 +1,350 @@
+//! From the JSON value to [`DeployConfig`]: typed, with errors that point.
+
+use std::{path::Path, time::Duration};
+
+use pop_deploy_plugin_api::protocol::Phase;
+use semver::VersionReq;
+use serde_json::{Map, Value};
+
+use super::{
+    ConfigError, DeployConfig, DryRun, Hook, HookPoint, Hooks, OnError, OnInterrupt, OnPartial, Position,
+    TargetConfig, Warning, hooks::DEFAULT_TIMEOUT, nearest, text,
+};
+
+const TOP_KEYS: [&str; 10] = [
+    "version",
+    "project_name",
+    "created_at",
+    "targets",
+    "ci",
+    "history",
+    "auto_rollback",
+    "on_partial",
+    "on_interrupt",
+    "hooks",
+];
+const TARGET_KEYS: [&str; 8] =
+    ["enabled", "primary", "config", "type", "plugin", "auto_rollback", "hooks", "deadlines"];
+const HOOK_KEYS: [&str; 5] = ["command", "timeout", "on_error", "dry_run", "shell"];
+
+pub(super) fn config(path: &Path, bytes: &[u8]) -> Result<DeployConfig, ConfigError> {
+    let raw: Value = serde_json::from_slice(bytes)
+        .map_err(|source| ConfigError::Json { path: path.to_owned(), source })?;
+    // serde_json accepts nothing but UTF-8, so this is the whole text.
+    let mut reader = Reader { path, text: &String::from_utf8_lossy(bytes), warnings: Vec::new() };
+    let top = reader.object(&raw, &Key::default())?;
+    reader.warn_of_keys(top, &Key::default(), &TOP_KEYS);
+    reader.warn_of_duplicates();
+
+    let key = |name: &str| Key::default().then(name);
+    let auto_rollback = reader.boolean(top, &key("auto_rollback"))?.unwrap_or(true);
+    let mut targets = Vec::new();
+    if let Some(value) = present(top, "targets") {
+        for (name, value) in reader.object(value, &key("targets"))? {
+            targets.push(reader.target(name, value, auto_rollback)?);
+        }
+    }
+    let primaries: Vec<_> =
+        targets.iter().filter(|target| target.primary).map(|target| target.name.clone()).collect();
+    if primaries.len() > 1 {
+        reader.warnings.push(Warning::Primaries { names: primaries });
+    }
+    let ci_provider = match present(top, "ci") {
+        Some(ci) => {
+            let ci = reader.object(ci, &key("ci"))?;
+            reader.string(ci, &key("ci").then("provider"))?
+        }
+        None => None,
+    };
+    if let Some(history) = present(top, "history")
+        && !history.is_array()
+    {
+        return Err(reader.shape(&key("history"), "a list", history));
+    }
+    let on_partial = [
+        ("rollback_all", OnPartial::RollbackAll),
+        ("stop", OnPartial::Stop),
+        ("continue", OnPartial::Continue),
+    ];
+    let on_interrupt = [("rollback", OnInterrupt::Rollback), ("leave", OnInterrupt::Leave)];
+    Ok(DeployConfig {
+        path: path.to_owned(),
+        project_name: reader.string(top, &key("project_name"))?,
+        ci_provider,
+        targets,
+        hooks: reader.hooks(top, &key("hooks"))?,
+        on_partial: reader.word(top, &key("on_partial"), &on_partial)?,
+        on_interrupt: reader.word(top, &key("on_interrupt"), &on_interrupt)?,
+        auto_rollback,
+        warnings: reader.warnings,
+        raw,
+    })
+}
+
+/// The path of a key.
+#[derive(Clone, Default)]
+struct Key(Vec<String>);
+
+impl Key {
+    fn then(&self, name: &str) -> Self {
+        Self(self.0.iter().cloned().chain([name.to_owned()]).collect())
+    }
+
+    fn last(&self) -> &str {
+        self.0.last().map_or("", String::as_str)
+    }
+
+    fn shown(&self) -> String {
+        if self.0.is_empty() { "the whole file".to_owned() } else { self.0.join(".") }
+    }
+}
+
+struct Reader<'t> {
+    path: &'t Path,
+    text: &'t str,
+    warnings: Vec<Warning>,
+}
+
+impl Reader<'_> {
+    fn target(
+        &mut self,
+        name: &str,
+        value: &Value,
+        auto_rollback: bool,
+    ) -> Result<TargetConfig, ConfigError> {
+        let key = Key::default().then("targets").then(name);
+        let target = self.object(value, &key)?;
+        self.warn_of_keys(target, &key, &TARGET_KEYS);
+        let config = present(target, "config").cloned().unwrap_or_else(|| Value::Object(Map::new()));
+        self.object(&config, &key.then("config"))?;
+        Ok(TargetConfig {
+            name: name.to_owned(),
+            kind: self.string(target, &key.then("type"))?.unwrap_or_else(|| name.to_owned()),
+            enabled: self.boolean(target, &key.then("enabled"))?.unwrap_or(true),
+            primary: self.boolean(target, &key.then("primary"))?.unwrap_or(false),
+            plugin: self.version_requirement(target, &key.then("plugin"))?,
+            auto_rollback: self.boolean(target, &key.then("auto_rollback"))?.unwrap_or(auto_rollback),
+            config,
+            hooks: self.hooks(target, &key.then("hooks"))?,
+            deadlines: self.deadlines(target, &key.then("deadlines"))?,
+            raw: value.clone(),
+        })
+    }
+
+    fn version_requirement(
+        &self,
+        object: &Map<String, Value>,
+        key: &Key,
+    ) -> Result<Option<VersionReq>, ConfigError> {
+        let Some(text) = self.string(object, key)? else { return Ok(None) };
+        VersionReq::parse(&text).map(Some).map_err(|source| ConfigError::PluginVersion {
+            path: self.path.to_owned(),
+            key: key.shown(),
+            text,
+            at: self.at(key),
+            source,
+        })
+    }
+
+    fn deadlines(
+        &mut self,
+        object: &Map<String, Value>,
+        key: &Key,
+    ) -> Result<std::collections::BTreeMap<Phase, Duration>, ConfigError> {
+        let mut deadlines = std::collections::BTreeMap::new();
+        let Some(value) = present(object, key.last()) else { return Ok(deadlines) };
+        let value = self.object(value, key)?;
+        self.warn_of_keys(value, key, &Phase::ALL.map(Phase::name));
+        for phase in Phase::ALL {
+            if let Some(limit) = self.seconds(value, &key.then(phase.name()))? {
+                deadlines.insert(phase, limit);
+            }
+        }
+        Ok(deadlines)
+    }
+
+    fn hooks(&mut self, object: &Map<String, Value>, key: &Key) -> Result<Hooks, ConfigError> {
+        let mut hooks = Hooks::default();
+        let Some(value) = present(object, key.last()) else { return Ok(hooks) };
+        for (name, value) in self.object(value, key)? {
+            let key = key.then(name);
+            let point = HookPoint::named(name).ok_or_else(|| ConfigError::UnknownHook {
+                path: self.path.to_owned(),
+                key: key.shown(),
+                nearest: nearest(name, HookPoint::all().map(HookPoint::name)).map(str::to_owned),
+                at: self.at(&key),
+            })?;
+            hooks.0.insert(point, self.hooks_of_point(value, &key)?);
+        }
+        Ok(hooks)
+    }
+
+    /// One argv, one object, or a list of both.
+    fn hooks_of_point(&mut self, value: &Value, key: &Key) -> Result<Vec<Hook>, ConfigError> {
+        match value {
+            Value::Array(items) if items.first().is_some_and(Value::is_string) => {
+                Ok(vec![plain_hook(self.argv(value, key)?)])
+            }
+            Value::Array(items) => items
+                .iter()
+                .enumerate()
+                .map(|(index, item)| self.hook(item, &key.then(&index.to_string())))
+                .collect(),
+            _ => Ok(vec![self.hook(value, key)?]),
+        }
+    }
+
+    fn hook(&mut self, value: &Value, key: &Key) -> Result<Hook, ConfigError> {
+        let object = match value {
+            Value::Array(_) => return Ok(plain_hook(self.argv(value, key)?)),
+            Value::Object(object) => object,
+            _ => {
+                return Err(self.shape(key, "a command (a list of words) or an object with `command`", value));
+            }
+        };
+        self.warn_of_keys(object, key, &HOOK_KEYS);
+        let shell = self.boolean(object, &key.then("shell"))?.unwrap_or(false);
+        let command = object.get("command").unwrap_or(&Value::Null);
+        let command = match command {
+            Value::String(line) if shell => vec![line.clone()],
+            _ if shell && command.as_array().is_none_or(|words| words.len() != 1) => {
+                return Err(self.shape(&key.then("command"), "one shell line, because of `shell`", command));
+            }
+            _ => self.argv(command, &key.then("command"))?,
+        };
+        let on_error = [("fail", OnError::Fail), ("warn", OnError::Warn)];
+        let dry_run = [("skip", DryRun::Skip), ("run", DryRun::Run)];
+        Ok(Hook {
+            command,
+            timeout: self.seconds(object, &key.then("timeout"))?.unwrap_or(DEFAULT_TIMEOUT),
+            on_error: self.word(object, &key.then("on_error"), &on_error)?,
+            dry_run: self.word(object, &key.then("dry_run"), &dry_run)?,
+            shell,
+        })
+    }
+
+    fn argv(&self, value: &Value, key: &Key) -> Result<Vec<String>, ConfigError> {
+        let words: Option<Vec<String>> = value
+            .as_array()
+            .and_then(|words| words.iter().map(|word| word.as_str().map(str::to_owned)).collect());
+        words
+            .filter(|words| words.first().is_some_and(|program| !program.is_empty()))
+            .ok_or_else(|| self.shape(key, "a command (a list of words, the program first)", value))
+    }
+
+    fn object<'v>(&self, value: &'v Value, key: &Key) -> Result<&'v Map<String, Value>, ConfigError> {
+        value.as_object().ok_or_else(|| self.shape(key, "an object", value))
+    }
+
+    fn boolean(&self, object: &Map<String, Value>, key: &Key) -> Result<Option<bool>, ConfigError> {
+        present(object, key.last())
+            .map(|value| value.as_bool().ok_or_else(|| self.shape(key, "true or false", value)))
+            .transpose()
+    }
+
+    fn string(&self, object: &Map<String, Value>, key: &Key) -> Result<Option<String>, ConfigError> {
+        present(object, key.last())
+            .map(|value| value.as_str().map(str::to_owned).ok_or_else(|| self.shape(key, "a string", value)))
+            .transpose()
+    }
+
+    fn seconds(&self, object: &Map<String, Value>, key: &Key) -> Result<Option<Duration>, ConfigError> {
+        present(object, key.last())
+            .map(|value| {
+                let seconds = value.as_f64().filter(|seconds| *seconds > 0.0);
+                seconds
+                    .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+                    .ok_or_else(|| self.shape(key, "a number of seconds above 0", value))
+            })
+            .transpose()
+    }
+
+    fn word<W: Copy + Default>(
+        &self,
+        object: &Map<String, Value>,
+        key: &Key,
+        words: &[(&str, W)],
+    ) -> Result<W, ConfigError> {
+        let Some(value) = present(object, key.last()) else { return Ok(W::default()) };
+        let named = words.iter().find(|(word, _)| value.as_str() == Some(*word));
+        named.map(|(_, meaning)| *meaning).ok_or_else(|| {
+            let choices: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+            self.shape(key, &choices.join(" or "), value)
+        })
+    }
+
+    fn shape(&self, key: &Key, expected: &str, found: &Value) -> ConfigError {
+        ConfigError::Shape {
+            path: self.path.to_owned(),
+            key: key.shown(),
+            expected: expected.to_owned(),
+            found: found_words(found),
+            at: self.at(key),
+        }
+    }
+
+    fn at(&self, key: &Key) -> Option<Position> {
+        text::find(self.text, &key.0).map(|span| text::position(self.text, span.start))
+    }
+
+    fn warn_of_keys(&mut self, object: &Map<String, Value>, key: &Key, known: &[&str]) {
+        for name in object.keys().filter(|name| !known.contains(&name.as_str())) {
+            // A known key beside it means that this one isn't a slip of it.
+            let free = known.iter().copied().filter(|known| !object.contains_key(*known));
+            if let Some(nearest) = nearest(name, free) {
+                let key = key.then(name);
+                let at = self.at(&key);
+                self.warnings.push(Warning::UnknownKey { key: key.shown(), nearest: nearest.to_owned(), at });
+            }
+        }
+    }
+
+    /// At the top and among the targets: a second target of one name would vanish silently.
+    fn warn_of_duplicates(&mut self) {
+        let top = text::members(self.text, &text::whole(self.text));
+        let targets = top.iter().rfind(|member| member.key == "targets");
+        let targets = targets.map(|targets| text::members(self.text, &targets.value)).unwrap_or_default();
+        for (prefix, members) in [("", top), ("targets.", targets)] {
+            for (index, member) in members.iter().enumerate() {
+                if members[..index].iter().any(|earlier| earlier.key == member.key) {
+                    self.warnings.push(Warning::DuplicateKey {
+                        key: format!("{prefix}{}", member.key),
+                        at: Some(text::position(self.text, member.key_span.start)),
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// The value, where it is there and not null.
+fn present<'v>(object: &'v Map<String, Value>, key: &str) -> Option<&'v Value> {
+    object.get(key).filter(|value| !value.is_null())
+}
+
+fn plain_hook(command: Vec<String>) -> Hook {
+    Hook {
+        command,
+        timeout: DEFAULT_TIMEOUT,
+        on_error: OnError::default(),
+        dry_run: DryRun::default(),
+        shell: false,
+    }
+}
+
+fn found_words(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".to_owned(),
+        Value::Bool(word) => word.to_string(),
+        Value::Number(number) => number.to_string(),
+        // A literal where a secret should be must not be echoed; a short plain word helps and is none.
+        Value::String(text)
+            if text.len() <= 12 && text.chars().all(|c| c.is_ascii_lowercase() || c == '_') =>
+        {
+            format!("\"{text}\"")
+        }
+        Value::String(_) => "a string".to_owned(),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+    }
+}

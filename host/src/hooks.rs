@@ -1,0 +1,192 @@
+//! Runs the user's hooks, with the user's own environment: the commands around a run that deploy.json names.
+//!
+//! Hooks of the whole run come before those of a target. At a phase they run for each target, so that with
+//! several targets the same command may run at the same time for two of them; `POP_DEPLOY_TARGET` tells which.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use pop_deploy_plugin_api::{
+    Error, Host, Process, Session,
+    protocol::{Command, Event, TargetContext},
+};
+use serde_json::json;
+
+use crate::{
+    config::{self, Hook, HookPoint, OnError},
+    pipeline::{
+        event::What,
+        member::{Member, Surroundings},
+        outcome::Mode,
+    },
+};
+
+/// The hooks of a run, with what they are told.
+pub struct Hooks<'a> {
+    /// Those of the whole run.
+    pub of_run: &'a config::Hooks,
+    /// Those of each target.
+    pub of_targets: BTreeMap<&'a str, &'a config::Hooks>,
+    /// What the run is to do.
+    pub mode: Mode,
+    /// The run's id.
+    pub run: &'a str,
+    /// Who deploys.
+    pub actor: &'a str,
+    /// The version that is deployed, where there is one.
+    pub version: Option<&'a str>,
+    /// The project folder, in which they run.
+    pub project: &'a Path,
+    /// Where events go.
+    pub around: Surroundings,
+}
+
+impl Hooks<'_> {
+    /// Runs the hooks of a point, for one member or for the whole run, until one fails that isn't to be a warning.
+    ///
+    /// # Errors
+    /// That one's failure, with the hook's name.
+    pub fn run(&self, point: HookPoint, member: Option<&Member>) -> Result<(), Error> {
+        self.run_where(point, member.map(|member| member.name.as_str()), |_| true)
+    }
+
+    /// Runs those hooks of a point that say `dry_run: run`; for dry runs.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_dry(&self, point: HookPoint, target: Option<&str>) -> Result<(), Error> {
+        self.run_where(point, target, |hook| hook.dry_run == config::DryRun::Run)
+    }
+
+    /// Whether anything of the user's runs between the plan and the stage, so that the source may still change.
+    pub fn before_stage(&self, target: &str) -> bool {
+        use pop_deploy_plugin_api::protocol::Phase::{Build, Stage};
+        let points = [HookPoint::BeforeAll, HookPoint::Pre(Build), HookPoint::Post(Build), HookPoint::Pre(Stage)];
+        let of_target = self.of_targets.get(target);
+        points.into_iter().any(|point| {
+            !self.of_run.at(point).is_empty() || of_target.is_some_and(|hooks| !hooks.at(point).is_empty())
+        })
+    }
+
+    fn run_where(&self, point: HookPoint, target: Option<&str>, wanted: impl Fn(&Hook) -> bool) -> Result<(), Error> {
+        for hook in self.of_run.at(point).iter().filter(|hook| wanted(hook)) {
+            self.one(point, hook, target)?;
+        }
+        for (name, hooks) in &self.of_targets {
+            if target.is_none_or(|target| target == *name) {
+                for hook in hooks.at(point).iter().filter(|hook| wanted(hook)) {
+                    self.one(point, hook, Some(name))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn one(&self, point: HookPoint, hook: &Hook, target: Option<&str>) -> Result<(), Error> {
+        let mut command = Command::new(hook.argv());
+        command.env = self.environment(point, target);
+        let context = json!({
+            "v": 1, "hook": point.name(), "run": self.run, "mode": self.mode.name(), "target": target,
+            "version": self.version, "actor": self.actor, "project": self.project,
+        });
+        let ran = Process::new(&command)
+            .stdin(context.to_string())
+            .timeout(hook.timeout)
+            .run(&self.session(point, target))
+            .and_then(pop_deploy_plugin_api::Finished::success);
+        match ran {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let failed =
+                    Error { message: format!("hook `{}`: {}", point.name(), error.message), ..error };
+                match hook.on_error {
+                    OnError::Fail => Err(failed),
+                    OnError::Warn => {
+                        self.around.bus.tell(What::Warning(&crate::pipeline::engine::described(&failed)));
+                        Ok(())
+                    }
+                }
+            }
+        }
+    }
+
+    fn environment(&self, point: HookPoint, target: Option<&str>) -> BTreeMap<String, String> {
+        let project = self.project.display().to_string();
+        let facts = [
+            ("HOOK", Some(point.name())),
+            ("RUN", Some(self.run)),
+            ("MODE", Some(self.mode.name())),
+            ("ACTOR", Some(self.actor)),
+            ("PROJECT", Some(project.as_str())),
+            ("TARGET", target),
+            ("VERSION", self.version),
+        ];
+        facts
+            .into_iter()
+            .filter_map(|(name, value)| Some((format!("POP_DEPLOY_{name}"), value?.to_owned())))
+            .collect()
+    }
+
+    fn session(&self, point: HookPoint, target: Option<&str>) -> Session {
+        let context = TargetContext {
+            target: target.unwrap_or_default().to_owned(),
+            project_name: String::new(),
+            project: self.project.to_owned(),
+            scratch: PathBuf::new(),
+            data: PathBuf::new(),
+            read_only: false,
+            source_may_change: false,
+            actor: self.actor.to_owned(),
+            run_id: self.run.to_owned(),
+        };
+        let closing = matches!(
+            point,
+            HookPoint::OnFailure | HookPoint::OnRollback | HookPoint::AfterAll | HookPoint::OnSuccess
+        );
+        let desk = Desk { point, target: target.map(str::to_owned), closing, around: self.around.clone() };
+        Session::new(context, Box::new(desk))
+    }
+}
+
+/// Takes what a hook's process reports.
+struct Desk {
+    point: HookPoint,
+    target: Option<String>,
+    /// A closing hook runs after a signal too: it is how people hear of it.
+    closing: bool,
+    around: Surroundings,
+}
+
+impl Host for Desk {
+    fn emit(&self, event: &[u8]) {
+        let of = self.point.name();
+        let event = serde_json::from_slice(event).unwrap_or(Event::Unknown);
+        let what = match &event {
+            Event::CommandStarted { command, pid } => {
+                self.around.interrupt.watch_group(*pid);
+                What::CommandStarted { of, command }
+            }
+            Event::CommandFinished { exit_code, duration_ms, pid } => {
+                self.around.interrupt.forget_group(*pid);
+                What::CommandFinished { of, exit_code: *exit_code, took: Duration::from_millis(*duration_ms) }
+            }
+            Event::Output { stream, text } => What::Output { of, stream: *stream, text },
+            _ => return,
+        };
+        match &self.target {
+            Some(target) => self.around.bus.tell_of(target, what),
+            None => self.around.bus.tell(what),
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        !self.closing && self.around.interrupt.signal().is_some()
+    }
+
+    fn request(&self, method: &str, _: &[u8]) -> Result<Vec<u8>, Vec<u8>> {
+        Err(serde_json::to_vec(&Error::unimplemented(method)).unwrap_or_default())
+    }
+}

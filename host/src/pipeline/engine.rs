@@ -1,0 +1,293 @@
+//! Walks the plans: phase by phase, with two barriers, and back again when something fails.
+//!
+//! No member enters *switch* before every one has staged; none enters *finalize* before every one is verified. Up to
+//! the first barrier the members work at the same time; going live they take turns, so that a release which fails its
+//! first target never reaches the second.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Instant,
+};
+
+use pop_deploy_plugin_api::{
+    Error, ErrorKind,
+    protocol::{Phase, StepReceipt},
+};
+
+use super::{
+    event::{Bus, Place, What},
+    member::{Member, Surroundings},
+    outcome::{Ending, RollbackReport, StepEnding, StepReport, TargetEnding},
+};
+use crate::{
+    config::{HookPoint, OnInterrupt, OnPartial},
+    hooks::Hooks,
+    journal::{Entry, Journal},
+};
+
+/// What a walk needs beside its members.
+pub struct Walk<'a> {
+    /// Where events go, who may stop it.
+    pub around: &'a Surroundings,
+    /// Intents before, receipts after.
+    pub journal: &'a Journal,
+    /// The user's hooks.
+    pub hooks: &'a Hooks<'a>,
+    /// What becomes of the others when one target fails while live.
+    pub on_partial: OnPartial,
+    /// What becomes of a run that a signal stops.
+    pub on_interrupt: OnInterrupt,
+}
+
+impl Walk<'_> {
+    /// Walks every member's plan to its end, or back to its beginning; says how that went.
+    pub fn walk(&self, members: &mut [Member]) -> (Ending, Option<Error>) {
+        let walked = self.hooks.run(HookPoint::BeforeAll, None).and_then(|()| {
+            for phase in [Phase::Preflight, Phase::Build, Phase::Stage] {
+                self.together(members, phase)?;
+            }
+            self.go_live(members)?;
+            self.together(members, Phase::Finalize)
+        });
+        if let Err(error) = &walked {
+            self.settle(members, error);
+        }
+        let error = walked.err();
+        let ending = self.ending(members, error.as_ref());
+        self.closing_hooks(ending);
+        (ending, error)
+    }
+
+    /// Has all members do a phase at the same time; the first failure keeps the others from beginning another step.
+    fn together(&self, members: &mut [Member], phase: Phase) -> Result<(), Error> {
+        let halted = AtomicBool::new(false);
+        let failed = thread::scope(|scope| {
+            let working: Vec<_> =
+                members.iter_mut().map(|member| scope.spawn(|| self.phase(member, phase, &halted))).collect();
+            let results = working.into_iter().map(|thread| match thread.join() {
+                Ok(result) => result,
+                Err(_) => Err(Error::failed("the host itself panicked; this is a bug in pop-deploy")),
+            });
+            // Waits for all, keeps the first error that isn't merely the halt of another.
+            results.filter_map(Result::err).min_by_key(|error| error.kind == ErrorKind::Cancelled)
+        });
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Switches and verifies one member after the other.
+    fn go_live(&self, members: &mut [Member]) -> Result<(), Error> {
+        let mut first_error = None;
+        for member in members {
+            let halted = AtomicBool::new(false);
+            let live = self
+                .phase(member, Phase::Switch, &halted)
+                .and_then(|()| self.phase(member, Phase::Verify, &halted));
+            match live {
+                Ok(()) => member.ending = TargetEnding::Verified,
+                Err(error) if self.on_partial == OnPartial::Continue && error.kind != ErrorKind::Cancelled => {
+                    self.take_back(member, &error);
+                    first_error.get_or_insert(error);
+                }
+                Err(error) => return Err(first_error.unwrap_or(error)),
+            }
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+
+    /// One phase of one member, with the hooks around it.
+    fn phase(&self, member: &mut Member, phase: Phase, halted: &AtomicBool) -> Result<(), Error> {
+        let steps: Vec<_> =
+            (0..member.planned().len()).filter(|index| member.planned()[*index].phase == phase).collect();
+        let walked = self.hooks.run(HookPoint::Pre(phase), Some(member)).and_then(|()| {
+            for index in steps {
+                self.may_go_on(halted)?;
+                self.step(member, index)?;
+            }
+            self.hooks.run(HookPoint::Post(phase), Some(member))
+        });
+        match walked {
+            // What finalize couldn't tidy up, the next deployment will; the release is live and good.
+            Err(error) if phase == Phase::Finalize => {
+                self.bus().tell_of(&member.name, What::Warning(&described(&error)));
+                Ok(())
+            }
+            Err(error) => {
+                halted.store(true, Ordering::SeqCst);
+                member.error.get_or_insert_with(|| error.clone());
+                Err(error)
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// One step: intent, work, receipt.
+    fn step(&self, member: &mut Member, index: usize) -> Result<(), Error> {
+        let step = member.planned()[index].clone();
+        let place = Place { step: &step, number: index + 1, of: member.planned().len() };
+        let begun = Instant::now();
+        self.bus().tell_of(&member.name, What::StepStarted(place));
+        let result = self.journal.append(&Entry::intent(&member.name, &step)).map_err(Error::from).and_then(|()| {
+            member.begun.push(index);
+            member.was_live |= step.phase == Phase::Switch;
+            let receipt = member.run(index)?;
+            let (_, version) = member.plugin();
+            let kept = StepReceipt { step: step.id.clone(), plugin_version: version.clone(), receipt };
+            self.journal.append(&Entry::receipt(&member.name, &kept)).map_err(Error::from)?;
+            member.receipts.push(kept.clone());
+            Ok(kept.receipt)
+        });
+        let took = begun.elapsed();
+        let finished = result.as_ref().map(|receipt| (receipt.outcome, receipt.summary.as_str()));
+        self.bus().tell_of(&member.name, What::StepFinished { place, result: finished, took });
+        if result.is_ok() && step.phase == Phase::Switch {
+            let from = member.plan.as_ref().and_then(|plan| plan.live.as_ref());
+            self.bus().tell_of(&member.name, What::Switched { from, to: &member.release });
+        }
+        let ending = match &result {
+            Ok(receipt) => StepEnding::Done(receipt.outcome, receipt.summary.clone()),
+            Err(error) => {
+                // The journal may be what failed; the error that counts is the step's.
+                self.note(&Entry::failed(&member.name, &step.id, error));
+                StepEnding::Failed(error.clone())
+            }
+        };
+        member.steps.push(StepReport {
+            id: step.id.clone(),
+            phase: step.phase,
+            title: step.title.clone(),
+            commands: step.commands.clone(),
+            ending,
+            took,
+        });
+        result.map(|_| ())
+    }
+
+    /// After a failure: takes back what the policy says.
+    fn settle(&self, members: &mut [Member], error: &Error) {
+        let interrupted = self.around.interrupt.signal().is_some();
+        if interrupted && self.on_interrupt == OnInterrupt::Leave {
+            return;
+        }
+        for member in members.iter_mut().rev() {
+            let stays = member.ending == TargetEnding::Verified && self.on_partial != OnPartial::RollbackAll;
+            if member.rollback.is_none() && !stays {
+                self.take_back(member, error);
+            }
+        }
+    }
+
+    /// Takes a member's steps back, newest first.
+    pub fn take_back(&self, member: &mut Member, because: &Error) {
+        if member.was_live && !member.auto_rollback {
+            member.ending = TargetEnding::LeftLive;
+            return;
+        }
+        let untouched = TargetEnding::Skipped;
+        if member.begun.is_empty() {
+            member.ending = if member.error.is_some() { TargetEnding::Failed } else { untouched };
+            return;
+        }
+        self.bus().tell_of(&member.name, What::RollbackStarted { because });
+        if member.was_live
+            && let Err(error) = self.hooks.run(HookPoint::OnRollback, Some(member))
+        {
+            self.bus().tell_of(&member.name, What::Warning(&described(&error)));
+        }
+        let mut report = RollbackReport::default();
+        for index in member.begun.clone().into_iter().rev() {
+            let step = member.planned()[index].clone();
+            if step.phase == Phase::Finalize {
+                continue;
+            }
+            let result = member.undo(index);
+            self.note(&Entry::undone(&member.name, &step.id, result.as_deref()));
+            self.bus().tell_of(&member.name, What::Undone { step: &step, result: result.as_deref() });
+            let lost = result.is_err();
+            report.steps.push((step.id, result));
+            if lost {
+                // Nobody knows what is live: unstaging now could pull the pages from under it.
+                break;
+            }
+        }
+        member.ending = match (report.error(), member.was_live, &member.error) {
+            (Some(error), ..) if error.kind == ErrorKind::Unknown => TargetEnding::Unknown,
+            (Some(_), ..) => TargetEnding::RollbackFailed,
+            (None, true, _) => TargetEnding::RolledBack,
+            (None, false, Some(_)) => TargetEnding::Failed,
+            (None, false, None) => untouched,
+        };
+        member.rollback = Some(report);
+    }
+
+    /// The gravest of what happened to the members.
+    fn ending(&self, members: &[Member], error: Option<&Error>) -> Ending {
+        let any = |wanted: &[TargetEnding]| members.iter().any(|member| wanted.contains(&member.ending));
+        let Some(error) = error else { return Ending::Succeeded };
+        if any(&[TargetEnding::RollbackFailed, TargetEnding::Unknown]) {
+            return Ending::Stuck;
+        }
+        if let Some(signal) = self.around.interrupt.signal() {
+            return Ending::Interrupted { signal };
+        }
+        if any(&[TargetEnding::LeftLive, TargetEnding::Verified]) {
+            return Ending::Partial;
+        }
+        if any(&[TargetEnding::RolledBack]) {
+            return Ending::RolledBack;
+        }
+        let in_preflight = members.iter().all(|member| {
+            member.steps.iter().all(|step| step.phase == Phase::Preflight)
+        });
+        before_live(error, in_preflight)
+    }
+
+    fn closing_hooks(&self, ending: Ending) {
+        let fitting = if ending.is_success() { HookPoint::OnSuccess } else { HookPoint::OnFailure };
+        for point in [fitting, HookPoint::AfterAll] {
+            // Recorded, and never in the place of the first error.
+            if let Err(error) = self.hooks.run(point, None) {
+                self.bus().tell(What::Warning(&described(&error)));
+            }
+        }
+    }
+
+    fn may_go_on(&self, halted: &AtomicBool) -> Result<(), Error> {
+        match self.around.interrupt.signal() {
+            Some(signal) => Err(Error::new(ErrorKind::Cancelled, format!("stopped by signal {signal}"))),
+            None if halted.load(Ordering::SeqCst) => {
+                Err(Error::new(ErrorKind::Cancelled, "not begun: another target failed"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Writes to the journal where a failure to do so can't change what happens next.
+    fn note(&self, entry: &Entry) {
+        if let Err(error) = self.journal.append(entry) {
+            self.bus().tell(What::Warning(&described(&Error::from(error))));
+        }
+    }
+
+    fn bus(&self) -> &Bus {
+        &self.around.bus
+    }
+}
+
+/// How a run ends that failed while nothing live had changed.
+pub fn before_live(error: &Error, in_preflight: bool) -> Ending {
+    match error.kind {
+        ErrorKind::Config => Ending::Refused,
+        ErrorKind::Locked => Ending::Locked,
+        ErrorKind::NoRelease => Ending::NoRelease,
+        ErrorKind::Preflight => Ending::NotReady,
+        _ if in_preflight => Ending::NotReady,
+        _ => Ending::FailedBeforeLive,
+    }
+}
+
+/// An error with its causes on one line, for warnings.
+pub fn described(error: &Error) -> String {
+    std::iter::once(&error.message).chain(&error.causes).map(String::as_str).collect::<Vec<_>>().join(": ")
+}
+

@@ -1,0 +1,370 @@
+//! One target of a run: its worker, its plan, and what became of each step.
+
+use std::{
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use pop_deploy_plugin_api::{
+    Error, ErrorKind, Secret,
+    protocol::{
+        self, Command, OpenRequest, Plan, PlanRequest, Receipt, Release, RunRequest, Status, Step, StepReceipt, Stream,
+        Undo, UndoRequest, method,
+    },
+    redact::Redactor,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{
+    event::{Bus, Place, What},
+    outcome::{RollbackReport, StepEnding, StepReport, TargetEnding, TargetReport},
+};
+use crate::{
+    plugins::{Ready, Services, Worker},
+    secrets,
+    signals::Interrupt,
+};
+
+/// How long a plugin may take to read its place or make a plan.
+const READ: Duration = Duration::from_secs(10 * 60);
+/// How long a step, or taking one back, may take.
+const STEP: Duration = Duration::from_secs(60 * 60);
+
+/// Everything that is needed to give a target a worker, and another one should it die.
+pub struct Seat {
+    /// The plugin that serves the target.
+    pub plugin: Ready,
+    /// What the session is opened with.
+    pub open: OpenRequest,
+    /// The descriptors that a worker holds as long as it lives: the run's locks.
+    pub held: Vec<OwnedFd>,
+}
+
+/// A target of a run.
+pub struct Member {
+    /// The target's name.
+    pub name: String,
+    /// Whether it is the primary one.
+    pub primary: bool,
+    /// Whether it goes back by itself when it fails while live.
+    pub auto_rollback: bool,
+    /// The release that the run makes or goes back to.
+    pub release: Release,
+    /// Its plan, once there is one.
+    pub plan: Option<Plan>,
+    /// The receipts so far, in order.
+    pub receipts: Vec<StepReceipt>,
+    /// The steps so far, in order.
+    pub steps: Vec<StepReport>,
+    /// Which steps of the plan were begun, by index and in order; undo walks them backwards.
+    pub begun: Vec<usize>,
+    /// Whether users saw the new release at any time.
+    pub was_live: bool,
+    /// How it stands.
+    pub ending: TargetEnding,
+    /// What went wrong first.
+    pub error: Option<Error>,
+    /// What was done to take it back.
+    pub rollback: Option<RollbackReport>,
+    seat: Seat,
+    worker: Option<Arc<Worker>>,
+    desk: Arc<Desk>,
+    interrupt: Arc<Interrupt>,
+    since: Instant,
+    _scratch: tempfile::TempDir,
+}
+
+/// What a member needs of the run it belongs to.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Where events go.
+    pub bus: Arc<Bus>,
+    /// Who may want the run to stop.
+    pub interrupt: Arc<Interrupt>,
+    /// What is blotted out everywhere.
+    pub redactor: Redactor,
+}
+
+impl Member {
+    /// A member whose worker starts with its first call. `scratch` is the folder that the session was told of.
+    pub fn new(
+        name: &str,
+        primary: bool,
+        release: Release,
+        seat: Seat,
+        scratch: tempfile::TempDir,
+        around: &Surroundings,
+    ) -> Self {
+        let desk = Desk {
+            target: name.to_owned(),
+            project: seat.open.context.project.clone(),
+            bus: Arc::clone(&around.bus),
+            redactor: around.redactor.clone(),
+            current: Mutex::default(),
+        };
+        Self {
+            name: name.to_owned(),
+            primary,
+            auto_rollback: true,
+            release,
+            plan: None,
+            receipts: Vec::new(),
+            steps: Vec::new(),
+            begun: Vec::new(),
+            was_live: false,
+            ending: TargetEnding::Skipped,
+            error: None,
+            rollback: None,
+            seat,
+            worker: None,
+            desk: Arc::new(desk),
+            interrupt: Arc::clone(&around.interrupt),
+            since: Instant::now(),
+            _scratch: scratch,
+        }
+    }
+
+    /// The plugin's name and version.
+    pub fn plugin(&self) -> (&str, &semver::Version) {
+        let build = self.seat.plugin.build();
+        (&build.plugin.id, &build.version)
+    }
+
+    /// What the session is opened with.
+    pub fn opened_with(&self) -> &OpenRequest {
+        &self.seat.open
+    }
+
+    /// Reads the place.
+    ///
+    /// # Errors
+    /// What the plugin answers, or that it died.
+    pub fn status(&mut self) -> Result<Status, Error> {
+        self.call(method::STATUS, &(), READ)
+    }
+
+    /// Has the plugin make a plan, and checks that it is one that can be walked.
+    ///
+    /// # Errors
+    /// What the plugin answers, or what is wrong with its plan.
+    pub fn make_plan(&mut self, request: &PlanRequest) -> Result<&Plan, Error> {
+        let plan: Plan = self.call(method::PLAN, request, READ)?;
+        self.check(&plan)?;
+        self.desk.bus.tell_of(&self.name, What::Planned(&plan));
+        Ok(self.plan.insert(plan))
+    }
+
+    /// The plugin's mistakes that the pipeline can't live with.
+    fn check(&self, plan: &Plan) -> Result<(), Error> {
+        let (id, version) = self.plugin();
+        let broken = |what: String| {
+            let homepage = &self.seat.plugin.build().homepage;
+            Error::failed(format!("plugin `{id}` {version} made a plan that can't be walked: {what}"))
+                .hint(format!("report it to {homepage}"))
+        };
+        for (index, step) in plan.steps.iter().enumerate() {
+            let earlier = &plan.steps[..index];
+            if earlier.iter().any(|other| other.id == step.id) {
+                return Err(broken(format!("two steps are called `{}`", step.id)));
+            }
+            if earlier.last().is_some_and(|last| last.phase > step.phase) {
+                return Err(broken(format!("step `{}` goes back to phase `{}`", step.id, step.phase)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The plan's steps; none without a plan.
+    pub fn planned(&self) -> &[Step] {
+        self.plan.as_ref().map_or(&[], |plan| &plan.steps)
+    }
+
+    /// Runs the step at `index` of the plan.
+    ///
+    /// # Errors
+    /// What the plugin answers, that it died, or that it ran a command which the step doesn't have.
+    pub fn run(&mut self, index: usize) -> Result<Receipt, Error> {
+        let step = self.planned()[index].clone();
+        let request = RunRequest { step, release: self.release.clone(), receipts: self.receipts.clone() };
+        self.desk.seat(Some(Current::new(&request.step, index + 1, self.planned().len())));
+        let result = self.call(method::RUN, &request, STEP);
+        let unplanned = self.desk.seat(None).and_then(|current| current.unplanned);
+        let receipt = result?;
+        match unplanned {
+            Some(command) => {
+                let (id, version) = self.plugin();
+                Err(Error::failed(format!("plugin `{id}` {version} ran a command that its plan doesn't have"))
+                    .because(&Error::failed(format!("`{command}` in step `{}`", request.step.id))))
+            }
+            None => Ok(receipt),
+        }
+    }
+
+    /// Takes the step at `index` back; in a fresh worker, should the last one have died.
+    ///
+    /// # Errors
+    /// What the plugin answers: then nobody knows how the place stands.
+    pub fn undo(&mut self, index: usize) -> Result<String, Error> {
+        let step = self.planned()[index].clone();
+        let receipt = self.receipts.iter().find(|kept| kept.step == step.id).map(|kept| kept.receipt.clone());
+        let request = UndoRequest { step, release: self.release.clone(), receipt };
+        match self.call(method::UNDO, &request, STEP)? {
+            Undo::Undone { summary } => Ok(summary),
+            Undo::Nothing => Ok(String::new()),
+            Undo::Unknown { why } => Err(Error::new(ErrorKind::Unknown, why)),
+        }
+    }
+
+    /// Ends the worker, and with it whatever the session holds.
+    pub fn close(&mut self) {
+        self.worker = None;
+    }
+
+    fn call<R: DeserializeOwned>(&mut self, name: &str, input: &impl Serialize, limit: Duration) -> Result<R, Error> {
+        let worker = match &self.worker {
+            Some(worker) if worker.alive() => Arc::clone(worker),
+            _ => self.start()?,
+        };
+        worker.call(name, input, Some(limit))
+    }
+
+    fn start(&mut self) -> Result<Arc<Worker>, Error> {
+        let desk: Arc<dyn Services> = Arc::clone(&self.desk) as _;
+        let worker = Arc::new(Worker::start(&self.seat.plugin, &self.seat.open, desk, &self.seat.held)?);
+        self.interrupt.watch(&worker);
+        self.worker = Some(Arc::clone(&worker));
+        Ok(worker)
+    }
+
+    /// The member as it went.
+    pub fn report(&self) -> TargetReport {
+        let not_run = self.planned().iter().skip(self.steps.len()).map(|step| StepReport {
+            id: step.id.clone(),
+            phase: step.phase,
+            title: step.title.clone(),
+            commands: step.commands.clone(),
+            ending: StepEnding::NotRun,
+            took: Duration::ZERO,
+        });
+        TargetReport {
+            name: self.name.clone(),
+            ending: self.ending,
+            release: self.release.clone(),
+            before: self.plan.as_ref().and_then(|plan| plan.live.clone()),
+            plan: self.plan.clone(),
+            steps: self.steps.iter().cloned().chain(not_run).collect(),
+            was_live: self.was_live,
+            error: self.error.clone(),
+            rollback: self.rollback.clone(),
+            took: self.since.elapsed(),
+        }
+    }
+}
+
+/// Where a plugin's events and requests arrive while its member works.
+struct Desk {
+    target: String,
+    project: PathBuf,
+    bus: Arc<Bus>,
+    redactor: Redactor,
+    current: Mutex<Option<Current>>,
+}
+
+/// The step that runs now.
+struct Current {
+    step: Step,
+    number: usize,
+    of: usize,
+    unplanned: Option<Command>,
+}
+
+impl Current {
+    fn new(step: &Step, number: usize, of: usize) -> Self {
+        Self { step: step.clone(), number, of, unplanned: None }
+    }
+}
+
+impl Desk {
+    /// Puts another step in the place of the current one, and returns that.
+    fn seat(&self, next: Option<Current>) -> Option<Current> {
+        std::mem::replace(&mut *self.current.lock().unwrap_or_else(PoisonError::into_inner), next)
+    }
+
+    fn tell(&self, what: What<'_>) {
+        self.bus.tell_of(&self.target, what);
+    }
+}
+
+impl Services for Desk {
+    fn event(&self, event: protocol::Event) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = current.as_ref().map_or("plan", |current| &current.step.id).to_owned();
+        let of = of.as_str();
+        match &event {
+            protocol::Event::Progress { message, done, total, unit } => {
+                if let Some(Current { step, number, of, .. }) = current.as_ref() {
+                    let place = Place { step, number: *number, of: *of };
+                    self.tell(What::Progress { place, message, done: done.zip(*total), unit });
+                }
+            }
+            protocol::Event::CommandStarted { command, .. } => {
+                if let Some(current) = current.as_mut()
+                    && !current.step.commands.contains(command)
+                {
+                    current.unplanned.get_or_insert_with(|| command.clone());
+                }
+                self.tell(What::CommandStarted { of, command });
+            }
+            protocol::Event::CommandFinished { exit_code, duration_ms, .. } => {
+                let took = Duration::from_millis(*duration_ms);
+                self.tell(What::CommandFinished { of, exit_code: *exit_code, took });
+            }
+            protocol::Event::Output { stream, text } => self.tell(What::Output { of, stream: *stream, text }),
+            protocol::Event::HealthAttempt { what, healthy, detail } => {
+                self.tell(What::HealthAttempt { of, what, healthy: *healthy, detail });
+            }
+            protocol::Event::Warning { message } => self.tell(What::Warning(message)),
+            // A newer plugin's word for something that this host has no place for.
+            _ => {}
+        }
+    }
+
+    fn output(&self, stream: Stream, line: &str) {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = current.as_ref().map_or("plugin", |current| &current.step.id);
+        self.tell(What::Output { of, stream, text: line });
+    }
+
+    fn request(&self, name: &str, input: Value) -> Result<Value, Error> {
+        match name {
+            method::SECRET => {
+                let secret: Secret = serde_json::from_value(input)
+                    .map_err(|error| Error::config("not a secret reference").because(&error))?;
+                let value = secrets::resolve(&secret, &self.project)?;
+                self.redactor.learn(&value);
+                Ok(Value::from(value))
+            }
+            _ => Err(Error::unimplemented(name)),
+        }
+    }
+}
+
+/// A folder for a session's temporary files, gone with the returned value.
+///
+/// # Errors
+/// When the system's temporary folder can't be written.
+pub fn scratch() -> Result<tempfile::TempDir, Error> {
+    tempfile::Builder::new().prefix("pop-deploy-").tempdir().map_err(|error| {
+        Error::preflight(format!("can't make a temporary folder in `{}`", std::env::temp_dir().display()))
+            .because(&error)
+            .hint("free some space there, or set TMPDIR to another folder")
+    })
+}
+
+/// The path as a person would type it: relative to `base` where it lies in it.
+pub fn shown(path: &Path, base: &Path) -> String {
+    path.strip_prefix(base).unwrap_or(path).display().to_string()
+}

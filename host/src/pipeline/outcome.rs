@@ -1,0 +1,244 @@
+//! How things end: closed sets, each ending with an exit code, and the report that gathers them.
+
+use std::{path::PathBuf, time::Duration};
+
+use pop_deploy_plugin_api::{
+    Error,
+    protocol::{Command, Outcome, Phase, Plan, Release},
+};
+
+use crate::exit::Exit;
+
+/// What a run is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Plan only; nothing is written anywhere.
+    DryRun,
+    /// Bring the project to its targets.
+    Deploy,
+    /// Make a former release live again.
+    Rollback,
+    /// Plan a rollback only.
+    RollbackDryRun,
+    /// Take an interrupted run back.
+    Recovery,
+}
+
+impl Mode {
+    /// Whether nothing may be written.
+    pub fn is_dry(self) -> bool {
+        matches!(self, Self::DryRun | Self::RollbackDryRun)
+    }
+
+    /// The name, for people and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DryRun => "dry run",
+            Self::Deploy => "deploy",
+            Self::Rollback => "rollback",
+            Self::RollbackDryRun => "rollback, dry run",
+            Self::Recovery => "recovery",
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Every target has what was wanted.
+    Succeeded,
+    /// A dry run came to its end; `pending` says whether anything would change.
+    Planned {
+        /// Whether anything would change.
+        pending: bool,
+    },
+    /// The configuration or a plugin's part of it is wrong; nothing was tried.
+    Refused,
+    /// A place or the project isn't ready; nothing was changed.
+    NotReady,
+    /// Somebody else holds a target; nothing was changed.
+    Locked,
+    /// The release to go back to is gone; nothing was changed.
+    NoRelease,
+    /// It failed before anything live changed, and what was staged is gone again.
+    FailedBeforeLive,
+    /// Something live changed, and everything that did is back where it was.
+    RolledBack,
+    /// Some targets have what was wanted, others don't: the policy said to go on, or not to roll back.
+    Partial,
+    /// A rollback failed, or nobody knows how a target stands: a person is needed.
+    Stuck,
+    /// A signal ended it, and it was taken back as far as the policy says.
+    Interrupted {
+        /// The signal's number.
+        signal: i32,
+    },
+}
+
+impl Ending {
+    /// The exit code for people and CI.
+    pub fn exit(self) -> Exit {
+        match self {
+            Self::Succeeded | Self::Planned { .. } => Exit::Done,
+            Self::Refused => Exit::Usage,
+            Self::NotReady => Exit::NotReady,
+            Self::Locked => Exit::Locked,
+            Self::NoRelease => Exit::NoRelease,
+            Self::FailedBeforeLive => Exit::Failed,
+            Self::RolledBack => Exit::RolledBack,
+            Self::Partial => Exit::Partial,
+            Self::Stuck => Exit::Stuck,
+            Self::Interrupted { signal } => Exit::Signal(signal),
+        }
+    }
+
+    /// The name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Planned { .. } => "planned",
+            Self::Refused => "refused",
+            Self::NotReady => "not_ready",
+            Self::Locked => "locked",
+            Self::NoRelease => "no_release",
+            Self::FailedBeforeLive => "failed",
+            Self::RolledBack => "rolled_back",
+            Self::Partial => "partial",
+            Self::Stuck => "stuck",
+            Self::Interrupted { .. } => "interrupted",
+        }
+    }
+
+    /// Whether the run did what it was asked to.
+    pub fn is_success(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Planned { .. })
+    }
+}
+
+/// How a target ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TargetEnding {
+    /// Nothing of its plan was done, or all of it was taken back before it went live.
+    Skipped,
+    /// It is staged but was not switched.
+    Staged,
+    /// The release is live and verified.
+    Verified,
+    /// Its release was live, and is no longer.
+    RolledBack,
+    /// A step of it failed, and nothing of it is left.
+    Failed,
+    /// It failed while live and was left so, as the configuration says.
+    LeftLive,
+    /// Taking it back failed.
+    RollbackFailed,
+    /// Nobody knows how it stands.
+    Unknown,
+}
+
+impl TargetEnding {
+    /// The name in JSON and journal.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Skipped => "skipped",
+            Self::Staged => "staged",
+            Self::Verified => "verified",
+            Self::RolledBack => "rolled_back",
+            Self::Failed => "failed",
+            Self::LeftLive => "left_live",
+            Self::RollbackFailed => "rollback_failed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// How a step ended.
+#[derive(Debug, Clone)]
+pub enum StepEnding {
+    /// It did its work; the text is its summary.
+    Done(Outcome, String),
+    /// It failed.
+    Failed(Error),
+    /// It did not run: an earlier step failed, or this is a dry run.
+    NotRun,
+}
+
+/// A step as it went.
+#[derive(Debug, Clone)]
+pub struct StepReport {
+    /// Its id.
+    pub id: String,
+    /// Its phase.
+    pub phase: Phase,
+    /// What it does, in the -ing form.
+    pub title: String,
+    /// The commands it stands for.
+    pub commands: Vec<Command>,
+    /// How it ended.
+    pub ending: StepEnding,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// What was done to take a target back.
+#[derive(Debug, Clone, Default)]
+pub struct RollbackReport {
+    /// The steps that were taken back, newest first, with what was done or went wrong.
+    pub steps: Vec<(String, Result<String, Error>)>,
+}
+
+impl RollbackReport {
+    /// Whether every step was taken back.
+    pub fn success(&self) -> bool {
+        self.steps.iter().all(|(_, result)| result.is_ok())
+    }
+
+    /// The first thing that went wrong.
+    pub fn error(&self) -> Option<&Error> {
+        self.steps.iter().find_map(|(_, result)| result.as_ref().err())
+    }
+}
+
+/// A target as it went.
+#[derive(Debug, Clone)]
+pub struct TargetReport {
+    /// Its name.
+    pub name: String,
+    /// How it ended.
+    pub ending: TargetEnding,
+    /// The release that was to be made, or gone back to.
+    pub release: Release,
+    /// What was live before, as the plugin read it.
+    pub before: Option<Release>,
+    /// The plan that was walked; absent where none could be made.
+    pub plan: Option<Plan>,
+    /// Its steps, in order.
+    pub steps: Vec<StepReport>,
+    /// Whether users saw the new release at any time.
+    pub was_live: bool,
+    /// What went wrong first.
+    pub error: Option<Error>,
+    /// What was done to take it back, where that was tried.
+    pub rollback: Option<RollbackReport>,
+    /// How long it took, planning included.
+    pub took: Duration,
+}
+
+/// A run as it went: what reporters show at the end, and what the history keeps.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The run's id.
+    pub run: String,
+    /// What it was to do.
+    pub mode: Mode,
+    /// How it ended.
+    pub ending: Ending,
+    /// Its targets, in file order.
+    pub targets: Vec<TargetReport>,
+    /// What went wrong first, wherever that was.
+    pub error: Option<Error>,
+    /// Where the whole output is; absent for dry runs.
+    pub log: Option<PathBuf>,
+    /// How long it took.
+    pub took: Duration,
+}

@@ -1,0 +1,229 @@
+//! For programs: one JSON object a line on standard output; the last one is always `run.finished`.
+//!
+//! Every line has `v` (1), `ts`, `run`, `seq` (from 1, without gaps) and `type`, and `target` where it is one target's.
+
+use std::{
+    io::Write as _,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use pop_deploy_plugin_api::{Error, redact::Redactor};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    pipeline::{
+        event::{Event, Listener, What},
+        outcome::{Mode, Report, RollbackReport, StepEnding, StepReport, TargetReport},
+    },
+    signals::Interrupt,
+};
+
+/// The version of the line format.
+const VERSION: u32 = 1;
+
+/// Writes events as JSON lines on standard output.
+pub struct Json {
+    redactor: Redactor,
+    interrupt: Arc<Interrupt>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    run: String,
+    seq: u64,
+}
+
+impl Json {
+    /// A reporter that starts counting at 1.
+    pub fn new(redactor: Redactor, interrupt: Arc<Interrupt>) -> Self {
+        Self { redactor, interrupt, state: Mutex::default() }
+    }
+
+    /// The last line of a run that ended before it could begin: wrong usage, a lock, an unknown target.
+    pub fn finish_early(&self, error: &Error, exit: u8) {
+        let result = json!({"ending": "refused", "exit_code": exit, "success": false, "error": error_value(error)});
+        self.write(jiff::Timestamp::now(), None, "run.finished", result);
+    }
+
+    fn write(&self, at: jiff::Timestamp, target: Option<&str>, kind: &str, body: Value) {
+        // Held while writing: lines come out whole, in the order of their numbers.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.seq += 1;
+        let mut line = Map::new();
+        line.insert("v".into(), VERSION.into());
+        line.insert("ts".into(), at.to_string().into());
+        line.insert("run".into(), state.run.clone().into());
+        line.insert("seq".into(), state.seq.into());
+        line.insert("type".into(), kind.into());
+        if let Some(target) = target {
+            line.insert("target".into(), target.into());
+        }
+        if let Value::Object(body) = body {
+            line.extend(body);
+        }
+        let line = Value::Object(line).to_string();
+        let mut out = std::io::stdout().lock();
+        let written = writeln!(out, "{}", self.redactor.redact(&line)).and_then(|()| out.flush());
+        drop(state);
+        if written.is_err() {
+            self.interrupt.output_closed();
+        }
+    }
+}
+
+impl Listener for Json {
+    fn hear(&self, event: &Event<'_>) {
+        if let What::RunStarted { run, .. } = &event.what {
+            self.state.lock().unwrap_or_else(PoisonError::into_inner).run = (*run).to_owned();
+        }
+        let (kind, body) = match &event.what {
+            What::RunStarted { mode, targets, .. } => {
+                let targets: Vec<_> = targets
+                    .iter()
+                    .map(|target| json!({"name": target.name, "primary": target.primary, "version": target.version}))
+                    .collect();
+                ("run.started", json!({"mode": mode_name(*mode), "targets": targets}))
+            }
+            What::Planned(plan) => ("plan", json!({"plan": plan})),
+            What::StepStarted(place) => {
+                let commands: Vec<_> = place.step.commands.iter().map(ToString::to_string).collect();
+                let body = json!({
+                    "step": place.step.id, "phase": place.phase(), "number": place.number, "of": place.of,
+                    "title": place.step.title, "commands": commands,
+                });
+                ("step.started", body)
+            }
+            What::Progress { place, message, done, unit } => {
+                let (done, total) = done.unzip();
+                let body =
+                    json!({"step": place.step.id, "message": message, "done": done, "total": total, "unit": unit});
+                ("step.progress", body)
+            }
+            What::Output { of, stream, text } => ("step.output", json!({"step": of, "stream": stream, "text": text})),
+            What::CommandStarted { of, command } => {
+                ("command.started", json!({"step": of, "command": command.to_string()}))
+            }
+            What::CommandFinished { of, exit_code, took } => (
+                "command.finished",
+                json!({"step": of, "exit_code": exit_code, "duration_ms": millis(*took)}),
+            ),
+            What::HealthAttempt { of, what, healthy, detail } => {
+                ("health.attempt", json!({"step": of, "what": what, "healthy": healthy, "detail": detail}))
+            }
+            What::Warning(message) => ("warning", json!({"message": message})),
+            What::StepFinished { place, result, took } => {
+                let mut body = json!({
+                    "step": place.step.id, "phase": place.phase(), "number": place.number, "of": place.of,
+                    "duration_ms": millis(*took),
+                });
+                match result {
+                    Ok((outcome, summary)) => {
+                        body["status"] = json!(outcome);
+                        body["summary"] = json!(summary);
+                    }
+                    Err(error) => {
+                        body["status"] = json!("failed");
+                        body["error"] = error_value(error);
+                    }
+                }
+                ("step.finished", body)
+            }
+            What::Switched { from, to } => ("switch", json!({"from": from, "to": to})),
+            What::RollbackStarted { because } => ("rollback.started", json!({"because": error_value(because)})),
+            What::Undone { step, result } => {
+                let mut body = json!({"step": step.id, "success": result.is_ok()});
+                match result {
+                    Ok(summary) => body["summary"] = json!(summary),
+                    Err(error) => body["error"] = error_value(error),
+                }
+                ("rollback.step", body)
+            }
+            What::RunFinished(report) => ("run.finished", report_value(report)),
+        };
+        self.write(event.at, event.target, kind, body);
+    }
+}
+
+/// A run's whole result: the body of `run.finished`, and `report.json`.
+pub fn report_value(report: &Report) -> Value {
+    json!({
+        "deployment_id": report.run,
+        "mode": mode_name(report.mode),
+        "ending": report.ending.name(),
+        "success": report.ending.is_success(),
+        "exit_code": report.ending.exit().code(),
+        "pending": matches!(report.ending, crate::pipeline::outcome::Ending::Planned { pending: true }),
+        "duration_ms": millis(report.took),
+        "error": report.error.as_ref().map(error_value),
+        "log": report.log,
+        "targets": report.targets.iter().map(target_value).collect::<Vec<_>>(),
+    })
+}
+
+fn target_value(target: &TargetReport) -> Value {
+    json!({
+        "name": target.name,
+        "ending": target.ending.name(),
+        "release": target.release,
+        "before": target.before,
+        "summary": target.plan.as_ref().map(|plan| &plan.summary),
+        "was_live": target.was_live,
+        "duration_ms": millis(target.took),
+        "error": target.error.as_ref().map(error_value),
+        "steps": target.steps.iter().map(step_value).collect::<Vec<_>>(),
+        "rollback": target.rollback.as_ref().map(rollback_value),
+    })
+}
+
+fn step_value(step: &StepReport) -> Value {
+    let mut value = json!({
+        "step": step.id,
+        "phase": step.phase,
+        "title": step.title,
+        "commands": step.commands.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "duration_ms": millis(step.took),
+    });
+    match &step.ending {
+        StepEnding::Done(outcome, summary) => {
+            value["status"] = json!(outcome);
+            value["summary"] = json!(summary);
+        }
+        StepEnding::Failed(error) => {
+            value["status"] = json!("failed");
+            value["error"] = error_value(error);
+        }
+        StepEnding::NotRun => value["status"] = json!("not_run"),
+    }
+    value
+}
+
+fn rollback_value(rollback: &RollbackReport) -> Value {
+    let steps: Vec<_> = rollback
+        .steps
+        .iter()
+        .map(|(step, result)| match result {
+            Ok(summary) => json!({"step": step, "success": true, "summary": summary}),
+            Err(error) => json!({"step": step, "success": false, "error": error_value(error)}),
+        })
+        .collect();
+    json!({"performed": true, "success": rollback.success(), "steps": steps})
+}
+
+fn error_value(error: &Error) -> Value {
+    json!({"kind": error.kind, "message": error.message, "causes": error.causes, "hint": error.hint})
+}
+
+fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::DryRun => "dry_run",
+        Mode::Deploy => "deploy",
+        Mode::Rollback => "rollback",
+        Mode::RollbackDryRun => "rollback_dry_run",
+        Mode::Recovery => "recovery",
+    }
+}
+
+fn millis(took: std::time::Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,82 @@
+//! The log file of a run: everything that happened and everything that was printed, redacted, one line each.
+
+use std::{
+    fs::File,
+    io::Write as _,
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use pop_deploy_plugin_api::{Error, IoContext as _, protocol::Stream, redact::Redactor};
+
+use super::{error_lines, seconds};
+use crate::pipeline::event::{Event, Listener, What};
+
+/// Writes `log` in the run's folder.
+pub struct Log {
+    file: Mutex<File>,
+    redactor: Redactor,
+}
+
+impl Log {
+    /// Begins the file at `path`.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn create(path: &Path, redactor: Redactor) -> Result<Self, Error> {
+        let file = File::options().create(true).append(true).open(path).at("write", path)?;
+        Ok(Self { file: Mutex::new(file), redactor })
+    }
+}
+
+impl Listener for Log {
+    fn hear(&self, event: &Event<'_>) {
+        let Some(text) = line(&event.what) else { return };
+        let target = event.target.map_or(String::new(), |target| format!(" {target}:"));
+        let mut lines = String::new();
+        for line in text.lines() {
+            lines.push_str(&format!("{}{target} {line}\n", event.at));
+        }
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        // A full disk must not end a deployment that is half way: the journal, which can, will notice it too.
+        file.write_all(self.redactor.redact(&lines).as_bytes()).unwrap_or_default();
+    }
+}
+
+fn line(what: &What<'_>) -> Option<String> {
+    Some(match what {
+        What::RunStarted { run, mode, .. } => format!("run {run} begins: {}", mode.name()),
+        What::Planned(plan) => format!("planned {} steps: {}", plan.steps.len(), plan.summary),
+        What::StepStarted(place) => {
+            let commands: String = place.step.commands.iter().map(|command| format!("\n$ {command}")).collect();
+            format!("[{}/{}] {} ({}){commands}", place.number, place.of, place.step.title, place.step.id)
+        }
+        What::Progress { .. } => return None,
+        What::Output { of, stream, text } => {
+            let sign = if *stream == Stream::Stdout { '|' } else { '!' };
+            format!("{of} {sign} {text}")
+        }
+        What::CommandStarted { of, command } => format!("{of} $ {command}"),
+        What::CommandFinished { of, exit_code, took } => match exit_code {
+            Some(code) => format!("{of} ended with exit code {code} after {}", seconds(*took)),
+            None => format!("{of} was ended after {}", seconds(*took)),
+        },
+        What::HealthAttempt { what, healthy, detail, .. } => {
+            format!("{what}: {} {detail}", if *healthy { "healthy" } else { "not healthy" })
+        }
+        What::Warning(message) => format!("warning: {message}"),
+        What::StepFinished { place, result, took } => match result {
+            Ok((_, summary)) => format!("[{}/{}] done after {} {summary}", place.number, place.of, seconds(*took)),
+            Err(error) => {
+                format!("[{}/{}] failed after {}\n{}", place.number, place.of, seconds(*took), error_lines(error))
+            }
+        },
+        What::Switched { to, .. } => format!("live: {}", to.id),
+        What::RollbackStarted { because } => format!("taking back because: {because}"),
+        What::Undone { step, result } => match result {
+            Ok(summary) => format!("taken back: {} {summary}", step.id),
+            Err(error) => format!("NOT taken back: {}\n{}", step.id, error_lines(error)),
+        },
+        What::RunFinished(report) => format!("run ends: {} after {}", report.ending.name(), seconds(report.took)),
+    })
+}

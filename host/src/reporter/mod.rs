@@ -1,0 +1,8 @@
+//! Who listens to a run: people at a terminal or a log of CI, programs, the log file. Siblings that never call back.
+
+pub mod human;
+pub mod json;
+pub mod log;
+mod words;
+
+pub use words::{effect_sign, error_lines, seconds};

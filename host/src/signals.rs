@@ -1,0 +1,103 @@
+//! Ctrl-C, SIGTERM, SIGHUP and a closed standard output: ask once to stop, insist the second time.
+//!
+//! The first signal lets the running step stop at its next safe point; the run then takes itself back. The second
+//! ends the workers and this process at once: the journal is left as of a run that died, and the next command mends it.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicI32, Ordering},
+    },
+    thread,
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM},
+    iterator::Signals,
+};
+
+use crate::plugins::Worker;
+
+/// Whether somebody wants the run to stop, and whom to tell.
+#[derive(Default)]
+pub struct Interrupt {
+    signal: AtomicI32,
+    workers: Mutex<Vec<Weak<Worker>>>,
+    groups: Mutex<BTreeSet<u32>>,
+    last_words: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Interrupt {
+    /// Catches the signals from here on.
+    ///
+    /// # Errors
+    /// When the system refuses the handlers.
+    pub fn install() -> io::Result<Arc<Self>> {
+        let interrupt = Arc::new(Self::default());
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+        let hears = Arc::clone(&interrupt);
+        thread::Builder::new().name("signals".into()).spawn(move || {
+            for signal in signals.forever() {
+                hears.take(signal);
+            }
+        })?;
+        Ok(interrupt)
+    }
+
+    /// The signal that came, if one did.
+    pub fn signal(&self) -> Option<i32> {
+        Some(self.signal.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
+    }
+
+    /// Tells this worker too, should a signal come or have come.
+    pub fn watch(&self, worker: &Arc<Worker>) {
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.retain(|known| known.strong_count() > 0);
+        workers.push(Arc::downgrade(worker));
+    }
+
+    /// Ends this process group of a hook with the process, should a second signal come.
+    pub fn watch_group(&self, pid: Option<u32>) {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner).extend(pid);
+    }
+
+    /// That group is gone.
+    pub fn forget_group(&self, pid: Option<u32>) {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner).retain(|group| Some(*group) != pid);
+    }
+
+    /// What to say when a second signal ends the process: the command that mends what is left.
+    pub fn last_words(&self, say: impl FnOnce() + Send + 'static) {
+        self.last_words.lock().unwrap_or_else(PoisonError::into_inner).replace(Box::new(say));
+    }
+
+    /// Standard output was closed: nobody hears what goes on, so it stops as by a signal.
+    pub fn output_closed(&self) {
+        if self.signal().is_none() {
+            self.take(SIGPIPE);
+        }
+    }
+
+    fn take(&self, signal: i32) {
+        let first = self.signal.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for worker in workers.iter().filter_map(Weak::upgrade) {
+            if first { worker.cancel() } else { worker.kill() }
+        }
+        if !first {
+            for group in self.groups.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                if let Some(pid) = i32::try_from(*group).ok().and_then(Pid::from_raw) {
+                    // Gone already is what is wanted.
+                    kill_process_group(pid, Signal::KILL).unwrap_or_default();
+                }
+            }
+            if let Some(say) = self.last_words.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                say();
+            }
+            std::process::exit(128 + signal);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! A user's day in a temporary folder: a project, the real binary, and what one sees of it.
+
+#![allow(dead_code, clippy::unwrap_used, reason = "shared by tests that each use a part of it")]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::Value;
+
+/// A project with a static site, in a folder of its own.
+pub struct Project {
+    folder: tempfile::TempDir,
+}
+
+/// How a command ended, and what it said.
+pub struct Said {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Project {
+    /// A project with two pages in `public` and a target `docs` that goes to `www`.
+    pub fn new() -> Self {
+        let project = Self::empty();
+        project.write("public/index.html", "<h1>one</h1>");
+        project.write("public/about.html", "<p>about</p>");
+        project.config(r#"{"source": "public", "dir": "www"}"#);
+        project
+    }
+
+    /// A folder with nothing in it.
+    pub fn empty() -> Self {
+        Self { folder: tempfile::Builder::new().prefix("project-").tempdir().unwrap() }
+    }
+
+    /// Where the project is.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().canonicalize().unwrap()
+    }
+
+    /// Writes deploy.json with one target `docs` of this config.
+    pub fn config(&self, config: &str) {
+        let json = format!(
+            r#"{{"version": "1.0", "project_name": "handbook", "targets": {{"docs": {{"type": "static-site", "enabled": true, "primary": true, "config": {config}}}}}, "history": []}}"#
+        );
+        self.deploy_json(&json);
+    }
+
+    /// Writes deploy.json whole.
+    pub fn deploy_json(&self, json: &str) {
+        self.write(".pop-deploy/deploy.json", json);
+    }
+
+    pub fn write(&self, path: &str, content: &str) {
+        let path = self.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    pub fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.path().join(path)).unwrap_or_else(|error| format!("({error})"))
+    }
+
+    /// The history records in deploy.json.
+    pub fn history(&self) -> Vec<Value> {
+        let json: Value = serde_json::from_str(&self.read(".pop-deploy/deploy.json")).unwrap();
+        json["history"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// The command, ready to run in the project, with a home of its own.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pop-deploy"));
+        command
+            .args(arguments)
+            .current_dir(self.path())
+            .env("HOME", self.path().join("home"))
+            .env_remove("XDG_CACHE_HOME")
+            .env_remove("XDG_DATA_HOME")
+            .env_remove("POP_DEPLOY_PLUGIN_PATH")
+            .env_remove("CLAUDE_PLUGIN_DATA")
+            .env_remove("GITHUB_RUN_ID")
+            .env_remove("CI")
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs it to its end.
+    pub fn run(&self, arguments: &[&str]) -> Said {
+        let output = self.command(arguments).output().unwrap();
+        Said {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Runs it; it must succeed.
+    pub fn must(&self, arguments: &[&str]) -> Said {
+        let said = self.run(arguments);
+        assert_eq!(said.code, Some(0), "{arguments:?}\n{}{}", said.stdout, said.stderr);
+        said
+    }
+
+    /// Runs it and shows it as its user sees it, with what differs from run to run blotted out.
+    pub fn see(&self, arguments: &[&str]) -> String {
+        let said = self.run(arguments);
+        let code = said.code.map_or("a signal".to_owned(), |code| code.to_string());
+        let mut seen = self.steady(&said.stdout);
+        if !said.stderr.is_empty() {
+            seen.push_str(&format!("--- stderr\n{}", self.steady(&said.stderr)));
+        }
+        seen + &format!("--- exit {code}\n")
+    }
+
+    /// Starts it and leaves it running.
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).spawn().unwrap()
+    }
+
+    /// Every file, link and folder below `path`, with its content: to compare byte for byte.
+    pub fn snapshot(&self, path: &str) -> BTreeMap<PathBuf, String> {
+        let mut found = BTreeMap::new();
+        visit(&self.path().join(path), &mut found);
+        found
+    }
+
+    /// Durations, ids, times and the project's folder, blotted out.
+    pub fn steady(&self, text: &str) -> String {
+        let text = text.replace(&self.path().display().to_string(), "[project]");
+        let mut steady = String::new();
+        for line in text.lines() {
+            steady.push_str(steady_line(line).trim_end());
+            steady.push('\n');
+        }
+        steady
+    }
+}
+
+fn steady_line(line: &str) -> String {
+    line.split(' ').map(steady_word).collect::<Vec<_>>().join(" ")
+}
+
+fn steady_word(word: &str) -> String {
+    let inner = word.trim_matches(['(', ')', ',', ':', ';']);
+    let is_duration = inner
+        .strip_suffix('s')
+        .is_some_and(|number| number.contains('.') && number.parse::<f64>().is_ok());
+    if is_duration {
+        return word.replace(inner, "[t]");
+    }
+    if let Some(at) = word.find("deploy-20") {
+        let end = word[at..]
+            .char_indices()
+            .skip(7)
+            .find(|(_, c)| !(c.is_ascii_digit() || *c == '-'))
+            .map_or(word.len(), |(index, _)| at + index);
+        return format!("{}[id]{}", &word[..at], &word[end..]);
+    }
+    word.to_owned()
+}
+
+fn visit(path: &Path, found: &mut BTreeMap<PathBuf, String>) {
+    let Ok(meta) = fs::symlink_metadata(path) else { return };
+    let content = if meta.is_symlink() {
+        format!("-> {}", fs::read_link(path).unwrap().display())
+    } else if meta.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            visit(&entry.unwrap().path(), found);
+        }
+        "folder".to_owned()
+    } else {
+        use std::os::unix::fs::MetadataExt as _;
+        format!("{:o} {} {:?}", meta.mode(), meta.mtime(), fs::read(path).unwrap())
+    };
+    found.insert(path.to_owned(), content);
+}
+
+/// Whether tests may be skipped for want of a service; CI forbids it.
+pub fn skipped(why: &str) {
+    assert!(std::env::var_os("POP_DEPLOY_NO_SKIP").is_none(), "skipped: {why}, but skipping is forbidden here");
+    eprintln!("skipped: {why}");
+}
