@@ -30,6 +30,7 @@ help: ## List these
 	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
 
 demo: build ## Deploy this project's own documentation to a temporary web root, twice, and roll back
+	$(CARGO) doc --quiet --release --locked -p pop-deploy-plugin-api
 	@sh tests/demo.sh $(TARGET_DIR)
 
 test: ## Run every test there is; POP_DEPLOY_NO_SKIP=1 makes a skipped one a failure

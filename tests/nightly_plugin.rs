@@ -8,8 +8,10 @@ use std::{
     process::Command,
 };
 
-#[path = "skip.rs"]
-mod skip;
+use support::Project;
+
+#[path = "support/mod.rs"]
+mod support;
 
 const DEPLOY_JSON: &str = r#"{
     "version": "1.0",
@@ -20,15 +22,14 @@ const DEPLOY_JSON: &str = r#"{
 
 #[test]
 fn a_plugin_built_by_the_nightly_compiler_runs_in_a_stable_host() {
-    let Some(plugin) = nightly_plugin() else { return skip::skip("no nightly toolchain") };
-    let folder = tempfile::tempdir().unwrap();
-    let (plugins, project) = (folder.path().join("plugins"), folder.path().join("project"));
+    let Some(plugin) = nightly_plugin() else { return support::skipped("no nightly toolchain") };
+    let project = Project::empty();
+    project.deploy_json(DEPLOY_JSON);
+    let plugins = project.path().join("plugins");
     fs::create_dir(&plugins).unwrap();
     fs::copy(&plugin, plugins.join("libhello_target.so")).unwrap();
-    fs::create_dir_all(project.join(".pop-deploy")).unwrap();
-    fs::write(project.join(".pop-deploy/deploy.json"), DEPLOY_JSON).unwrap();
-    let run = |args: &[&str]| pop_deploy(&plugins, &project, args);
-    let shown = || fs::read_to_string(project.join("greetings/current.txt")).unwrap();
+    let run = |args: &[&str]| project.must(&[&["--plugin-dir", "plugins"], args].concat()).stdout;
+    let shown = || project.read("greetings/current.txt");
 
     let info = run(&["plugin", "info", "hello"]);
     assert!(info.contains("nightly"), "{info}");
@@ -62,18 +63,4 @@ fn nightly_plugin() -> Option<PathBuf> {
         .unwrap();
     assert!(build.success(), "the nightly compiler can't build examples/hello-target");
     Some(target.join("debug/libhello_target.so"))
-}
-
-fn pop_deploy(plugins: &Path, project: &Path, args: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_pop-deploy"))
-        .arg("--plugin-dir")
-        .arg(plugins)
-        .args(args)
-        .current_dir(project)
-        .env_remove("CLAUDE_PLUGIN_DATA")
-        .output()
-        .unwrap();
-    let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-    assert!(output.status.success(), "{args:?}: {stdout}\n{stderr}");
-    stdout
 }

@@ -17,22 +17,22 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
+use support::Project;
 
-#[path = "skip.rs"]
-mod skip;
+#[path = "support/mod.rs"]
+mod support;
 
 const PAGES: u32 = 20;
 /// Long enough that a response is sent in many pieces.
-const LINES: u32 = 4_000;
+const LINES: usize = 4_000;
 
 #[test]
 fn a_reader_sees_whole_releases_all_through_deployments_and_rollbacks() {
-    let Some(nginx) = find("nginx") else { return skip::skip("no nginx") };
+    let Some(nginx) = find("nginx") else { return support::skipped("no nginx") };
     let rounds = std::env::var("POP_DEPLOY_READER_ROUNDS").map_or(50, |rounds| rounds.parse().unwrap());
     let site = Site::new();
     site.deploy(0);
-    let server = Nginx::start(&nginx, site.folder.path(), &site.current());
+    let server = Nginx::start(&nginx, &site.project.path());
     let done = AtomicBool::new(false);
 
     let seen = thread::scope(|scope| {
@@ -73,73 +73,46 @@ fn find(program: &str) -> Option<PathBuf> {
 
 /// A project whose every line names the release.
 struct Site {
-    folder: TempDir,
+    project: Project,
 }
 
 impl Site {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let project = Project::empty();
+        project.config(r#"{"source": "public", "dir": "www"}"#);
         // nginx's worker isn't root.
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::create_dir_all(folder.path().join("public/assets")).unwrap();
-        fs::create_dir(folder.path().join(".pop-deploy")).unwrap();
-        let config = r#"{
-            "version": "1.0",
-            "project_name": "read-all-the-time",
-            "targets": { "site": {
-                "type": "static-site", "enabled": true, "primary": true,
-                "config": { "source": "public", "dir": "webroot" }
-            } },
-            "history": []
-        }"#;
-        fs::write(folder.path().join(".pop-deploy/deploy.json"), config).unwrap();
-        Self { folder }
-    }
-
-    fn current(&self) -> PathBuf {
-        self.folder.path().join("webroot/current")
+        fs::set_permissions(project.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        Self { project }
     }
 
     fn deploy(&self, release: u32) {
-        let public = self.folder.path().join("public");
-        let body = format!("release {release}\n").repeat(LINES as usize);
-        for file in pages().map(|page| page + ".html").chain(["index.html".into(), "assets/app.js".into()]) {
-            fs::write(public.join(file), &body).unwrap();
+        let body = format!("release {release}\n").repeat(LINES);
+        for page in pages().chain(["index.html".into(), "assets/app.js".into()]) {
+            self.project.write(&format!("public/{page}"), &body);
         }
-        self.run(&["execute", "--yes", "--version", &format!("0.{release}.0")]);
+        self.project.must(&["execute", "--yes", "--version", &format!("0.{release}.0")]);
         assert_eq!(self.live(), release);
     }
 
     fn roll_back(&self, from: u32) {
-        self.run(&["rollback", "--yes"]);
+        self.project.must(&["rollback", "--yes"]);
         assert!(self.live() < from);
     }
 
     fn live(&self) -> u32 {
-        release_of(&fs::read(self.current().join("index.html")).unwrap()).unwrap()
-    }
-
-    fn run(&self, args: &[&str]) {
-        let output = Command::new(env!("CARGO_BIN_EXE_pop-deploy"))
-            .args(args)
-            .arg("--dir")
-            .arg(self.folder.path())
-            .env_remove("CLAUDE_PLUGIN_DATA")
-            .output()
-            .unwrap();
-        let words = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{args:?}: {}\n{words}", String::from_utf8_lossy(&output.stdout));
+        release_of(self.project.read("www/current/index.html").as_bytes()).unwrap()
     }
 }
 
 fn pages() -> impl Iterator<Item = String> {
-    (0..PAGES).map(|number| format!("page-{number}"))
+    (0..PAGES).map(|number| format!("page-{number}.html"))
 }
 
 /// The one release that every line of `body` names.
 fn release_of(body: &[u8]) -> Result<u32, String> {
-    let mut releases: Vec<_> = std::str::from_utf8(body).map_err(|error| error.to_string())?.lines().collect();
-    if releases.len() != LINES as usize {
+    let mut releases: Vec<_> =
+        std::str::from_utf8(body).map_err(|error| error.to_string())?.lines().collect();
+    if releases.len() != LINES {
         return Err(format!("{} lines instead of {LINES}", releases.len()));
     }
     releases.dedup();
@@ -156,16 +129,17 @@ struct Nginx {
 }
 
 impl Nginx {
-    fn start(nginx: &Path, folder: &Path, root: &Path) -> Self {
+    /// Serves `www/current` of the project in `folder`.
+    fn start(nginx: &Path, folder: &Path) -> Self {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let (place, root) = (folder.display(), root.display());
+        let place = folder.display();
         let temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|kind| format!("    {kind}_temp_path {place}/nginx-{kind};\n"))
             .concat();
         let conf = format!(
             "daemon off;\nworker_processes 1;\npid {place}/nginx.pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n{temp}    \
              access_log off;\n    open_file_cache off;\n    sendfile on;\n    keepalive_requests 100000000;\n    \
-             server {{ listen {address}; root {root}; }}\n}}\n"
+             server {{ listen {address}; root {place}/www/current; }}\n}}\n"
         );
         let file = folder.join("nginx.conf");
         fs::write(&file, conf).unwrap();
@@ -213,7 +187,7 @@ fn read_until(done: &AtomicBool, address: SocketAddr) -> Result<Seen, String> {
         if done.load(Ordering::Relaxed) {
             break;
         }
-        let page = format!("/{page}.html");
+        let page = format!("/{page}");
         let before = reader.get(&page)?;
         let asset = reader.get("/assets/app.js")?;
         let after = reader.get(&page)?;
