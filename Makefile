@@ -1,0 +1,66 @@
+# Needs a Rust toolchain, make and sh. `make help` lists what there is.
+
+PREFIX ?= /usr/local
+CARGO ?= cargo
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+
+BIN := $(DESTDIR)$(PREFIX)/bin
+PLUGINS := $(DESTDIR)$(PREFIX)/lib/pop-deploy/plugins
+MAN := $(DESTDIR)$(PREFIX)/share/man/man1
+
+EXTENSION := $(if $(filter Darwin,$(shell uname -s)),dylib,so)
+PLUGIN_FILES := $(foreach crate,$(notdir $(patsubst %/Cargo.toml,%,$(wildcard plugins/*/Cargo.toml))),\
+	libpop_deploy_$(subst -,_,$(crate)).$(EXTENSION))
+
+# The loop device of the benchmark lives in a mount namespace of its own: it goes with the process, however that ends.
+ALONE := $(shell [ "$$(id -u)" = 0 ] && command -v unshare >/dev/null && echo unshare --mount)
+
+.PHONY: build help demo test bench install uninstall
+
+build: ## Build everything, optimised
+	@if command -v $(CARGO) >/dev/null; then \
+		$(CARGO) build --release --locked --workspace; \
+	elif [ -x $(TARGET_DIR)/release/pop-deploy ]; then \
+		echo "no $(CARGO) here: taking what was built before"; \
+	else \
+		echo "no $(CARGO) here: install a Rust toolchain, or run 'make' as the user who has one" >&2; exit 1; \
+	fi
+
+help: ## List these
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile
+
+demo: build ## Deploy this project's own documentation to a temporary web root, twice, and roll back
+	$(CARGO) doc --quiet --release --locked -p pop-deploy-plugin-api
+	@sh tests/demo.sh $(TARGET_DIR)
+
+test: ## Run every test there is; POP_DEPLOY_NO_SKIP=1 makes a skipped one a failure
+	@sh tests/services.sh nginx=nginx-light valgrind=valgrind
+	$(CARGO) build --locked --workspace
+	$(CARGO) test --locked --workspace
+	$(CARGO) test --locked --manifest-path examples/hello-target/Cargo.toml --target-dir $(TARGET_DIR)/hello-target
+	@sh tests/boundary.sh $(TARGET_DIR)
+
+bench: build ## Measure against cp, rsync and Python
+	@sh tests/services.sh rsync=rsync
+	$(ALONE) $(CARGO) bench --locked -p pop-deploy --bench site
+
+install: build ## Install or upgrade: PREFIX (/usr/local) and DESTDIR are respected
+	@set -eu; \
+	put() { \
+		install -m "$$1" "$$2" "$$3/.$${2##*/}.new"; \
+		mv -f "$$3/.$${2##*/}.new" "$$3/$${2##*/}"; \
+		echo "$$3/$${2##*/}"; \
+	}; \
+	man=$$(mktemp -d); trap 'rm -rf "$$man"' EXIT; \
+	$(TARGET_DIR)/release/pop-deploy __man "$$man"; \
+	install -d -m 755 "$(BIN)" "$(PLUGINS)" "$(MAN)"; \
+	for file in $(PLUGIN_FILES); do put 644 "$(TARGET_DIR)/release/$$file" "$(PLUGINS)"; done; \
+	for file in "$$man"/*.1; do put 644 "$$file" "$(MAN)"; done; \
+	put 755 $(TARGET_DIR)/release/pop-deploy "$(BIN)"
+
+uninstall: ## Remove what install put there
+	rm -f "$(BIN)/pop-deploy" $(foreach file,$(PLUGIN_FILES),"$(PLUGINS)/$(file)") \
+		"$(MAN)"/pop-deploy.1 "$(MAN)"/pop-deploy-*.1
+	@for folder in "$(PLUGINS)" "$(DESTDIR)$(PREFIX)/lib/pop-deploy"; do \
+		if [ -d "$$folder" ]; then rmdir "$$folder" 2>/dev/null || echo "$$folder holds files of others: left alone"; fi; \
+	done

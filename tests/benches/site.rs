@@ -1,0 +1,115 @@
+//! `make bench`: a site of 10,000 files and 500 MB, deployed by us and by what people use today, in the same run.
+//!
+//! Every peer keeps a chain of releases of its own on the same disk; all of them see the same change, one after the
+//! other, and the disk is settled before each measurement. Medians; no assertion on time.
+
+#![allow(clippy::print_stdout, reason = "the benchmark's output")]
+
+mod corpus;
+mod disk;
+mod prepare;
+mod table;
+mod tools;
+
+use std::time::Duration;
+
+use corpus::Corpus;
+use disk::Disk;
+use table::{Goal, alone, compare, head};
+use tools::{Peer, PopDeploy};
+
+fn main() {
+    let rounds =
+        std::env::var("POP_DEPLOY_BENCH_ROUNDS").map_or(5, |rounds| rounds.parse().expect("a number"));
+    let disk = Disk::new(8).expect("there is room for temporary files");
+    let corpus = Corpus::create(disk.path().join("project/public"));
+    println!(
+        "\n{} files, {} MB, {}; median of {rounds} rounds\n",
+        corpus::FILES,
+        corpus.bytes / 1_000_000,
+        disk.name
+    );
+    head();
+    site(&disk, &corpus, rounds);
+    prepare::measure(&disk.path());
+}
+
+fn site(disk: &Disk, corpus: &Corpus, rounds: u64) {
+    let mut ours = PopDeploy::new(&disk.path().join("project"));
+    let times = median(rounds, |_| {
+        ours.forget_everything();
+        disk.settle();
+        ours.deploy()
+    });
+    let mut peers = Peer::all(corpus.root(), &disk.path());
+    for peer in &mut peers {
+        let theirs = median(rounds, |_| {
+            peer.forget_everything();
+            disk.settle();
+            peer.deploy()
+        });
+        let goal = if peer.is("cp -a") { Goal::Ratio(1.0) } else { Goal::None };
+        compare("first deploy", times, peer.name(), theirs, &goal);
+    }
+
+    let checksum = "rsync -a --checksum --link-dest";
+    scenario(disk, &mut ours, &mut peers, rounds, "1 % changed", checksum, |round| {
+        corpus.change_one_percent(round)
+    });
+    scenario(disk, &mut ours, &mut peers, rounds, "nothing changed", checksum, |_| {});
+    let no_times = "rsync -a --checksum --no-times --link-dest";
+    scenario(disk, &mut ours, &mut peers, rounds, "every mtime new", no_times, |round| {
+        corpus.renew_every_mtime(round);
+    });
+
+    let mut switches = Vec::new();
+    let whole = median(rounds, |_| {
+        disk.settle();
+        let (whole, switch) = ours.roll_back();
+        switches.extend(switch);
+        whole
+    });
+    if switches.is_empty() {
+        println!("rollback: the run reported no step in the phase `switch`");
+    } else {
+        alone("rollback: the switch back", middle(switches), &Goal::Within(Duration::from_millis(20)));
+    }
+    alone("rollback: the whole command", whole, &Goal::None);
+}
+
+/// One change after the other, each deployed by everyone.
+fn scenario(
+    disk: &Disk,
+    ours: &mut PopDeploy,
+    peers: &mut [Peer],
+    rounds: u64,
+    what: &str,
+    yardstick: &str,
+    change: impl Fn(u64),
+) {
+    let mut times = vec![Vec::new(); peers.len() + 1];
+    for round in 0..rounds {
+        change(round);
+        disk.settle();
+        times[0].push(ours.deploy());
+        for (peer, times) in peers.iter_mut().zip(&mut times[1..]) {
+            disk.settle();
+            times.push(peer.deploy());
+        }
+    }
+    let mut medians = times.into_iter().map(middle);
+    let our_time = medians.next().unwrap_or_default();
+    for (peer, theirs) in peers.iter().zip(medians) {
+        let goal = if peer.is(yardstick) { Goal::Ratio(0.5) } else { Goal::None };
+        compare(what, our_time, peer.name(), theirs, &goal);
+    }
+}
+
+fn median(rounds: u64, measure: impl FnMut(u64) -> Duration) -> Duration {
+    middle((0..rounds).map(measure).collect())
+}
+
+fn middle(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
