@@ -57,6 +57,9 @@ pub enum Failure {
     /// Somebody said no.
     #[error("not confirmed; nothing was changed")]
     Declined,
+    /// The target's plugin can't split traffic.
+    #[error("target `{target}` can't take a canary: its traffic can't be split")]
+    NoCanary { target: String },
     /// There is no such plugin.
     #[error("there is no plugin `{name}`")]
     NoPlugin { name: String, nearest: Option<String> },
@@ -78,6 +81,7 @@ impl Failure {
             | Self::Version(_)
             | Self::NeverDeployed { .. }
             | Self::Unconfirmed { .. }
+            | Self::NoCanary { .. }
             | Self::NoPlugin { .. } => Exit::Usage,
             Self::Choose { .. } | Self::Trust(_) | Self::Copy(_) | Self::Descriptors(_) | Self::Signals(_) => {
                 Exit::NotReady
@@ -123,6 +127,7 @@ impl Failure {
             Self::Unconfirmed { .. } => Some("look with `--dry-run`, then go ahead with `--yes`".into()),
             Self::NoPlugin { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
             Self::NoPlugin { .. } => Some("`pop-deploy plugin list` shows what there is".into()),
+            Self::NoCanary { .. } => Some("deploy in full with `--mode deploy`, after a `dry_run`".into()),
             Self::Declined | Self::Descriptors(_) | Self::Signals(_) => None,
             Self::Write { .. } => Some("check who owns it and who may write there".into()),
         }

@@ -1,5 +1,259 @@
-use super::args;
-use crate::plugins::SearchPath;
-use std::process::ExitCode;
-pub(super) fn execute(_: &args::Execute, _: &SearchPath) -> ExitCode { ExitCode::FAILURE }
-pub(super) fn rollback(_: &args::Rollback, _: &SearchPath) -> ExitCode { ExitCode::FAILURE }
+//! The popkit wrapper's dialect: `--action` is present, one JSON object comes back.
+
+use std::{
+    io::Write as _,
+    process::ExitCode,
+    sync::Arc,
+};
+
+use pop_deploy_plugin_api::{
+    protocol::{Check, CheckStatus},
+    redact::Redactor,
+};
+
+use super::{
+    args::{Execute, ExecuteAction, PopkitMode, Rollback, RollbackAction},
+    last_words,
+    rollback::{died_at, goal},
+    selection, tell,
+};
+use crate::{
+    config::{DeployConfig, TargetConfig},
+    failure::Failure,
+    journal,
+    pipeline::{
+        event::{Event, Listener},
+        look,
+        outcome::{Mode, Report},
+        recover,
+        run::{Errand, Goal, Order, carry_out},
+    },
+    plugins::SearchPath,
+    popkit::{self, Answer, Asked, Source, Stream, Tool},
+    project::Project,
+    select::{self, Selection},
+    signals::Interrupt,
+    version,
+};
+
+/// Nobody listens while the wrapper waits for its one object.
+struct Silence;
+
+impl Listener for Silence {
+    fn hear(&self, _: &Event<'_>) {}
+}
+
+/// A request of the wrapper, with what every action needs.
+struct Request<'a> {
+    tool: Tool,
+    action: &'static str,
+    project: Project,
+    config: DeployConfig,
+    timestamp: String,
+    plugins: &'a SearchPath,
+    redactor: Redactor,
+}
+
+pub(super) fn execute(wanted: &Execute, plugins: &SearchPath) -> ExitCode {
+    let action = match wanted.action {
+        Some(ExecuteAction::Prepare) => "prepare",
+        Some(ExecuteAction::Verify) => "verify",
+        _ => "execute",
+    };
+    let named = wanted.targets.target.first().map(String::as_str);
+    let request = match Request::new(Tool::Execute, action, &wanted.place.dir, plugins) {
+        Ok(request) => request,
+        Err(answer) => return say(&answer, &Redactor::default()),
+    };
+    let answer = match wanted.action {
+        Some(ExecuteAction::Prepare) => {
+            let version = version::of_project(&request.project.dir, wanted.version.as_deref());
+            let commit = version::commit(&request.project.dir);
+            popkit::prepare(&request.source(named), version.as_deref(), commit.as_deref())
+        }
+        Some(ExecuteAction::Verify) => request.look(named),
+        _ => request.deploy(wanted),
+    };
+    say(&answer, &request.redactor)
+}
+
+pub(super) fn rollback(wanted: &Rollback, plugins: &SearchPath) -> ExitCode {
+    let action = match wanted.action {
+        Some(RollbackAction::Assess) => "assess",
+        Some(RollbackAction::Verify) => "verify",
+        _ => "rollback",
+    };
+    let named = wanted.targets.target.first().map(String::as_str);
+    let request = match Request::new(Tool::Rollback, action, &wanted.place.dir, plugins) {
+        Ok(request) => request,
+        Err(answer) => return say(&answer, &Redactor::default()),
+    };
+    let answer = match wanted.action {
+        Some(RollbackAction::Assess) => popkit::assess(&request.source(named)),
+        Some(RollbackAction::Verify) => request.look(named),
+        _ => request.go_back(wanted, named),
+    };
+    say(&answer, &request.redactor)
+}
+
+/// Prints the object on its stream.
+fn say(answer: &Answer, redactor: &Redactor) -> ExitCode {
+    let text = answer.text();
+    let text = redactor.redact(&text);
+    let written = match answer.stream {
+        Stream::Stdout => std::io::stdout().lock().write_all(text.as_bytes()),
+        Stream::Stderr => std::io::stderr().lock().write_all(text.as_bytes()),
+    };
+    match written {
+        Ok(()) => ExitCode::from(answer.exit),
+        Err(source) => {
+            tell(&Failure::Write { path: "standard output".to_owned(), source });
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl<'a> Request<'a> {
+    fn new(
+        tool: Tool,
+        action: &'static str,
+        dir: &std::path::Path,
+        plugins: &'a SearchPath,
+    ) -> Result<Self, Answer> {
+        let project = Project::for_popkit(dir).map_err(|error| popkit::project_refused(tool, action, &error))?;
+        let config = DeployConfig::read(&project.deploy_json)
+            .map_err(|error| popkit::config_refused(tool, action, &error))?;
+        let timestamp = journal::timestamp();
+        Ok(Self { tool, action, project, config, timestamp, plugins, redactor: Redactor::default() })
+    }
+
+    fn source<'s>(&'s self, target: Option<&'s str>) -> Source<'s> {
+        Source { project: &self.project, config: &self.config, timestamp: &self.timestamp, target }
+    }
+
+    fn target(&self, named: Option<&str>) -> Result<&TargetConfig, Answer> {
+        select::for_popkit(&self.config, named)
+            .map_err(|error| popkit::target_refused(self.tool, self.action, &error))
+    }
+
+    /// The targets of an `execute`: one as the wrapper means it, or several as we do.
+    fn targets(&self, wanted: &Execute) -> Result<Vec<&TargetConfig>, Answer> {
+        match selection(&wanted.targets) {
+            Selection::Primary => Ok(vec![self.target(None)?]),
+            Selection::Named(names) => names.iter().map(|name| self.target(Some(name))).collect(),
+            all => select::select(&self.config, &all)
+                .map_err(|error| popkit::refused_before_work(self.tool, self.action, &error.to_string())),
+        }
+    }
+
+    fn interrupt(&self) -> Result<Arc<Interrupt>, Answer> {
+        Interrupt::install(last_words).map_err(|error| self.refuse(&Failure::Signals(error)))
+    }
+
+    fn refuse(&self, failure: &Failure) -> Answer {
+        popkit::refused_before_work(self.tool, self.action, &popkit::told(&failure.to_error()))
+    }
+
+    fn deploy(&self, wanted: &Execute) -> Answer {
+        self.try_deploy(wanted).unwrap_or_else(|answer| answer)
+    }
+
+    fn try_deploy(&self, wanted: &Execute) -> Result<Answer, Answer> {
+        let targets = self.targets(wanted)?;
+        let refuse = |failure: Failure| self.refuse(&failure);
+        let (mode, name) = match wanted.mode {
+            PopkitMode::DryRun => (Mode::DryRun, "dry_run"),
+            PopkitMode::Deploy => (Mode::Deploy, "deploy"),
+            PopkitMode::Canary => return Err(refuse(Failure::NoCanary { target: targets[0].name.clone() })),
+        };
+        let version = version::of_project(&self.project.dir, wanted.version.as_deref());
+        if let Some(version) = &version {
+            version::check(version).map_err(|error| refuse(error.into()))?;
+        }
+        let commit = version::commit(&self.project.dir);
+        let goal = || Goal::Forward { version: version.clone(), commit: commit.clone() };
+        let errands = targets.into_iter().map(|target| Errand { target, goal: goal() }).collect();
+        let report = self.carry_out(mode, errands).map_err(refuse)?;
+        let id = if report.mode.is_dry() { journal::proposed_id() } else { report.run.clone() };
+        let asked = Asked { mode: name, id: &id, timestamp: &self.timestamp };
+        Ok(popkit::execute(&self.project, asked, &report))
+    }
+
+    fn carry_out(&self, mode: Mode, errands: Vec<Errand<'_>>) -> Result<Report, Failure> {
+        let interrupt = Interrupt::install(last_words).map_err(Failure::Signals)?;
+        let actor = version::actor();
+        carry_out(&self.order(mode, errands, &actor, interrupt), Box::new(Silence), &|_| true)
+    }
+
+    fn order<'o>(
+        &'o self,
+        mode: Mode,
+        errands: Vec<Errand<'o>>,
+        actor: &'o str,
+        interrupt: Arc<Interrupt>,
+    ) -> Order<'o> {
+        Order {
+            project: &self.project,
+            config: &self.config,
+            errands,
+            plugins: self.plugins,
+            mode,
+            actor,
+            wait: None,
+            interrupt,
+            redactor: self.redactor.clone(),
+        }
+    }
+
+    fn look(&self, named: Option<&str>) -> Answer {
+        let looked = self.target(named).and_then(|target| {
+            let interrupt = self.interrupt()?;
+            let sight = look::at(&look::View {
+                project: &self.project,
+                config: &self.config,
+                target,
+                plugins: self.plugins,
+                actor: &version::actor(),
+                interrupt,
+                redactor: self.redactor.clone(),
+            });
+            // What can't be looked at is a check that failed: the wrapper reads `healthy`.
+            let checks = sight.map(|sight| sight.checks).unwrap_or_else(|failure| {
+                vec![Check::new("target", CheckStatus::Fail, popkit::told(&failure.to_error()))]
+            });
+            Ok(popkit::verify(self.tool, &self.project, &self.timestamp, &target.name, &checks))
+        });
+        looked.unwrap_or_else(|answer| answer)
+    }
+
+    fn go_back(&self, wanted: &Rollback, named: Option<&str>) -> Answer {
+        let target = match self.target(named) {
+            Ok(target) => target,
+            Err(answer) => return answer,
+        };
+        let dry = wanted.talk.dry_run;
+        let to = wanted.version.as_deref().or(wanted.to.as_deref());
+        match self.try_go_back(target, to, dry) {
+            Ok(report) => popkit::rollback(&self.project, &self.timestamp, &target.name, &report),
+            Err(failure) => {
+                let error = match failure {
+                    Failure::NothingToGoBackTo { .. } => popkit::NOTHING.to_owned(),
+                    failure => popkit::told(&failure.to_error()),
+                };
+                popkit::refused(&self.project, &self.timestamp, &target.name, dry, &error)
+            }
+        }
+    }
+
+    fn try_go_back(&self, target: &TargetConfig, to: Option<&str>, dry: bool) -> Result<Report, Failure> {
+        if !dry && let Some(past) = died_at(&self.project, &[&target.name])? {
+            let interrupt = Interrupt::install(last_words).map_err(Failure::Signals)?;
+            let actor = version::actor();
+            let order = self.order(Mode::Recovery, Vec::new(), &actor, interrupt);
+            return recover::take_back(&order, &past, Box::new(Silence));
+        }
+        let goal = goal(&self.project, &self.config, target, to)?;
+        let mode = if dry { Mode::RollbackDryRun } else { Mode::Rollback };
+        self.carry_out(mode, vec![Errand { target, goal }])
+    }
+}

@@ -159,6 +159,7 @@ impl Walk<'_> {
             title: step.title.clone(),
             commands: step.commands.clone(),
             ending,
+            exit_code: member.exit_code.take(),
             took,
         });
         result.map(|_| ())

@@ -63,6 +63,8 @@ pub struct Member {
     pub begun: Vec<usize>,
     /// Whether users saw the new release at any time.
     pub was_live: bool,
+    /// The exit code of the last command that the last step ran.
+    pub exit_code: Option<i32>,
     /// How it stands.
     pub ending: TargetEnding,
     /// What went wrong first.
@@ -115,6 +117,7 @@ impl Member {
             steps: Vec::new(),
             begun: Vec::new(),
             was_live: false,
+            exit_code: None,
             ending: TargetEnding::Skipped,
             error: None,
             rollback: None,
@@ -191,9 +194,10 @@ impl Member {
         let request = RunRequest { step, release: self.release.clone(), receipts: self.receipts.clone() };
         self.desk.seat(Some(Current::new(&request.step, index + 1, self.planned().len())));
         let result = self.call(method::RUN, &request, STEP);
-        let unplanned = self.desk.seat(None).and_then(|current| current.unplanned);
+        let current = self.desk.seat(None);
+        self.exit_code = current.as_ref().and_then(|current| current.exit_code);
         let receipt = result?;
-        match unplanned {
+        match current.and_then(|current| current.unplanned) {
             Some(command) => {
                 let (id, version) = self.plugin();
                 Err(Error::failed(format!("plugin `{id}` {version} ran a command that its plan doesn't have"))
@@ -253,6 +257,7 @@ impl Member {
             title: step.title.clone(),
             commands: step.commands.clone(),
             ending: StepEnding::NotRun,
+            exit_code: None,
             took: Duration::ZERO,
         });
         TargetReport {
@@ -285,11 +290,12 @@ struct Current {
     number: usize,
     of: usize,
     unplanned: Option<Command>,
+    exit_code: Option<i32>,
 }
 
 impl Current {
     fn new(step: &Step, number: usize, of: usize) -> Self {
-        Self { step: step.clone(), number, of, unplanned: None }
+        Self { step: step.clone(), number, of, unplanned: None, exit_code: None }
     }
 }
 
@@ -325,6 +331,9 @@ impl Services for Desk {
                 self.tell(What::CommandStarted { of, command });
             }
             protocol::Event::CommandFinished { exit_code, duration_ms, .. } => {
+                if let Some(current) = current.as_mut() {
+                    current.exit_code = *exit_code;
+                }
                 let took = Duration::from_millis(*duration_ms);
                 self.tell(What::CommandFinished { of, exit_code: *exit_code, took });
             }

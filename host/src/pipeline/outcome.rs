@@ -189,6 +189,8 @@ pub struct StepReport {
     pub commands: Vec<Command>,
     /// How it ended.
     pub ending: StepEnding,
+    /// The exit code of the last command it ran; absent where it ran none, or a signal ended it.
+    pub exit_code: Option<i32>,
     /// How long it took.
     pub took: Duration,
 }

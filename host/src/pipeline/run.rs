@@ -11,7 +11,7 @@ use std::{
 
 use pop_deploy_plugin_api::{
     Error,
-    protocol::{CheckStatus, Effect, OpenRequest, PastRelease, Plan, PlanRequest, Release, TargetContext},
+    protocol::{CheckStatus, Effect, OpenRequest, PastRelease, Phase, Plan, PlanRequest, Release, TargetContext},
     redact::Redactor,
 };
 use semver::VersionReq;
@@ -505,4 +505,5 @@ fn plans(members: &[Member]) -> impl Iterator<Item = &Plan> {
 
 fn would_change(plan: &Plan) -> bool {
     plan.changes.iter().any(|change| change.effect != Effect::None)
+        || plan.steps.iter().any(|step| step.phase > Phase::Preflight && step.effect != Effect::None)
 }

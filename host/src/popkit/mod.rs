@@ -3,18 +3,24 @@
 //! Pure: nothing here reads a target or prints. Keys stand in the order that the dialect lists them.
 
 mod assess;
+mod execute;
 mod mask;
 mod prepare;
 mod refusal;
+mod rollback;
 mod step;
+mod verify;
 
 use serde_json::{Map, Value};
 
 pub use assess::assess;
+pub use execute::{Asked, execute, told};
 pub use mask::masked;
 pub use prepare::{Source, prepare};
-pub use refusal::{Tool, config_refused, project_refused, target_refused};
+pub use refusal::{Tool, config_refused, project_refused, refused_before_work, target_refused};
+pub use rollback::{NOTHING, refused, rollback};
 pub use step::{StepReport, StepStatus, one_decimal, stderr_tail};
+pub use verify::verify;
 
 /// Where an answer goes. The other stream stays empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

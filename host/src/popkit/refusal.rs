@@ -30,9 +30,9 @@ pub fn project_refused(tool: Tool, action: &str, error: &ProjectError) -> Answer
             on_stderr(json!({ "error": format!("Directory not found: {}", dir.display()) }))
         }
         ProjectError::NoDeployJson { .. } => {
-            refused(tool, action, "deploy.json not found. Run /popkit-ops:deploy init first.")
+            refused_before_work(tool, action, "deploy.json not found. Run /popkit-ops:deploy init first.")
         }
-        ProjectError::Unreadable { .. } => refused(tool, action, &with_causes(error)),
+        ProjectError::Unreadable { .. } => refused_before_work(tool, action, &with_causes(error)),
     }
 }
 
@@ -41,18 +41,19 @@ pub fn config_refused(tool: Tool, action: &str, error: &ConfigError) -> Answer {
     match error {
         // serde_json's own text names line and column.
         ConfigError::Json { source, .. } => {
-            refused(tool, action, &format!("Invalid JSON in deploy.json: {source}"))
+            refused_before_work(tool, action, &format!("Invalid JSON in deploy.json: {source}"))
         }
-        _ => refused(tool, action, &with_causes(error)),
+        _ => refused_before_work(tool, action, &with_causes(error)),
     }
 }
 
 /// No target, for the actions whose report can't say so themselves: all but `prepare` and `assess`.
 pub fn target_refused(tool: Tool, action: &str, error: &PopkitSelectError) -> Answer {
-    refused(tool, action, &error.to_string())
+    refused_before_work(tool, action, &error.to_string())
 }
 
-fn refused(tool: Tool, action: &str, error: &str) -> Answer {
+/// Any other reason not to begin, in the same shape.
+pub fn refused_before_work(tool: Tool, action: &str, error: &str) -> Answer {
     on_stderr(json!({ "operation": tool.operation(action), "success": false, "error": error }))
 }
 
