@@ -1,0 +1,174 @@
+//! One deployment at a time, and one target a web root.
+
+use std::{
+    fs,
+    io::{Read as _, Seek as _, Write as _},
+    os::unix::fs::MetadataExt as _,
+    thread,
+    time::{Duration, Instant},
+};
+
+use pop_deploy_plugin_api::{Error, ErrorKind, IoContext as _, Result, Session};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::webroot::{Webroot, absent};
+
+/// A dry run that looks whether the lock is held holds it for an instant itself.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// The lock of a web root, held until it is dropped or the process dies.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    file: fs::File,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Holder {
+    owner: String,
+    run: String,
+    target: String,
+    pid: u32,
+    since: String,
+}
+
+impl Lock {
+    /// Takes the lock.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Locked`], naming the holder.
+    pub(crate) fn acquire(webroot: &Webroot, session: &Session) -> Result<Self> {
+        let path = webroot.lock();
+        let begun = Instant::now();
+        loop {
+            let mut file = fs::File::options()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)
+                .at("open", &path)?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                // An undo may have removed the file between our opening and locking it.
+                Ok(())
+                    if absent(path.metadata()).at("look at", &path)?.map(|found| found.ino())
+                        == Some(file.metadata().at("look at", &path)?.ino()) =>
+                {
+                    write_holder(&mut file, session).at("write", &path)?;
+                    return Ok(Self { file });
+                }
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) if begun.elapsed() > PATIENCE => {
+                    return Err(Error::new(ErrorKind::Locked, held_by(webroot, &mut file))
+                        .hint("wait until that run is done; the lock goes with its process"));
+                }
+                Err(Errno::WOULDBLOCK) => thread::sleep(Duration::from_millis(5)),
+                Err(error) => return Err(error).at("lock", &path),
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // The kernel frees the lock; the text only spares the next dry run a look at the lock itself.
+        self.file.set_len(0).unwrap_or_default();
+    }
+}
+
+/// Who holds the lock, as a sentence; none if nobody does.
+pub(crate) fn holder(webroot: &Webroot) -> Result<Option<String>> {
+    let path = webroot.lock();
+    let Some(mut file) = absent(fs::File::open(&path)).at("open", &path)? else { return Ok(None) };
+    if file.metadata().at("look at", &path)?.len() == 0 {
+        return Ok(None);
+    }
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(None),
+        Err(Errno::WOULDBLOCK) => Ok(Some(held_by(webroot, &mut file))),
+        Err(error) => Err(error).at("look at", &path),
+    }
+}
+
+fn write_holder(file: &mut fs::File, session: &Session) -> std::io::Result<()> {
+    let holder = Holder {
+        owner: session.actor.clone(),
+        run: session.run_id.clone(),
+        target: session.target.clone(),
+        pid: std::process::id(),
+        since: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    };
+    file.set_len(0)?;
+    file.write_all(&serde_json::to_vec(&holder)?)
+}
+
+fn held_by(webroot: &Webroot, file: &mut fs::File) -> String {
+    let mut text = String::new();
+    let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
+    let who = match read.map_err(serde_json::Error::io).and_then(|_| serde_json::from_str::<Holder>(&text)) {
+        Ok(Holder { owner, run, target, pid, since }) => {
+            format!("{owner} (target `{target}`, run `{run}`, process {pid}, since {since})")
+        }
+        // Its holder is just about to write it, or has just let go.
+        Err(_) => "another run".to_owned(),
+    };
+    format!("`{}` is being deployed to by {who}", webroot.base.display())
+}
+
+/// Whose web root it is, as `owner.json` keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Owner {
+    pub(crate) project: String,
+    pub(crate) target: String,
+}
+
+impl Owner {
+    /// This session's target.
+    pub(crate) fn of(session: &Session) -> Self {
+        Self { project: session.project_name.clone(), target: session.target.clone() }
+    }
+
+    /// Reads who owns the web root; none for a new one.
+    pub(crate) fn read(webroot: &Webroot) -> Result<Option<Self>> {
+        let path = webroot.owner();
+        let Some(json) = absent(fs::read(&path)).at("read", &path)? else { return Ok(None) };
+        serde_json::from_slice(&json).map(Some).map_err(|error| {
+            Error::preflight(format!("`{}` doesn't say whose web root it is", path.display()))
+                .because(&error)
+                .hint("remove the file if the web root is this target's")
+        })
+    }
+
+    /// Writes the owner in one go.
+    pub(crate) fn write(&self, webroot: &Webroot) -> Result<()> {
+        let path = webroot.owner();
+        let temporary = webroot.bookkeeping().join("owner.tmp");
+        let json = serde_json::to_vec(self)
+            .map_err(|error| Error::failed("the owner isn't representable as JSON").because(&error))?;
+        fs::write(&temporary, json).at("write", &temporary)?;
+        fs::rename(&temporary, &path).at("make", &path)
+    }
+
+    /// Refuses a web root that is somebody else's.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Preflight`] then.
+    pub(crate) fn check(&self, webroot: &Webroot) -> Result<()> {
+        match Self::read(webroot)? {
+            Some(other) if other != *self => Err(Error::preflight(format!(
+                "`{}` belongs to the target `{}` of `{}`",
+                webroot.base.display(),
+                other.target,
+                other.project
+            ))
+            .hint(format!(
+                "choose another `dir`, or remove `{}` if that target is gone",
+                webroot.owner().display()
+            ))),
+            _ => Ok(()),
+        }
+    }
+}

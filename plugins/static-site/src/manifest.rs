@@ -1,0 +1,142 @@
+//! What a release consists of, as `<dir>/.pop-deploy/releases/<id>.json` keeps it: compact JSON, one file a release.
+
+use std::{fs, path::Path};
+
+use pop_deploy_plugin_api::{Error, IoContext as _, Result, protocol::Release};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, de::DeserializeOwned};
+
+use crate::{
+    stamp::Stamp,
+    tree::{Folder, Link},
+    webroot::{Webroot, absent},
+};
+
+/// The format that this copy writes and reads.
+pub(crate) const FORMAT: u32 = 1;
+
+/// A release and everything in it; each list is sorted by path.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    pub(crate) head: Head,
+    pub(crate) files: Vec<Entry>,
+    #[serde(default)]
+    pub(crate) folders: Vec<Folder>,
+    #[serde(default)]
+    pub(crate) links: Vec<Link>,
+}
+
+/// The part of a manifest that tells releases apart.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Head {
+    pub(crate) format: u32,
+    pub(crate) release: Release,
+    /// In milliseconds since 1970, as the next.
+    pub(crate) made_at: i64,
+    /// When the release was first seen live and whole. Without it, it counts as a leftover.
+    #[serde(default)]
+    pub(crate) verified_at: Option<i64>,
+    /// The inode of the release's folder, which it keeps wherever it is renamed to: a web root that is a real folder
+    /// is known by it.
+    pub(crate) root: u64,
+}
+
+/// A file of a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    pub(crate) path: String,
+    pub(crate) hash: Hash,
+    pub(crate) size: u64,
+    pub(crate) mode: u32,
+    /// The source file when it was hashed: as long as it looks like this, its hash needn't be computed again. Absent
+    /// where the file was too young to be sure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) source: Option<Stamp>,
+    /// The file in the release: as long as it looks like this, nobody wrote to it.
+    pub(crate) stored: Stamp,
+}
+
+/// A BLAKE3 hash, in hexadecimal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Hash(pub(crate) blake3::Hash);
+
+impl Serialize for Hash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0.to_hex())
+    }
+}
+
+impl<'de> Deserialize<'de> for Hash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Borrowed: hexadecimal needs no escapes.
+        let hex = <&str>::deserialize(deserializer)?;
+        blake3::Hash::from_hex(hex).map(Self).map_err(de::Error::custom)
+    }
+}
+
+impl Manifest {
+    /// The manifest of the release `id`, where there is one.
+    ///
+    /// # Errors
+    /// It can't be read, or says what this copy doesn't understand.
+    pub(crate) fn read(webroot: &Webroot, id: &str) -> Result<Option<Self>> {
+        read(&webroot.manifest(id))
+    }
+
+    /// Writes the manifest beside its place; [`publish`](Self::publish) puts it there.
+    pub(crate) fn write(&self, webroot: &Webroot) -> Result<()> {
+        let path = webroot.manifest_being_written(&self.head.release.id);
+        let json = serde_json::to_vec(self)
+            .map_err(|error| Error::failed("the manifest isn't representable as JSON").because(&error))?;
+        fs::write(&path, json).at("write", &path)
+    }
+
+    /// Puts the manifest that was written in its place.
+    pub(crate) fn publish(&self, webroot: &Webroot) -> Result<()> {
+        let id = &self.head.release.id;
+        let path = webroot.manifest(id);
+        fs::rename(webroot.manifest_being_written(id), &path).at("make", &path)
+    }
+
+    /// Puts the manifest in place of its older self, durably.
+    pub(crate) fn save(&self, webroot: &Webroot) -> Result<()> {
+        self.write(webroot)?;
+        let path = webroot.manifest_being_written(&self.head.release.id);
+        fs::File::open(&path).and_then(|file| file.sync_all()).at("write", &path)?;
+        self.publish(webroot)?;
+        webroot.sync(&webroot.manifests())
+    }
+
+    /// The hash and size of the file at `path`.
+    pub(crate) fn file(&self, path: &str) -> Option<&Entry> {
+        let index = self.files.binary_search_by(|entry| entry.path.as_str().cmp(path)).ok()?;
+        self.files.get(index)
+    }
+}
+
+/// The heads of all releases that were made here, newest first.
+pub(crate) fn heads(webroot: &Webroot) -> Result<Vec<Head>> {
+    #[derive(Deserialize)]
+    struct HeadOnly {
+        head: Head,
+    }
+    let folder = webroot.manifests();
+    let Some(entries) = absent(fs::read_dir(&folder)).at("read", &folder)? else { return Ok(Vec::new()) };
+    let mut heads = Vec::new();
+    for entry in entries {
+        let path = entry.at("read", &folder)?.path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            heads.extend(read::<HeadOnly>(&path)?.map(|manifest| manifest.head));
+        }
+    }
+    heads.sort_by(|a, b| (b.made_at, &b.release.id).cmp(&(a.made_at, &a.release.id)));
+    Ok(heads)
+}
+
+fn read<M: DeserializeOwned>(path: &Path) -> Result<Option<M>> {
+    let Some(json) = absent(fs::read(path)).at("read", path)? else { return Ok(None) };
+    serde_json::from_slice(&json).map(Some).map_err(|error| {
+        Error::preflight(format!("`{}` is no manifest that this version reads", path.display()))
+            .because(&error)
+            .hint("use the newest version of the plugin; if the file is damaged, remove its release and it")
+    })
+}

@@ -1,0 +1,239 @@
+//! Makes a release beside what is live, and takes it away again.
+
+use std::{
+    fs,
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    path::Path,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use pop_deploy_plugin_api::{
+    Error, IoContext as _, Result, Session,
+    protocol::{Release, Undo},
+};
+use rayon::prelude::*;
+use rustix::fs::{AtFlags, CWD, Mode, chmodat, mkdirat, symlinkat, syncfs};
+
+use crate::{
+    config::{Site, Skip},
+    copy::Copier,
+    diff::{Diff, Live, Origin},
+    manifest::{Entry, FORMAT, Hash, Head, Manifest},
+    stamp::now,
+    tree::{self, File, Tree},
+    webroot::{Webroot, absent},
+};
+
+/// How many files pass between two reports and two looks at the cancel flag.
+const REPORT_EVERY: u64 = 256;
+
+/// What a release is made from: the source as it was walked, the live release, and what differs.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) tree: Tree,
+    pub(crate) live: Option<Live>,
+    pub(crate) diff: Diff,
+}
+
+/// How a file came into the release.
+struct Placed {
+    hash: Hash,
+    copied: bool,
+}
+
+/// What making a release took.
+pub(crate) struct Staged {
+    pub(crate) copied: usize,
+    pub(crate) linked: usize,
+    pub(crate) bytes: u64,
+}
+
+/// Makes the release in a temporary folder, makes it durable, and gives it its name.
+///
+/// # Errors
+/// A source file vanished or changed, the place can't be written, the run was cancelled. What is there of the release
+/// then is for [`unstage`].
+pub(crate) fn stage(
+    webroot: &Webroot,
+    site: &Site,
+    prepared: &Prepared,
+    release: &Release,
+    session: &Session,
+) -> Result<Staged> {
+    let Prepared { tree, live, diff } = prepared;
+    let folder = webroot.temporary(&release.id);
+    remove(&folder)?;
+    fs::create_dir(&folder).at("make", &folder)?;
+    let root = tree::open_folder(CWD, &folder).at("open", &folder)?;
+    for inner in &tree.folders {
+        // Ours to delete one day, whatever the source's mode.
+        let mode = Mode::from_raw_mode(inner.mode | 0o700);
+        mkdirat(&root, &inner.path, mode).at("make", &folder.join(&inner.path))?;
+        chmodat(&root, &inner.path, mode, AtFlags::empty())
+            .at("set the mode of", &folder.join(&inner.path))?;
+    }
+    let source = tree::open_folder(CWD, &site.source).at("read", &site.source)?;
+    let copier = Copier {
+        source: source.as_fd(),
+        source_path: &site.source,
+        release: root.as_fd(),
+        release_path: &folder,
+        reflinks: AtomicBool::new(true),
+    };
+    let placed = place(&copier, webroot, prepared, session)?;
+    for link in &tree.links {
+        symlinkat(&link.to, &root, &link.path).at("make", &folder.join(&link.path))?;
+    }
+    let manifest = describe(&folder, tree, &placed, release)?;
+    manifest.write(webroot)?;
+    session.checkpoint()?;
+    let fresh: Vec<_> = manifest
+        .files
+        .iter()
+        .zip(&placed)
+        .filter(|(_, placed)| placed.copied)
+        .map(|(entry, _)| entry)
+        .collect();
+    let (synced, read_back) =
+        rayon::join(|| syncfs(&root).at("write", &folder), || read_back(&root, &folder, &fresh));
+    synced.and(read_back)?;
+    manifest.publish(webroot)?;
+    fs::rename(&folder, webroot.release(&release.id)).at("make", &webroot.release(&release.id))?;
+    webroot.sync(&webroot.manifests())?;
+    webroot.sync(&webroot.releases())?;
+    debug_assert_eq!(diff.origins.len(), placed.len());
+    debug_assert!(live.is_some() || placed.iter().all(|placed| placed.copied));
+    Ok(Staged {
+        copied: fresh.len(),
+        linked: placed.len() - fresh.len(),
+        bytes: fresh.iter().map(|entry| entry.size).sum(),
+    })
+}
+
+/// Links and copies every file, on all cores.
+fn place(
+    copier: &Copier<'_>,
+    webroot: &Webroot,
+    prepared: &Prepared,
+    session: &Session,
+) -> Result<Vec<Placed>> {
+    let Prepared { tree, live, diff } = prepared;
+    let live_root = match live {
+        Some(_) => Some(tree::open_folder(CWD, &webroot.current()).at("read", &webroot.current())?),
+        None => None,
+    };
+    let done = AtomicU64::new(0);
+    let total = tree.files.len() as u64;
+    let place = |buffer: &mut Vec<u8>, (file, origin): (&File, &Origin)| {
+        let so_far = done.fetch_add(1, Ordering::Relaxed);
+        if so_far % REPORT_EVERY == 0 {
+            session.checkpoint()?;
+            session.progress("staging", so_far, total, "files");
+        }
+        if let (Origin::Link(index), Some(live), Some(root)) = (origin, live, &live_root)
+            && let Some(stamp) = live.inspection.sound[*index]
+        {
+            let entry = &live.manifest.files[*index];
+            if copier.link(root.as_fd(), &entry.path, stamp, file)? {
+                return Ok(Placed { hash: entry.hash, copied: false });
+            }
+        }
+        Ok(Placed { hash: copier.copy(file, buffer)?, copied: true })
+    };
+    let placed = tree.files.par_iter().zip(&diff.origins).with_min_len(16).map_init(tree::buffer, place);
+    let placed = placed.collect::<Result<_>>()?;
+    session.progress("staging", total, total, "files");
+    Ok(placed)
+}
+
+/// Looks at the release that was made: it must hold what was put there, and its stamps are what later runs trust.
+fn describe(folder: &Path, tree: &Tree, placed: &[Placed], release: &Release) -> Result<Manifest> {
+    let found = Tree::walk(folder, &Skip::default())?;
+    let same = |(found, file): (&File, &File)| {
+        found.path == file.path && found.size == file.size && found.mode == file.mode
+    };
+    if found.files.len() != tree.files.len() || !found.files.iter().zip(&tree.files).all(same) {
+        return Err(Error::failed(format!("`{}` doesn't hold what was put there", folder.display()))
+            .hint("find out what else writes there, then run it again"));
+    }
+    let files = found.files.into_iter().zip(&tree.files).zip(placed).map(|((found, file), placed)| Entry {
+        path: found.path,
+        hash: placed.hash,
+        size: found.size,
+        mode: found.mode,
+        source: Some(file.stamp).filter(|stamp| stamp.settled(tree.taken)),
+        stored: found.stamp,
+    });
+    let head = Head {
+        format: FORMAT,
+        release: release.clone(),
+        made_at: now() / 1_000_000,
+        verified_at: None,
+        root: folder.metadata().at("look at", folder)?.ino(),
+    };
+    Ok(Manifest { head, files: files.collect(), folders: tree.folders.clone(), links: tree.links.clone() })
+}
+
+/// Reads what was copied once more, while the disk is busy with writing it.
+fn read_back(root: &impl std::os::fd::AsFd, folder: &Path, fresh: &[&Entry]) -> Result<()> {
+    let root = root.as_fd();
+    fresh
+        .par_iter()
+        .with_min_len(16)
+        .map_init(tree::buffer, |buffer, entry| (entry, tree::hash(root, &entry.path, buffer)))
+        .try_for_each(|(entry, hash)| {
+            let path = folder.join(&entry.path);
+            if Hash(hash.at("read", &path)?) == entry.hash {
+                return Ok(());
+            }
+            Err(Error::failed(format!("`{}` doesn't hold what was copied there", path.display()))
+                .hint("check the disk and the memory of this machine"))
+        })
+}
+
+/// Takes the release away, however far it came. Never what is live.
+///
+/// # Errors
+/// Something of it can't be removed.
+pub(crate) fn unstage(webroot: &Webroot, id: &str) -> Result<Undo> {
+    let folder = webroot.release(id);
+    let root = Manifest::read(webroot, id)?.map(|manifest| manifest.head.root);
+    if root.is_some() && webroot.live_folder(&webroot.look()?)? == root {
+        return Ok(Undo::Unknown {
+            why: format!(
+                "release {id} is live, so `{}` stays; roll back to another release and deploy again",
+                webroot.manifest(id).display()
+            ),
+        });
+    }
+    // Anything else under the name isn't of our making, or is what an interrupted exchange left there.
+    let ours = root.is_some() && webroot.folder_at(&folder)? == root;
+    let mut removed = discard(webroot, id, ours)?;
+    let unfinished = webroot.manifest_being_written(id);
+    removed |= absent(fs::remove_file(&unfinished)).at("remove", &unfinished)?.is_some();
+    if removed {
+        return Ok(Undo::Undone { summary: format!("removed release {id}") });
+    }
+    Ok(Undo::Nothing)
+}
+
+/// Deletes a release, if the folder of its name is `ours`, and its manifest; whether there was anything. At no time is there a part of a release under its
+/// own name, or a whole one without its manifest.
+///
+/// # Errors
+/// Something of it can't be removed.
+pub(crate) fn discard(webroot: &Webroot, id: &str, ours: bool) -> Result<bool> {
+    let (folder, temporary, manifest) = (webroot.release(id), webroot.temporary(id), webroot.manifest(id));
+    let mut removed = remove(&temporary)?;
+    if ours && absent(fs::rename(&folder, &temporary)).at("rename", &folder)?.is_some() {
+        removed = true;
+    }
+    removed |= absent(fs::remove_file(&manifest)).at("remove", &manifest)?.is_some();
+    remove(&temporary)?;
+    Ok(removed)
+}
+
+/// Deletes a folder with everything in it; whether there was one.
+pub(crate) fn remove(folder: &Path) -> Result<bool> {
+    Ok(absent(fs::remove_dir_all(folder)).at("remove", folder)?.is_some())
+}
