@@ -6,6 +6,8 @@
 
 mod cache;
 mod choose;
+#[cfg(test)]
+mod crafted;
 mod discover;
 mod groups;
 mod index;
@@ -18,6 +20,8 @@ mod preflight;
 mod search;
 mod serve;
 mod survey;
+#[cfg(test)]
+mod tests;
 pub mod trust;
 mod watch;
 mod wire;

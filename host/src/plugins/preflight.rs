@@ -46,9 +46,9 @@ pub enum Refusal {
     /// Text, an archive, a static library: no library of this kind of system.
     #[error("is not a shared library ({0}); remove it from the plugin folder")]
     NotALibrary(String),
-    /// Shorter than its own headers say.
-    #[error("is truncated: {0} ends behind the end of the file; copy it again")]
-    Truncated(String),
+    /// Shorter than its own headers say, or the headers make no sense.
+    #[error("is truncated or damaged ({0}); copy it again")]
+    Damaged(String),
     /// For another kind of machine.
     #[error("is built for {found}, and this machine is {ours}; get the build for `{TRIPLE}`")]
     Architecture {
@@ -128,7 +128,8 @@ pub(super) fn manifest<'d, R: ReadRef<'d>>(data: R, len: u64) -> Result<Build, R
         Ok(kind) => return Err(Refusal::NotALibrary(format!("{kind:?}"))),
         Err(_) => return Err(Refusal::NotALibrary("its first bytes are no library's".into())),
     }
-    let library = object::File::parse(data).map_err(|_| Refusal::Truncated("a header".into()))?;
+    let library =
+        object::File::parse(data).map_err(|_| Refusal::Damaged("its headers make no sense".into()))?;
     // Architecture before kind: a sentence about the machine helps more.
     check_architecture(&library)?;
     if library.kind() != ObjectKind::Dynamic {
@@ -139,7 +140,9 @@ pub(super) fn manifest<'d, R: ReadRef<'d>>(data: R, len: u64) -> Result<Build, R
     if section.size() > LONGEST_MANIFEST {
         return Err(Refusal::Manifest(format!("it has {} bytes", section.size())));
     }
-    let bytes = section.data().map_err(|_| Refusal::Truncated(format!("section `{SECTION}`")))?;
+    let bytes = section
+        .data()
+        .map_err(|_| Refusal::Damaged(format!("section `{SECTION}` ends behind the end of the file")))?;
     parse(bytes)
 }
 
@@ -171,13 +174,13 @@ fn check_whole<'d, R: ReadRef<'d>>(library: &object::File<'d, R>, len: u64) -> R
     for (number, segment) in library.segments().enumerate() {
         let (start, size) = segment.file_range();
         if !within(start, size) {
-            return Err(Refusal::Truncated(format!("segment {number}")));
+            return Err(Refusal::Damaged(format!("segment {number} ends behind the end of the file")));
         }
     }
     for section in library.sections() {
         if section.file_range().is_some_and(|(start, size)| !within(start, size)) {
             let name = section.name().unwrap_or("?").to_owned();
-            return Err(Refusal::Truncated(format!("section `{name}`")));
+            return Err(Refusal::Damaged(format!("section `{name}` ends behind the end of the file")));
         }
     }
     Ok(())

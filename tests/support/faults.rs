@@ -1,0 +1,216 @@
+//! The faulty plugin, and a place for its workers to work in.
+
+use std::{
+    env, fs,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, Condvar, LazyLock, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use pop_deploy::plugins::{
+    Folder, Options, Origin, PluginsLock, Ready, SearchPath, Services, Worker, choose, private_copy_in,
+};
+use pop_deploy_plugin_api::{
+    Error,
+    protocol::{Event, OpenRequest, Stream, TargetContext},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Keeps everything that a worker says.
+#[derive(Default)]
+pub(crate) struct Recorder {
+    heard: Mutex<(Vec<Event>, Vec<String>)>,
+    news: Condvar,
+}
+
+impl Services for Recorder {
+    fn event(&self, event: Event) {
+        self.heard.lock().unwrap().0.push(event);
+        self.news.notify_all();
+    }
+
+    fn output(&self, _: Stream, line: &str) {
+        self.heard.lock().unwrap().1.push(line.to_owned());
+    }
+
+    fn request(&self, method: &str, input: Value) -> Result<Value, Error> {
+        match method {
+            "secret" => Ok(json!({"asked": input})),
+            _ => Err(Error::unimplemented(method)),
+        }
+    }
+}
+
+impl Recorder {
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.heard.lock().unwrap().0.clone()
+    }
+
+    pub(crate) fn output(&self) -> Vec<String> {
+        self.heard.lock().unwrap().1.clone()
+    }
+
+    pub(crate) fn take(&self) {
+        *self.heard.lock().unwrap() = Default::default();
+    }
+
+    /// Waits for an event.
+    pub(crate) fn wait_for(&self, wanted: impl Fn(&Event) -> bool) {
+        let heard = self.heard.lock().unwrap();
+        let limit = Duration::from_secs(20);
+        let waited =
+            self.news.wait_timeout_while(heard, limit, |heard| !heard.0.iter().any(&wanted)).unwrap();
+        assert!(!waited.1.timed_out(), "the event didn't come");
+    }
+}
+
+/// A project folder, a cache, and somebody who listens.
+pub(crate) struct Place {
+    pub(crate) root: PathBuf,
+    pub(crate) services: Arc<Recorder>,
+    _temporary: Option<TempDir>,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let temporary = tempfile::tempdir().unwrap();
+        let place = Self::at(temporary.path());
+        Self { _temporary: Some(temporary), ..place }
+    }
+
+    /// A place in a folder that somebody else cleans up.
+    pub(crate) fn at(root: &Path) -> Self {
+        fs::create_dir_all(root.join("project")).unwrap();
+        Self { root: root.to_owned(), services: Arc::default(), _temporary: None }
+    }
+
+    pub(crate) fn project(&self) -> PathBuf {
+        self.root.join("project")
+    }
+
+    fn note(&self) -> PathBuf {
+        self.project().join("note")
+    }
+
+    /// The process id that a fault left in its note.
+    pub(crate) fn noted_pid(&self) -> i32 {
+        wait_until("a note", || fs::read_to_string(self.note()).ok()).trim().parse().unwrap()
+    }
+
+    /// A worker in which `fault` happens in `hook`.
+    pub(crate) fn worker(&self, hook: &str, fault: &str) -> Worker {
+        self.try_worker(hook, fault).unwrap()
+    }
+
+    pub(crate) fn try_worker(&self, hook: &str, fault: &str) -> Result<Worker, Error> {
+        self.start(&PLUGIN, hook, fault)
+    }
+
+    pub(crate) fn worker_that_keeps(&self, file: OwnedFd) -> Worker {
+        let options = Options { keep_open: vec![file], ..options() };
+        self.start_with(&PLUGIN, "none", "nothing", &options).unwrap()
+    }
+
+    /// Starts a worker with the plugin at `plugin`.
+    pub(crate) fn start(&self, plugin: &Path, hook: &str, fault: &str) -> Result<Worker, Error> {
+        self.start_with(plugin, hook, fault, &options())
+    }
+
+    fn start_with(&self, plugin: &Path, hook: &str, fault: &str, options: &Options) -> Result<Worker, Error> {
+        let ready = self.ready(plugin);
+        let context = TargetContext {
+            target: "test".into(),
+            project_name: "test".into(),
+            project: self.project(),
+            scratch: self.root.join("scratch"),
+            data: self.root.join("data"),
+            read_only: false,
+            actor: "tester@localhost".into(),
+            run_id: "run".into(),
+        };
+        let config = json!({"in": hook, "do": fault, "note": self.note()});
+        Worker::start(&ready, &OpenRequest { context, config }, self.services.clone(), options)
+    }
+
+    fn ready(&self, plugin: &Path) -> Ready {
+        let folder = Folder { path: plugin.parent().unwrap().to_owned(), origin: Origin::Explicit };
+        let lock = PluginsLock::empty(&self.root.join("plugins.lock"));
+        let found = choose(&SearchPath::of([folder]), &lock, "fault-y", None).unwrap();
+        private_copy_in(&found, Some(&self.root.join("cache"))).unwrap()
+    }
+
+    /// A copy of the plugin, with one text of its manifest replaced by another of the same length.
+    pub(crate) fn patched(&self, from: &str, to: &str) -> PathBuf {
+        assert_eq!(from.len(), to.len());
+        let mut bytes = fs::read(&*PLUGIN).unwrap();
+        let folder = self.root.join("patched");
+        fs::create_dir_all(&folder).unwrap();
+        // The manifest is minified where it starts and pretty where the author's part is.
+        let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
+        bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+        let path = folder.join("libpatched.so");
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+}
+
+fn options() -> Options {
+    Options {
+        executable: env!("CARGO_BIN_EXE_pop-deploy").into(),
+        grace: Duration::from_millis(300),
+        ..Options::default()
+    }
+}
+
+/// The faulty plugin, built by the compiler that builds the tests.
+static PLUGIN: LazyLock<PathBuf> = LazyLock::new(|| {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    build(Command::new(cargo), "stable")
+});
+
+/// The faulty plugin, built by the nightly compiler where there is one; the CI has it.
+#[allow(clippy::print_stderr, reason = "a skipped test says so")]
+pub(crate) fn nightly_plugin() -> Option<PathBuf> {
+    let mut cargo = Command::new("rustup");
+    cargo.args(["run", "nightly", "cargo"]);
+    for inherited in ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN"] {
+        cargo.env_remove(inherited);
+    }
+    let there = Command::new("rustup").args(["run", "nightly", "cargo", "--version"]).output();
+    if there.is_ok_and(|output| output.status.success()) {
+        return Some(build(cargo, "nightly"));
+    }
+    assert!(env::var_os("CI").is_none(), "the CI needs a nightly toolchain");
+    eprintln!("skipped: no nightly toolchain");
+    None
+}
+
+fn build(mut cargo: Command, name: &str) -> PathBuf {
+    let faults = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/faults").canonicalize().unwrap();
+    let target = faults.join("target").join(name);
+    let built = cargo
+        .args(["build", "--locked", "--manifest-path"])
+        .arg(faults.join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(&target)
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    target.join("debug/libpop_deploy_faults.so")
+}
+
+/// Waits until `check` finds something.
+pub(crate) fn wait_until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = check() {
+            return found;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{what} takes too long");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
