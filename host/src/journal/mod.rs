@@ -122,3 +122,6 @@ fn io_at(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> JournalEr
     let path = path.to_owned();
     move |source| JournalError::Io { verb, path, source }
 }
+
+#[cfg(test)]
+mod tests;
