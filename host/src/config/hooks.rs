@@ -3,9 +3,17 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use pop_deploy_plugin_api::protocol::Phase;
+use serde_json::{Map, Value};
+
+use super::{
+    ConfigError, nearest,
+    read::{Key, Reader, present},
+};
+
+const HOOK_KEYS: [&str; 5] = ["command", "timeout", "on_error", "dry_run", "shell"];
 
 /// How long a hook may take when it doesn't say.
-pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// When a hook runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,14 +67,14 @@ impl HookPoint {
         }
     }
 
-    pub(super) fn named(name: &str) -> Option<Self> {
+    fn named(name: &str) -> Option<Self> {
         Self::all().find(|point| point.name() == name)
     }
 }
 
 /// The hooks of a run or of a target, by when they run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Hooks(pub(super) BTreeMap<HookPoint, Vec<Hook>>);
+pub struct Hooks(BTreeMap<HookPoint, Vec<Hook>>);
 
 impl Hooks {
     /// Those of one point, in file order.
@@ -124,4 +132,89 @@ pub enum DryRun {
     Skip,
     /// Runs it.
     Run,
+}
+
+impl Reader<'_> {
+    pub(super) fn hooks(&mut self, object: &Map<String, Value>, key: &Key) -> Result<Hooks, ConfigError> {
+        let mut hooks = Hooks::default();
+        let Some(value) = present(object, key.last()) else { return Ok(hooks) };
+        for (name, value) in self.object(value, key)? {
+            let key = key.then(name);
+            let point = HookPoint::named(name).ok_or_else(|| ConfigError::UnknownHook {
+                path: self.path.to_owned(),
+                key: key.shown(),
+                nearest: nearest(name, HookPoint::all().map(HookPoint::name)).map(str::to_owned),
+                at: self.at(&key),
+            })?;
+            hooks.0.insert(point, self.hooks_of_point(value, &key)?);
+        }
+        Ok(hooks)
+    }
+
+    /// One argv, one object, or a list of both.
+    fn hooks_of_point(&mut self, value: &Value, key: &Key) -> Result<Vec<Hook>, ConfigError> {
+        match value {
+            Value::Array(items) if items.first().is_some_and(Value::is_string) => {
+                Ok(vec![plain_hook(self.argv(value, key)?)])
+            }
+            Value::Array(items) => items
+                .iter()
+                .enumerate()
+                .map(|(index, item)| self.hook(item, &key.then(&index.to_string())))
+                .collect(),
+            _ => Ok(vec![self.hook(value, key)?]),
+        }
+    }
+
+    fn hook(&mut self, value: &Value, key: &Key) -> Result<Hook, ConfigError> {
+        let object = match value {
+            Value::Array(_) => return Ok(plain_hook(self.argv(value, key)?)),
+            Value::Object(object) => object,
+            _ => {
+                return Err(self.shape(
+                    key,
+                    "a command (a list of words) or an object with `command`",
+                    value,
+                ));
+            }
+        };
+        self.warn_of_keys(object, key, &HOOK_KEYS);
+        let shell = self.boolean(object, &key.then("shell"))?.unwrap_or(false);
+        let command = object.get("command").unwrap_or(&Value::Null);
+        let command = match command {
+            Value::String(line) if shell => vec![line.clone()],
+            _ if shell && command.as_array().is_none_or(|words| words.len() != 1) => {
+                return Err(self.shape(&key.then("command"), "one shell line, because of `shell`", command));
+            }
+            _ => self.argv(command, &key.then("command"))?,
+        };
+        let on_error = [("fail", OnError::Fail), ("warn", OnError::Warn)];
+        let dry_run = [("skip", DryRun::Skip), ("run", DryRun::Run)];
+        Ok(Hook {
+            command,
+            timeout: self.seconds(object, &key.then("timeout"))?.unwrap_or(DEFAULT_TIMEOUT),
+            on_error: self.word(object, &key.then("on_error"), &on_error)?,
+            dry_run: self.word(object, &key.then("dry_run"), &dry_run)?,
+            shell,
+        })
+    }
+
+    fn argv(&self, value: &Value, key: &Key) -> Result<Vec<String>, ConfigError> {
+        let words: Option<Vec<String>> = value
+            .as_array()
+            .and_then(|words| words.iter().map(|word| word.as_str().map(str::to_owned)).collect());
+        words
+            .filter(|words| words.first().is_some_and(|program| !program.is_empty()))
+            .ok_or_else(|| self.shape(key, "a command (a list of words, the program first)", value))
+    }
+}
+
+fn plain_hook(command: Vec<String>) -> Hook {
+    Hook {
+        command,
+        timeout: DEFAULT_TIMEOUT,
+        on_error: OnError::default(),
+        dry_run: DryRun::default(),
+        shell: false,
+    }
 }

@@ -7,8 +7,7 @@ use semver::VersionReq;
 use serde_json::{Map, Value};
 
 use super::{
-    ConfigError, DeployConfig, DryRun, Hook, HookPoint, Hooks, OnError, OnInterrupt, OnPartial, Position,
-    TargetConfig, Warning, hooks::DEFAULT_TIMEOUT, nearest, text,
+    ConfigError, DeployConfig, OnInterrupt, OnPartial, Position, TargetConfig, Warning, nearest, text,
 };
 
 const TOP_KEYS: [&str; 10] = [
@@ -25,7 +24,6 @@ const TOP_KEYS: [&str; 10] = [
 ];
 const TARGET_KEYS: [&str; 8] =
     ["enabled", "primary", "config", "type", "plugin", "auto_rollback", "hooks", "deadlines"];
-const HOOK_KEYS: [&str; 5] = ["command", "timeout", "on_error", "dry_run", "shell"];
 
 pub(super) fn config(path: &Path, bytes: &[u8]) -> Result<DeployConfig, ConfigError> {
     let raw: Value = serde_json::from_slice(bytes)
@@ -83,24 +81,25 @@ pub(super) fn config(path: &Path, bytes: &[u8]) -> Result<DeployConfig, ConfigEr
 
 /// The path of a key.
 #[derive(Clone, Default)]
-struct Key(Vec<String>);
+pub(super) struct Key(Vec<String>);
 
 impl Key {
-    fn then(&self, name: &str) -> Self {
+    pub(super) fn then(&self, name: &str) -> Self {
         Self(self.0.iter().cloned().chain([name.to_owned()]).collect())
     }
 
-    fn last(&self) -> &str {
+    pub(super) fn last(&self) -> &str {
         self.0.last().map_or("", String::as_str)
     }
 
-    fn shown(&self) -> String {
+    pub(super) fn shown(&self) -> String {
         if self.0.is_empty() { "the whole file".to_owned() } else { self.0.join(".") }
     }
 }
 
-struct Reader<'t> {
-    path: &'t Path,
+/// A file that is being read.
+pub(super) struct Reader<'t> {
+    pub(super) path: &'t Path,
     text: &'t str,
     warnings: Vec<Warning>,
 }
@@ -163,84 +162,19 @@ impl Reader<'_> {
         Ok(deadlines)
     }
 
-    fn hooks(&mut self, object: &Map<String, Value>, key: &Key) -> Result<Hooks, ConfigError> {
-        let mut hooks = Hooks::default();
-        let Some(value) = present(object, key.last()) else { return Ok(hooks) };
-        for (name, value) in self.object(value, key)? {
-            let key = key.then(name);
-            let point = HookPoint::named(name).ok_or_else(|| ConfigError::UnknownHook {
-                path: self.path.to_owned(),
-                key: key.shown(),
-                nearest: nearest(name, HookPoint::all().map(HookPoint::name)).map(str::to_owned),
-                at: self.at(&key),
-            })?;
-            hooks.0.insert(point, self.hooks_of_point(value, &key)?);
-        }
-        Ok(hooks)
-    }
-
-    /// One argv, one object, or a list of both.
-    fn hooks_of_point(&mut self, value: &Value, key: &Key) -> Result<Vec<Hook>, ConfigError> {
-        match value {
-            Value::Array(items) if items.first().is_some_and(Value::is_string) => {
-                Ok(vec![plain_hook(self.argv(value, key)?)])
-            }
-            Value::Array(items) => items
-                .iter()
-                .enumerate()
-                .map(|(index, item)| self.hook(item, &key.then(&index.to_string())))
-                .collect(),
-            _ => Ok(vec![self.hook(value, key)?]),
-        }
-    }
-
-    fn hook(&mut self, value: &Value, key: &Key) -> Result<Hook, ConfigError> {
-        let object = match value {
-            Value::Array(_) => return Ok(plain_hook(self.argv(value, key)?)),
-            Value::Object(object) => object,
-            _ => {
-                return Err(self.shape(
-                    key,
-                    "a command (a list of words) or an object with `command`",
-                    value,
-                ));
-            }
-        };
-        self.warn_of_keys(object, key, &HOOK_KEYS);
-        let shell = self.boolean(object, &key.then("shell"))?.unwrap_or(false);
-        let command = object.get("command").unwrap_or(&Value::Null);
-        let command = match command {
-            Value::String(line) if shell => vec![line.clone()],
-            _ if shell && command.as_array().is_none_or(|words| words.len() != 1) => {
-                return Err(self.shape(&key.then("command"), "one shell line, because of `shell`", command));
-            }
-            _ => self.argv(command, &key.then("command"))?,
-        };
-        let on_error = [("fail", OnError::Fail), ("warn", OnError::Warn)];
-        let dry_run = [("skip", DryRun::Skip), ("run", DryRun::Run)];
-        Ok(Hook {
-            command,
-            timeout: self.seconds(object, &key.then("timeout"))?.unwrap_or(DEFAULT_TIMEOUT),
-            on_error: self.word(object, &key.then("on_error"), &on_error)?,
-            dry_run: self.word(object, &key.then("dry_run"), &dry_run)?,
-            shell,
-        })
-    }
-
-    fn argv(&self, value: &Value, key: &Key) -> Result<Vec<String>, ConfigError> {
-        let words: Option<Vec<String>> = value
-            .as_array()
-            .and_then(|words| words.iter().map(|word| word.as_str().map(str::to_owned)).collect());
-        words
-            .filter(|words| words.first().is_some_and(|program| !program.is_empty()))
-            .ok_or_else(|| self.shape(key, "a command (a list of words, the program first)", value))
-    }
-
-    fn object<'v>(&self, value: &'v Value, key: &Key) -> Result<&'v Map<String, Value>, ConfigError> {
+    pub(super) fn object<'v>(
+        &self,
+        value: &'v Value,
+        key: &Key,
+    ) -> Result<&'v Map<String, Value>, ConfigError> {
         value.as_object().ok_or_else(|| self.shape(key, "an object", value))
     }
 
-    fn boolean(&self, object: &Map<String, Value>, key: &Key) -> Result<Option<bool>, ConfigError> {
+    pub(super) fn boolean(
+        &self,
+        object: &Map<String, Value>,
+        key: &Key,
+    ) -> Result<Option<bool>, ConfigError> {
         present(object, key.last())
             .map(|value| value.as_bool().ok_or_else(|| self.shape(key, "true or false", value)))
             .transpose()
@@ -252,7 +186,11 @@ impl Reader<'_> {
             .transpose()
     }
 
-    fn seconds(&self, object: &Map<String, Value>, key: &Key) -> Result<Option<Duration>, ConfigError> {
+    pub(super) fn seconds(
+        &self,
+        object: &Map<String, Value>,
+        key: &Key,
+    ) -> Result<Option<Duration>, ConfigError> {
         present(object, key.last())
             .map(|value| {
                 let seconds = value.as_f64().filter(|seconds| *seconds > 0.0);
@@ -263,7 +201,7 @@ impl Reader<'_> {
             .transpose()
     }
 
-    fn word<W: Copy + Default>(
+    pub(super) fn word<W: Copy + Default>(
         &self,
         object: &Map<String, Value>,
         key: &Key,
@@ -277,7 +215,7 @@ impl Reader<'_> {
         })
     }
 
-    fn shape(&self, key: &Key, expected: &str, found: &Value) -> ConfigError {
+    pub(super) fn shape(&self, key: &Key, expected: &str, found: &Value) -> ConfigError {
         ConfigError::Shape {
             path: self.path.to_owned(),
             key: key.shown(),
@@ -287,11 +225,11 @@ impl Reader<'_> {
         }
     }
 
-    fn at(&self, key: &Key) -> Option<Position> {
+    pub(super) fn at(&self, key: &Key) -> Option<Position> {
         text::find(self.text, &key.0).map(|span| text::position(self.text, span.start))
     }
 
-    fn warn_of_keys(&mut self, object: &Map<String, Value>, key: &Key, known: &[&str]) {
+    pub(super) fn warn_of_keys(&mut self, object: &Map<String, Value>, key: &Key, known: &[&str]) {
         for name in object.keys().filter(|name| !known.contains(&name.as_str())) {
             // A known key beside it means that this one isn't a slip of it.
             let free = known.iter().copied().filter(|known| !object.contains_key(*known));
@@ -322,18 +260,8 @@ impl Reader<'_> {
 }
 
 /// The value, where it is there and not null.
-fn present<'v>(object: &'v Map<String, Value>, key: &str) -> Option<&'v Value> {
+pub(super) fn present<'v>(object: &'v Map<String, Value>, key: &str) -> Option<&'v Value> {
     object.get(key).filter(|value| !value.is_null())
-}
-
-fn plain_hook(command: Vec<String>) -> Hook {
-    Hook {
-        command,
-        timeout: DEFAULT_TIMEOUT,
-        on_error: OnError::default(),
-        dry_run: DryRun::default(),
-        shell: false,
-    }
 }
 
 fn found_words(value: &Value) -> String {

@@ -6,6 +6,7 @@
 
 mod entry;
 mod log;
+mod past;
 mod read;
 mod write;
 
@@ -16,7 +17,8 @@ use std::{
 
 pub use entry::{Entry, PlannedTarget, RunEnding, RunInfo, RunKind, TargetEnding};
 pub use log::RunLog;
-pub use read::{PastRun, PastStep, PastTarget, interrupted, keep_only, plan_of, read, receipts_of};
+pub use past::{PastRun, PastStep, PastTarget};
+pub use read::{interrupted, keep_only, plan_of, read, receipts_of};
 pub use write::Journal;
 
 /// How many runs are kept.
@@ -122,3 +124,6 @@ fn io_at(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> JournalEr
     let path = path.to_owned();
     move |source| JournalError::Io { verb, path, source }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,99 +3,14 @@
 use std::{
     fs::{self, File},
     io::{self, Read, Seek},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-use pop_deploy_plugin_api::{
-    Error,
-    protocol::{Phase, Plan, Step, StepReceipt, Undo},
-};
+use pop_deploy_plugin_api::protocol::{Plan, StepReceipt};
 
 use super::{
-    Entry, JournalError, KEPT, PlannedTarget, RunEnding, RunInfo, TargetEnding, entry::Line, io_at, is_id,
-    journal_file, plan_file, runs_folder,
+    Entry, JournalError, KEPT, PastRun, entry::Line, io_at, is_id, journal_file, plan_file, runs_folder,
 };
-
-/// A run, as its journal tells it.
-#[derive(Debug, Clone)]
-pub struct PastRun {
-    /// Its id.
-    pub id: String,
-    /// Its folder.
-    pub dir: PathBuf,
-    /// When it began.
-    pub started_at: String,
-    /// What it was for.
-    pub info: RunInfo,
-    /// Its planned targets, in order.
-    pub targets: Vec<PastTarget>,
-    /// How it ended; absent while it is alive and when it was interrupted.
-    pub ending: Option<RunEnding>,
-    /// Whether the run or one of its workers is alive.
-    pub alive: bool,
-}
-
-/// A target of a run.
-#[derive(Debug, Clone)]
-pub struct PastTarget {
-    /// What was known once it was planned.
-    pub planned: PlannedTarget,
-    /// The steps that were begun, in order.
-    pub steps: Vec<PastStep>,
-    /// How it ended, where it came that far.
-    pub ending: Option<TargetEnding>,
-}
-
-/// A step that was begun.
-#[derive(Debug, Clone)]
-pub struct PastStep {
-    /// The step as it was planned: the intent.
-    pub step: Step,
-    /// What it left behind, where it was done.
-    pub receipt: Option<StepReceipt>,
-    /// Why it failed, where it did.
-    pub error: Option<Error>,
-    /// Whether taking it back was begun.
-    pub undo_begun: bool,
-    /// How taking it back ended.
-    pub undone: Option<Undo>,
-}
-
-impl PastRun {
-    /// Whether it ended without saying so.
-    pub fn is_interrupted(&self) -> bool {
-        self.ending.is_none() && !self.alive
-    }
-
-    /// Whether any step was begun; without one there is nothing to mend.
-    pub fn began_steps(&self) -> bool {
-        self.targets.iter().any(|target| !target.steps.is_empty())
-    }
-
-    /// The target of that name, where it was planned.
-    pub fn target(&self, name: &str) -> Option<&PastTarget> {
-        self.targets.iter().find(|target| target.planned.target == name)
-    }
-}
-
-impl PastTarget {
-    /// Whether users may have seen its release: a begun switch counts as switched.
-    pub fn was_live(&self) -> bool {
-        self.steps.iter().any(|step| step.step.phase == Phase::Switch)
-    }
-
-    /// The steps still in effect as far as the journal knows, last first: what a rollback of the run takes back.
-    pub fn to_undo(&self) -> impl Iterator<Item = &PastStep> {
-        let settled = |step: &&PastStep| matches!(step.undone, Some(Undo::Undone { .. } | Undo::Nothing));
-        self.steps.iter().rev().filter(move |step| !settled(step))
-    }
-
-    /// The receipts of the steps that are done and weren't taken back, in order.
-    pub fn receipts(&self) -> Vec<StepReceipt> {
-        let kept = self.steps.iter().filter(|step| step.undone.is_none());
-        kept.filter_map(|step| step.receipt.clone()).collect()
-    }
-}
 
 /// Reads a run. A torn last line, as a crash leaves it, is passed over.
 ///
@@ -272,67 +187,4 @@ fn has_ended(data: &Path, id: &str) -> Result<bool, JournalError> {
     let last = tail.strip_suffix(b"\n").and_then(|tail| tail.rsplit(|byte| *byte == b'\n').next());
     let line = last.and_then(|last| serde_json::from_slice::<Line>(last).ok());
     Ok(line.is_some_and(|line| matches!(line.entry, Entry::RunEnded { .. })))
-}
-
-impl PastRun {
-    fn take(&mut self, entry: &Entry) {
-        match entry {
-            Entry::TargetPlanned(planned) => match self.past_target(&planned.target) {
-                // A run that is resumed plans again; what it did before stays known.
-                Some(target) => target.planned = planned.clone(),
-                None => self.targets.push(PastTarget {
-                    planned: planned.clone(),
-                    steps: Vec::new(),
-                    ending: None,
-                }),
-            },
-            Entry::Intent { target, step } => {
-                if let Some(target) = self.past_target(target) {
-                    target.steps.push(PastStep {
-                        step: step.clone(),
-                        receipt: None,
-                        error: None,
-                        undo_begun: false,
-                        undone: None,
-                    });
-                }
-            }
-            Entry::Receipt { target, receipt } => {
-                if let Some(step) = self.past_step(target, &receipt.step) {
-                    step.receipt = Some(receipt.clone());
-                }
-            }
-            Entry::StepFailed { target, step, error } => {
-                if let Some(step) = self.past_step(target, step) {
-                    step.error = Some(error.clone());
-                }
-            }
-            Entry::UndoBegun { target, step } => {
-                if let Some(step) = self.past_step(target, step) {
-                    step.undo_begun = true;
-                }
-            }
-            Entry::Undone { target, step, outcome } => {
-                if let Some(step) = self.past_step(target, step) {
-                    step.undone = Some(outcome.clone());
-                }
-            }
-            Entry::TargetEnded { target, ending } => {
-                if let Some(target) = self.past_target(target) {
-                    target.ending = Some(*ending);
-                }
-            }
-            Entry::RunEnded { ending } => self.ending = Some(*ending),
-            Entry::RunStarted(_) | Entry::Unknown => {}
-        }
-    }
-
-    fn past_target(&mut self, name: &str) -> Option<&mut PastTarget> {
-        self.targets.iter_mut().find(|target| target.planned.target == name)
-    }
-
-    /// The newest attempt at that step.
-    fn past_step(&mut self, target: &str, step: &str) -> Option<&mut PastStep> {
-        self.past_target(target)?.steps.iter_mut().rfind(|past| past.step.id == step)
-    }
 }

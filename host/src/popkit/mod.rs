@@ -63,3 +63,6 @@ fn head(operation: &str, source: &Source<'_>, success: bool) -> Map<String, Valu
     report.insert("success".to_owned(), success.into());
     report
 }
+
+#[cfg(test)]
+mod tests;
