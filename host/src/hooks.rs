@@ -11,7 +11,7 @@ use std::{
 
 use pop_deploy_plugin_api::{
     Error, Host, Process, Session,
-    protocol::{Command, Event, TargetContext},
+    protocol::{Command, Event, Phase, TargetContext},
 };
 use serde_json::json;
 
@@ -53,20 +53,23 @@ impl Hooks<'_> {
         self.run_where(point, member.map(|member| member.name.as_str()), |_| true)
     }
 
-    /// Runs those hooks of a point that say `dry_run: run`; for dry runs.
+    /// Runs those hooks that say `dry_run: run` and would run before anything goes live.
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub fn run_dry(&self, point: HookPoint, target: Option<&str>) -> Result<(), Error> {
-        self.run_where(point, target, |hook| hook.dry_run == config::DryRun::Run)
+    pub fn run_dry(&self) -> Result<(), Error> {
+        let up_to_stage = HookPoint::all().take_while(|point| *point != HookPoint::Post(Phase::Stage));
+        for point in up_to_stage {
+            self.run_where(point, None, |hook| hook.dry_run == config::DryRun::Run)?;
+        }
+        Ok(())
     }
 
     /// Whether anything of the user's runs between the plan and the stage, so that the source may still change.
     pub fn before_stage(&self, target: &str) -> bool {
-        use pop_deploy_plugin_api::protocol::Phase::{Build, Stage};
-        let points = [HookPoint::BeforeAll, HookPoint::Pre(Build), HookPoint::Post(Build), HookPoint::Pre(Stage)];
+        let mut points = HookPoint::all().take_while(|point| *point != HookPoint::Post(Phase::Stage));
         let of_target = self.of_targets.get(target);
-        points.into_iter().any(|point| {
+        points.any(|point| {
             !self.of_run.at(point).is_empty() || of_target.is_some_and(|hooks| !hooks.at(point).is_empty())
         })
     }

@@ -20,10 +20,10 @@ use rustix::{fs::FlockOperation, io::Errno};
 use serde::{Deserialize, Serialize};
 
 /// How long to wait between two tries.
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Even who doesn't wait tries this long: a dry run that looks for a holder has the lock for a moment.
-const PATIENCE: Duration = Duration::from_millis(60);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(60);
 
 /// Who holds a lock, as its file says it. Fields are empty where the file doesn't know.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -133,16 +133,14 @@ impl TargetLock {
             .mode(0o600)
             .open(&path)
             .map_err(io_at("open", &path))?;
-        let deadline = Instant::now() + wait.unwrap_or_default().max(PATIENCE);
-        while !try_lock(&file, FlockOperation::NonBlockingLockExclusive, &path)? {
-            if cancelled() {
-                return Err(LockError::Cancelled { target: target.to_owned() });
-            }
-            if Instant::now() >= deadline {
+        let patience = wait.unwrap_or_default().max(PATIENCE);
+        match lock_within(&file, patience, cancelled).map_err(io_at("lock", &path))? {
+            Waited::Locked => {}
+            Waited::Cancelled => return Err(LockError::Cancelled { target: target.to_owned() }),
+            Waited::Held => {
                 let holder = Box::new(read_holder(&file, &path)?);
                 return Err(LockError::Held { target: target.to_owned(), holder });
             }
-            std::thread::sleep(PAUSE);
         }
         let lock = Self { file };
         lock.describe(holder, &path)?;
@@ -166,7 +164,7 @@ pub fn holder(data: &Path, target: &str) -> Result<Option<Holder>, LockError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_at("open", &path)(error)),
     };
-    if try_lock(&file, FlockOperation::NonBlockingLockShared, &path)? {
+    if !is_locked(&file).map_err(io_at("lock", &path))? {
         return Ok(None);
     }
     read_holder(&file, &path).map(Some)
@@ -179,13 +177,51 @@ fn read_holder(mut file: &File, path: &Path) -> Result<Holder, LockError> {
     Ok(serde_json::from_slice(&json).unwrap_or_default())
 }
 
-fn try_lock(file: &File, how: FlockOperation, path: &Path) -> Result<bool, LockError> {
+/// How waiting for a lock ended.
+pub(crate) enum Waited {
+    /// It is ours.
+    Locked,
+    /// Somebody else still has it.
+    Held,
+    /// The run was cancelled.
+    Cancelled,
+}
+
+/// Waits for the exclusive lock of `file`. It asks again and again, since a blocked `flock` can't be cancelled.
+pub(crate) fn lock_within(
+    file: &File,
+    patience: Duration,
+    cancelled: &dyn Fn() -> bool,
+) -> io::Result<Waited> {
+    let begun = Instant::now();
+    while !try_lock(file, FlockOperation::NonBlockingLockExclusive)? {
+        if cancelled() {
+            return Ok(Waited::Cancelled);
+        }
+        if begun.elapsed() >= patience {
+            return Ok(Waited::Held);
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(Waited::Locked)
+}
+
+/// Whether somebody has the lock of `file`. Asking takes it for a moment; see [`PATIENCE`].
+pub(crate) fn is_locked(file: &File) -> io::Result<bool> {
+    let free = try_lock(file, FlockOperation::NonBlockingLockShared)?;
+    if free {
+        rustix::fs::flock(file, FlockOperation::Unlock)?;
+    }
+    Ok(!free)
+}
+
+fn try_lock(file: &File, how: FlockOperation) -> io::Result<bool> {
     loop {
         match rustix::fs::flock(file, how) {
             Ok(()) => return Ok(true),
             Err(Errno::WOULDBLOCK) => return Ok(false),
             Err(Errno::INTR) => {}
-            Err(error) => return Err(io_at("lock", path)(error.into())),
+            Err(error) => return Err(error.into()),
         }
     }
 }
@@ -218,4 +254,97 @@ fn fnv(text: &str) -> u64 {
 fn io_at(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LockError {
     let path = path.to_owned();
     move |source| LockError::Io { verb, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::process::Command;
+
+    use super::*;
+
+    fn me(run_id: &str) -> Holder {
+        Holder { owner: "ann@here".to_owned(), pid: 7, run_id: run_id.to_owned(), ..Holder::default() }
+    }
+
+    fn take(data: &Path, target: &str, run_id: &str) -> Result<TargetLock, LockError> {
+        TargetLock::acquire(data, target, &me(run_id), None, &|| false)
+    }
+
+    #[test]
+    fn the_second_is_refused_and_told_who_has_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path();
+        assert_eq!(holder(data, "docs").unwrap(), None);
+        let lock = take(data, "docs", "run-1").unwrap();
+        let other = take(data, "docs/2", "run-2").unwrap();
+        let refused = take(data, "docs", "run-3").unwrap_err();
+        let LockError::Held { holder: held, .. } = refused else { panic!("{refused}") };
+        assert_eq!(*held, me("run-1"));
+        assert_eq!(holder(data, "docs").unwrap(), Some(me("run-1")));
+        drop((lock, other));
+        assert_eq!(holder(data, "docs").unwrap(), None, "what the file says doesn't count");
+        take(data, "docs", "run-4").unwrap();
+    }
+
+    #[test]
+    fn the_lock_counts_until_a_worker_that_shares_it_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path();
+        let lock = take(data, "docs", "run-1").unwrap();
+        let shared = lock.as_fd().try_clone_to_owned().unwrap();
+        let mut worker = Command::new("sleep").arg("60").stdin(shared).spawn().unwrap();
+        drop(lock);
+        assert!(matches!(take(data, "docs", "run-2"), Err(LockError::Held { .. })));
+        worker.kill().unwrap();
+        worker.wait().unwrap();
+        take(data, "docs", "run-2").unwrap();
+    }
+
+    #[test]
+    fn who_waits_gets_it_or_can_be_cancelled() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path();
+        let lock = take(data, "docs", "run-1").unwrap();
+        let cancelled = TargetLock::acquire(data, "docs", &me("run-2"), Some(Duration::MAX / 4), &|| true);
+        assert!(matches!(cancelled, Err(LockError::Cancelled { .. })));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                TargetLock::acquire(data, "docs", &me("run-3"), Some(Duration::from_secs(60)), &|| false)
+            });
+            drop(lock);
+            waiting.join().unwrap().unwrap();
+        });
+    }
+
+    #[test]
+    fn of_many_that_come_at_once_one_wins() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path();
+        let taken = std::sync::Barrier::new(8);
+        let winners = std::thread::scope(|scope| {
+            let runs: Vec<_> = (0..8)
+                .map(|run| {
+                    let taken = &taken;
+                    scope.spawn(move || {
+                        let lock = take(data, "docs", &run.to_string());
+                        // Nobody lets go before everybody has tried.
+                        taken.wait();
+                        lock.is_ok()
+                    })
+                })
+                .collect();
+            runs.into_iter().map(|run| run.join().unwrap()).filter(|won| *won).count()
+        });
+        assert_eq!(winners, 1);
+    }
+
+    #[test]
+    fn odd_names_stay_in_their_folder_and_apart() {
+        assert_eq!(file_name("docs-2_a"), "docs-2_a");
+        assert_eq!(file_name("../a b"), "%2E%2E%2Fa%20b");
+        let (one, two) = (file_name(&"ü".repeat(200)), file_name(&("ü".repeat(199) + "u")));
+        assert!(one.len() < 220 && one != two, "{one} {two}");
+    }
 }

@@ -84,10 +84,14 @@ impl Project {
     /// # Errors
     /// When `dir` isn't a folder, or nothing is found.
     pub fn for_people(dir: &Path) -> Result<Self, ProjectError> {
+        Self::from_here_upwards(dir, from_variable())
+    }
+
+    fn from_here_upwards(dir: &Path, variable: Option<PathBuf>) -> Result<Self, ProjectError> {
         let dir = resolved(dir)?;
         let root = dir.ancestors().find(|folder| folder.join(".git").exists()).unwrap_or(&dir);
         let mut places: Vec<(PathBuf, PathBuf)> =
-            from_variable().into_iter().map(|data| (dir.clone(), data)).collect();
+            variable.into_iter().map(|data| (dir.clone(), data)).collect();
         for folder in dir.ancestors().take_while(|folder| folder.starts_with(root)) {
             for data in [POPKIT_DATA, OWN_DATA] {
                 places.push((folder.to_owned(), folder.join(data)));
@@ -149,4 +153,60 @@ fn data_folder(value: OsString) -> PathBuf {
 
 fn paths(looked: &[PathBuf]) -> String {
     looked.iter().map(|path| format!("`{}`", path.display())).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    /// A repository with a project in `app`, and the folder of that name.
+    fn repository(data: &[&str]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        fs::create_dir_all(root.join("repo/.git")).unwrap();
+        fs::create_dir_all(root.join("repo/app/src")).unwrap();
+        for data in data {
+            fs::create_dir_all(root.join(data)).unwrap();
+            fs::write(root.join(data).join("deploy.json"), "{}").unwrap();
+        }
+        (folder, root)
+    }
+
+    #[test]
+    fn the_nearest_data_folder_below_the_repository_root_counts() {
+        let (_folder, root) =
+            repository(&["repo/app/.pop-deploy", "repo/.claude/popkit", ".pop-deploy", "data"]);
+        let found = |dir: &str| Project::from_here_upwards(&root.join(dir), None).unwrap();
+        assert_eq!(found("repo/app/src").data, root.join("repo/app/.pop-deploy"));
+        assert_eq!(found("repo/app/src").dir, root.join("repo/app"));
+        assert_eq!(found("repo").data, root.join("repo/.claude/popkit"));
+        let variable =
+            Project::from_here_upwards(&root.join("repo/app/src"), Some(root.join("data"))).unwrap();
+        assert_eq!((variable.dir, variable.data), (root.join("repo/app/src"), root.join("data")));
+    }
+
+    #[test]
+    fn nothing_above_the_repository_or_outside_of_one_is_taken() {
+        let (_folder, root) = repository(&[".pop-deploy"]);
+        let inside = Project::from_here_upwards(&root.join("repo/app"), None).unwrap_err();
+        let ProjectError::NoDeployJson { looked, .. } = &inside else { panic!("{inside}") };
+        let looked: Vec<_> = looked.iter().map(|path| path.strip_prefix(&root).unwrap()).collect();
+        let places =
+            ["repo/app/.claude/popkit", "repo/app/.pop-deploy", "repo/.claude/popkit", "repo/.pop-deploy"];
+        assert_eq!(looked, places.map(|place| Path::new(place).join("deploy.json")));
+
+        fs::remove_dir(root.join("repo/.git")).unwrap();
+        let outside = Project::from_here_upwards(&root.join("repo/app"), None).unwrap_err();
+        assert!(matches!(outside, ProjectError::NoDeployJson { looked, .. } if looked.len() == 2));
+        assert_eq!(Project::from_here_upwards(&root, None).unwrap().data, root.join(".pop-deploy"));
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named_in_full() {
+        let error = Project::for_people(Path::new("no-such-folder")).unwrap_err();
+        let full = std::env::current_dir().unwrap().join("no-such-folder");
+        assert_eq!(error.to_string(), format!("directory not found: `{}`", full.display()));
+    }
 }

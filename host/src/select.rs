@@ -161,3 +161,83 @@ fn list(available: &[String]) -> String {
 fn ticked(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::path::Path;
+
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    fn config(targets: &str) -> DeployConfig {
+        let text = format!("{{\"targets\": {{{targets}}}}}");
+        DeployConfig::parse(Path::new("deploy.json"), text.as_bytes()).unwrap()
+    }
+
+    const THREE: &str =
+        r#""web": {"enabled": true}, "old": {"enabled": false}, "docs": {"enabled": true, "primary": true}"#;
+
+    fn chosen(targets: &str, selection: &Selection) -> String {
+        match select(&config(targets), selection) {
+            Ok(targets) => targets.iter().map(|target| target.name.as_str()).collect::<Vec<_>>().join(" "),
+            Err(error) => format!("{error}\nhint: {}", error.hint().unwrap()),
+        }
+    }
+
+    fn named(names: &[&str]) -> Selection {
+        Selection::Named(names.iter().map(|name| (*name).to_owned()).collect())
+    }
+
+    #[test]
+    fn what_cannot_be_chosen_is_answered_with_what_can() {
+        assert_snapshot!(chosen(THREE, &named(&["web", "dosc"])), @r"
+        there is no target `dosc`; enabled are `web`, `docs`
+        hint: try `--target docs`
+        ");
+        assert_snapshot!(chosen(THREE, &named(&["elsewhere"])), @r"
+        there is no target `elsewhere`; enabled are `web`, `docs`
+        hint: use one of `web`, `docs`
+        ");
+        assert_snapshot!(chosen(THREE, &named(&["old"])), @r"
+        target `old` is disabled; enabled are `web`, `docs`
+        hint: set `targets.old.enabled` to true in deploy.json
+        ");
+        assert_snapshot!(chosen(r#""old": {"enabled": false}"#, &Selection::All), @r"
+        every target in deploy.json is disabled: `old`
+        hint: set `enabled` to true for one of them in deploy.json
+        ");
+        assert_snapshot!(chosen("", &Selection::Primary), @r"
+        deploy.json has no targets
+        hint: add one to `targets` in deploy.json, or run `pop-deploy init`
+        ");
+        assert!(
+            chosen(r#""a": {}, "b": {"enabled": false, "primary": true}"#, &Selection::Primary)
+                .contains("disabled")
+        );
+    }
+
+    #[test]
+    fn the_primary_one_all_or_those_that_are_named_in_their_order() {
+        assert_eq!(chosen(THREE, &Selection::Primary), "docs");
+        assert_eq!(chosen(r#""a": {"enabled": false}, "b": {}, "c": {}"#, &Selection::Primary), "b");
+        assert_eq!(chosen(THREE, &Selection::All), "web docs");
+        assert_eq!(chosen(THREE, &named(&["docs", "web", "docs"])), "docs web");
+    }
+
+    #[test]
+    fn the_wrapper_chooses_by_its_own_rules() {
+        let chosen = |targets: &str, name: Option<&str>| match for_popkit(&config(targets), name) {
+            Ok(target) => target.name.clone(),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(chosen(THREE, Some("old")), "old", "a disabled target that is named runs");
+        assert_eq!(chosen(THREE, None), "docs");
+        assert_eq!(chosen(r#""a": {"enabled": false, "primary": true}, "b": {}"#, None), "a");
+        assert_eq!(chosen(r#""a": {}, "b": {"enabled": true}"#, None), "b");
+        assert_eq!(chosen(THREE, Some("dosc")), "Target 'dosc' not found in config");
+        assert_eq!(chosen(r#""a": {"enabled": false}"#, None), "No deployment target available");
+    }
+}

@@ -22,21 +22,26 @@ use signal_hook::{
 use crate::plugins::Worker;
 
 /// Whether somebody wants the run to stop, and whom to tell.
-#[derive(Default)]
 pub struct Interrupt {
     signal: AtomicI32,
     workers: Mutex<Vec<Weak<Worker>>>,
     groups: Mutex<BTreeSet<u32>>,
-    last_words: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    last_words: fn(),
 }
 
 impl Interrupt {
-    /// Catches the signals from here on.
+    /// Catches the signals from here on. `last_words` is called before a second signal ends the process: it says
+    /// how to mend what is left.
     ///
     /// # Errors
     /// When the system refuses the handlers.
-    pub fn install() -> io::Result<Arc<Self>> {
-        let interrupt = Arc::new(Self::default());
+    pub fn install(last_words: fn()) -> io::Result<Arc<Self>> {
+        let interrupt = Arc::new(Self {
+            signal: AtomicI32::new(0),
+            workers: Mutex::default(),
+            groups: Mutex::default(),
+            last_words,
+        });
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
         let hears = Arc::clone(&interrupt);
         thread::Builder::new().name("signals".into()).spawn(move || {
@@ -69,11 +74,6 @@ impl Interrupt {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner).retain(|group| Some(*group) != pid);
     }
 
-    /// What to say when a second signal ends the process: the command that mends what is left.
-    pub fn last_words(&self, say: impl FnOnce() + Send + 'static) {
-        self.last_words.lock().unwrap_or_else(PoisonError::into_inner).replace(Box::new(say));
-    }
-
     /// Standard output was closed: nobody hears what goes on, so it stops as by a signal.
     pub fn output_closed(&self) {
         if self.signal().is_none() {
@@ -94,9 +94,7 @@ impl Interrupt {
                     kill_process_group(pid, Signal::KILL).unwrap_or_default();
                 }
             }
-            if let Some(say) = self.last_words.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                say();
-            }
+            (self.last_words)();
             std::process::exit(128 + signal);
         }
     }

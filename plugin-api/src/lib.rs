@@ -37,3 +37,5 @@ pub use {schemars, serde, serde_json};
 
 /// The range of protocol versions that this copy of the crate speaks: lowest, highest.
 pub const API: [u32; 2] = [1, 1];
+/// The target triple that this copy of the crate is built for: the host compares it with that in a manifest.
+pub const TRIPLE: &str = env!("PLUGIN_API_TARGET");

@@ -173,3 +173,6 @@ impl DeployConfig {
         self.project_name.clone().unwrap_or_else(folder)
     }
 }
+
+#[cfg(test)]
+mod tests;

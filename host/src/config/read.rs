@@ -199,7 +199,11 @@ impl Reader<'_> {
             Value::Array(_) => return Ok(plain_hook(self.argv(value, key)?)),
             Value::Object(object) => object,
             _ => {
-                return Err(self.shape(key, "a command (a list of words) or an object with `command`", value));
+                return Err(self.shape(
+                    key,
+                    "a command (a list of words) or an object with `command`",
+                    value,
+                ));
             }
         };
         self.warn_of_keys(object, key, &HOOK_KEYS);

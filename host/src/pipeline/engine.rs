@@ -23,7 +23,8 @@ use super::{
 use crate::{
     config::{HookPoint, OnInterrupt, OnPartial},
     hooks::Hooks,
-    journal::{Entry, Journal},
+    failure::Failure,
+    journal::{Entry, Journal, JournalError},
 };
 
 /// What a walk needs beside its members.
@@ -127,13 +128,13 @@ impl Walk<'_> {
         let place = Place { step: &step, number: index + 1, of: member.planned().len() };
         let begun = Instant::now();
         self.bus().tell_of(&member.name, What::StepStarted(place));
-        let result = self.journal.append(&Entry::intent(&member.name, &step)).map_err(Error::from).and_then(|()| {
+        let result = self.journal.append(&Entry::intent(&member.name, &step)).map_err(unjournaled).and_then(|()| {
             member.begun.push(index);
             member.was_live |= step.phase == Phase::Switch;
             let receipt = member.run(index)?;
             let (_, version) = member.plugin();
             let kept = StepReceipt { step: step.id.clone(), plugin_version: version.clone(), receipt };
-            self.journal.append(&Entry::receipt(&member.name, &kept)).map_err(Error::from)?;
+            self.journal.append(&Entry::receipt(&member.name, &kept)).map_err(unjournaled)?;
             member.receipts.push(kept.clone());
             Ok(kept.receipt)
         });
@@ -200,9 +201,10 @@ impl Walk<'_> {
             if step.phase == Phase::Finalize {
                 continue;
             }
+            self.note(&Entry::undo_begun(&member.name, &step.id));
             let result = member.undo(index);
-            self.note(&Entry::undone(&member.name, &step.id, result.as_deref()));
-            self.bus().tell_of(&member.name, What::Undone { step: &step, result: result.as_deref() });
+            self.note(&Entry::undone(&member.name, &step.id, result.as_ref().map(String::as_str)));
+            self.bus().tell_of(&member.name, What::Undone { step: &step, result: result.as_ref().map(String::as_str) });
             let lost = result.is_err();
             report.steps.push((step.id, result));
             if lost {
@@ -265,7 +267,7 @@ impl Walk<'_> {
     /// Writes to the journal where a failure to do so can't change what happens next.
     fn note(&self, entry: &Entry) {
         if let Err(error) = self.journal.append(entry) {
-            self.bus().tell(What::Warning(&described(&Error::from(error))));
+            self.bus().tell(What::Warning(&described(&unjournaled(error))));
         }
     }
 
@@ -284,6 +286,11 @@ pub fn before_live(error: &Error, in_preflight: bool) -> Ending {
         _ if in_preflight => Ending::NotReady,
         _ => Ending::FailedBeforeLive,
     }
+}
+
+/// A journal that can't be written, as what failed the step.
+fn unjournaled(error: JournalError) -> Error {
+    Failure::from(error).to_error()
 }
 
 /// An error with its causes on one line, for warnings.

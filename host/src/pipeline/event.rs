@@ -188,3 +188,9 @@ impl Bus {
         }
     }
 }
+
+impl<L: Listener> Listener for std::sync::Arc<L> {
+    fn hear(&self, event: &Event<'_>) {
+        (**self).hear(event);
+    }
+}

@@ -23,7 +23,7 @@ use super::{
     outcome::{RollbackReport, StepEnding, StepReport, TargetEnding, TargetReport},
 };
 use crate::{
-    plugins::{Ready, Services, Worker},
+    plugins::{Options, Ready, Services, Worker},
     secrets,
     signals::Interrupt,
 };
@@ -129,7 +129,7 @@ impl Member {
 
     /// The plugin's name and version.
     pub fn plugin(&self) -> (&str, &semver::Version) {
-        let build = self.seat.plugin.build();
+        let build = &self.seat.plugin.build;
         (&build.plugin.id, &build.version)
     }
 
@@ -161,7 +161,7 @@ impl Member {
     fn check(&self, plan: &Plan) -> Result<(), Error> {
         let (id, version) = self.plugin();
         let broken = |what: String| {
-            let homepage = &self.seat.plugin.build().homepage;
+            let homepage = &self.seat.plugin.build.homepage;
             Error::failed(format!("plugin `{id}` {version} made a plan that can't be walked: {what}"))
                 .hint(format!("report it to {homepage}"))
         };
@@ -211,7 +211,10 @@ impl Member {
         let step = self.planned()[index].clone();
         let receipt = self.receipts.iter().find(|kept| kept.step == step.id).map(|kept| kept.receipt.clone());
         let request = UndoRequest { step, release: self.release.clone(), receipt };
-        match self.call(method::UNDO, &request, STEP)? {
+        self.desk.seat(Some(Current::new(&request.step, index + 1, self.planned().len())));
+        let answer = self.call(method::UNDO, &request, STEP);
+        self.desk.seat(None);
+        match answer? {
             Undo::Undone { summary } => Ok(summary),
             Undo::Nothing => Ok(String::new()),
             Undo::Unknown { why } => Err(Error::new(ErrorKind::Unknown, why)),
@@ -233,7 +236,10 @@ impl Member {
 
     fn start(&mut self) -> Result<Arc<Worker>, Error> {
         let desk: Arc<dyn Services> = Arc::clone(&self.desk) as _;
-        let worker = Arc::new(Worker::start(&self.seat.plugin, &self.seat.open, desk, &self.seat.held)?);
+        let held = self.seat.held.iter().map(OwnedFd::try_clone).collect::<Result<_, _>>();
+        let keep_open = held.map_err(|error| Error::failed("can't share the run's locks with a worker").because(&error))?;
+        let options = Options { keep_open, ..Options::default() };
+        let worker = Arc::new(Worker::start(&self.seat.plugin, &self.seat.open, desk, &options)?);
         self.interrupt.watch(&worker);
         self.worker = Some(Arc::clone(&worker));
         Ok(worker)

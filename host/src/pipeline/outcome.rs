@@ -7,7 +7,7 @@ use pop_deploy_plugin_api::{
     protocol::{Command, Outcome, Phase, Plan, Release},
 };
 
-use crate::exit::Exit;
+use crate::{exit::Exit, journal};
 
 /// What a run is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,6 +150,19 @@ impl TargetEnding {
             Self::Unknown => "unknown",
         }
     }
+
+    /// The journal's word for it.
+    pub fn in_journal(self) -> journal::TargetEnding {
+        match self {
+            Self::Skipped => journal::TargetEnding::Skipped,
+            Self::Staged => journal::TargetEnding::Staged,
+            Self::Verified => journal::TargetEnding::Verified,
+            Self::RolledBack => journal::TargetEnding::RolledBack,
+            Self::Failed => journal::TargetEnding::Failed,
+            Self::RollbackFailed => journal::TargetEnding::RollbackFailed,
+            Self::LeftLive | Self::Unknown => journal::TargetEnding::Unknown,
+        }
+    }
 }
 
 /// How a step ended.
@@ -222,6 +235,18 @@ pub struct TargetReport {
     pub rollback: Option<RollbackReport>,
     /// How long it took, planning included.
     pub took: Duration,
+}
+
+impl TargetReport {
+    /// Whether it was live and everything is back where it was.
+    pub fn is_back(&self) -> bool {
+        self.rollback.as_ref().is_some_and(RollbackReport::success)
+    }
+
+    /// Whether any step was begun.
+    pub fn was_begun(&self) -> bool {
+        self.steps.iter().any(|step| !matches!(step.ending, StepEnding::NotRun))
+    }
 }
 
 /// A run as it went: what reporters show at the end, and what the history keeps.

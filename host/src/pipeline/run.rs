@@ -2,31 +2,35 @@
 
 use std::{
     collections::BTreeMap,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use pop_deploy_plugin_api::{
-    Error, ErrorKind,
+    Error,
     protocol::{CheckStatus, Effect, OpenRequest, PastRelease, Plan, PlanRequest, Release, TargetContext},
     redact::Redactor,
 };
+use semver::VersionReq;
+use serde_json::Value;
 
 use super::{
-    engine::{Walk, before_live},
+    engine::{Walk, before_live, described},
     event::{Announced, Bus, Listener, What},
     member::{Member, Seat, Surroundings, scratch},
-    outcome::{Ending, Mode, Report, TargetEnding},
+    outcome::{Ending, Mode, Report, TargetEnding, TargetReport},
+    record,
 };
 use crate::{
     config::{DeployConfig, TargetConfig},
     failure::Failure,
     hooks::Hooks,
-    journal::{self, Journal},
-    lock::{Holder, TargetLock},
-    plugins::{self, Ready, SearchPath},
+    journal::{self, Journal, JournalError, PastRun, RunInfo, RunKind},
+    lock::{self, Holder, TargetLock},
+    plugins::{self, PluginsLock, Ready, SearchPath, Verdict},
     project::Project,
     reporter::log::Log,
     signals::Interrupt,
@@ -81,7 +85,7 @@ pub enum Goal {
 }
 
 /// What decides, once the plans are there, whether they are walked. Never asked in a dry run.
-pub type Confirm<'a> = &'a dyn Fn(&[Plan]) -> bool;
+pub type Confirm<'a> = &'a dyn Fn(&[&Plan]) -> bool;
 
 /// Carries an order out, telling `reporter` all along.
 ///
@@ -89,69 +93,416 @@ pub type Confirm<'a> = &'a dyn Fn(&[Plan]) -> bool;
 /// What kept the run from beginning: nothing was changed, and no record was written. Whatever happens after the
 /// locks are held is in the report.
 pub fn carry_out(order: &Order<'_>, reporter: Box<dyn Listener>, confirm: Confirm<'_>) -> Result<Report, Failure> {
-    let begun = Instant::now();
     if order.mode.is_dry() {
-        return dry(order, reporter, begun);
+        return dry(order, reporter);
     }
-    let journal = Journal::create(&order.project.data)?;
-    let held = hold(order, &journal).and_then(|locks| refuse_interrupted(order).map(|()| locks));
-    let locks = match held {
+    let journal = Journal::create(&order.project.data, &order.info())?;
+    let locks = match order.hold(&journal) {
         Ok(locks) => locks,
         Err(failure) => {
             journal.discard()?;
             return Err(failure);
         }
     };
-    let mut bus = Bus::new(vec![reporter]);
-    bus.add(Box::new(Log::create(&journal.log_path(), order.redactor.clone()).map_err(Failure::from)?));
-    let run = Run::new(order, journal.id().to_owned(), bus);
-    let mut share = locks.iter().map(TargetLock::share).collect::<Result<Vec<_>, _>>()?;
-    share.push(journal.share()?);
+    let log = Log::create(&journal.log_path(), order.redactor.clone())?;
+    let held = locks.iter().map(AsFd::as_fd).chain([journal.as_fd()]);
+    let held = held.map(|fd| fd.try_clone_to_owned()).collect::<Result<Vec<_>, _>>().map_err(Failure::Descriptors)?;
+    let run = Run::new(order, journal.id(), Bus::new(vec![reporter, Box::new(log)]), held);
     run.announce();
-    let mut report = match run.members(&share) {
-        Ok(mut members) => match run.plan_all(&mut members) {
-            Ok(()) if !confirm(&plans(&members)) => {
-                journal.discard()?;
-                return Err(Failure::Declined);
-            }
-            Ok(()) => run.walk(&journal, &mut members)?,
-            Err(error) => run.report(&members, before_live(&error, true), Some(error)),
-        },
-        Err(error) => run.report(&[], before_live(&error, true), Some(error)),
+    let mut members = Vec::new();
+    let report = match run.seat_all(&mut members).and_then(|()| run.plan_all(&mut members)) {
+        Ok(()) if confirm(&plans(&members).collect::<Vec<_>>()) => run.walk(&journal, &mut members),
+        Ok(()) => {
+            journal.discard()?;
+            return Err(Failure::Declined);
+        }
+        Err(error) => run.failed_early(&members, error),
     };
-    report.took = begun.elapsed();
-    report.log = Some(journal.log_path());
-    run.record(&journal, &report);
+    let report = Report { log: Some(journal.log_path()), ..report };
+    let recorded = record::keep(order, order.kind(), &journal, &report);
+    if let Err(failure) = &recorded {
+        run.around.bus.tell(What::Warning(&described(&failure.to_error())));
+    }
     run.around.bus.tell(What::RunFinished(&report));
+    // The workers hold the locks too: they go first.
+    drop(members);
     drop(locks);
-    Ok(report)
+    recorded.map(|()| report)
 }
 
 /// Plans, and nothing else.
-fn dry(order: &Order<'_>, reporter: Box<dyn Listener>, begun: Instant) -> Result<Report, Failure> {
-    let run = Run::new(order, "dry-run".to_owned(), Bus::new(vec![reporter]));
+fn dry(order: &Order<'_>, reporter: Box<dyn Listener>) -> Result<Report, Failure> {
+    let run = Run::new(order, "dry-run", Bus::new(vec![reporter]), Vec::new());
     run.announce();
-    for errand in &order.errands {
-        if let Some(holder) = TargetLock::holder(&order.project.data, &errand.target.name)? {
-            let held = format!("`{}` is locked by {holder}; a real run would have to wait", errand.target.name);
-            run.around.bus.tell_of(&errand.target.name, What::Warning(&held));
-        }
-    }
-    let (members, result) = match run.members(&[]) {
-        Ok(mut members) => {
-            let result = run.dry_hooks().and_then(|()| run.plan_all(&mut members));
-            (members, result)
-        }
-        Err(error) => (Vec::new(), Err(error)),
-    };
-    let mut report = match result {
+    run.name_obstacles()?;
+    let mut members = Vec::new();
+    let planned = run
+        .seat_all(&mut members)
+        .and_then(|()| run.dry_hooks())
+        .and_then(|()| run.plan_all(&mut members));
+    let report = match planned {
         Ok(()) => {
-            let pending = plans(&members).iter().any(would_change);
+            let pending = plans(&members).any(would_change);
             run.report(&members, Ending::Planned { pending }, None)
         }
-        Err(error) => run.report(&members, before_live(&error, true), Some(error)),
+        Err(error) => run.failed_early(&members, error),
     };
-    report.took = begun.elapsed();
     run.around.bus.tell(What::RunFinished(&report));
     Ok(report)
+}
+
+impl Order<'_> {
+    fn kind(&self) -> RunKind {
+        if self.mode == Mode::Rollback { RunKind::Rollback } else { RunKind::Deploy }
+    }
+
+    fn info(&self) -> RunInfo {
+        let version = self.errands.first().and_then(Errand::version);
+        RunInfo {
+            kind: self.kind(),
+            targets: self.errands.iter().map(|errand| errand.target.name.clone()).collect(),
+            actor: self.actor.to_owned(),
+            command: self.mode.name().to_owned(),
+            version: version.map(str::to_owned),
+            commit: None,
+        }
+    }
+
+    /// Takes the locks of all targets or none, in one order for everybody; then looks whether an earlier run died.
+    fn hold(&self, journal: &Journal) -> Result<Vec<TargetLock>, Failure> {
+        let holder = Holder {
+            owner: self.actor.to_owned(),
+            pid: std::process::id(),
+            run_id: journal.id().to_owned(),
+            since: journal::timestamp(),
+            command: format!("pop-deploy {}", self.mode.name()),
+        };
+        let mut names: Vec<_> = self.errands.iter().map(|errand| errand.target.name.as_str()).collect();
+        names.sort_unstable();
+        let cancelled = || self.interrupt.signal().is_some();
+        let locks = names
+            .into_iter()
+            .map(|name| TargetLock::acquire(&self.project.data, name, &holder, self.wait, &cancelled))
+            .collect::<Result<Vec<_>, _>>()?;
+        match self.interrupted()?.into_iter().next() {
+            Some(run) => Err(Failure::Interrupted(Box::new(run))),
+            None => Ok(locks),
+        }
+    }
+
+    /// The runs that died while they were at one of these targets.
+    fn interrupted(&self) -> Result<Vec<PastRun>, Failure> {
+        let mut runs = journal::interrupted(&self.project.data)?;
+        runs.retain(|run| {
+            self.errands.iter().any(|errand| run.info.targets.contains(&errand.target.name)) && run.began_steps()
+        });
+        Ok(runs)
+    }
+}
+
+impl Errand<'_> {
+    /// The version that the target is to have.
+    pub fn version(&self) -> Option<&str> {
+        match &self.goal {
+            Goal::Forward { version, .. } => version.as_deref(),
+            Goal::Back { to, .. } => to.release.version.as_deref(),
+        }
+    }
+
+    fn release(&self, run: &str) -> Release {
+        match &self.goal {
+            Goal::Forward { version, commit } => {
+                Release { id: run.to_owned(), version: version.clone(), commit: commit.clone() }
+            }
+            Goal::Back { to, .. } => to.release.clone(),
+        }
+    }
+
+    fn request(&self, run: &str) -> PlanRequest {
+        match &self.goal {
+            Goal::Forward { .. } => PlanRequest::Deploy { release: self.release(run) },
+            Goal::Back { to, from } => PlanRequest::Rollback { to: to.clone(), from: from.clone() },
+        }
+    }
+}
+
+/// A run under way.
+struct Run<'a> {
+    order: &'a Order<'a>,
+    id: String,
+    around: Surroundings,
+    held: Vec<OwnedFd>,
+    begun: Instant,
+}
+
+impl<'a> Run<'a> {
+    fn new(order: &'a Order<'a>, id: &str, bus: Bus, held: Vec<OwnedFd>) -> Self {
+        let around = Surroundings {
+            bus: Arc::new(bus),
+            interrupt: Arc::clone(&order.interrupt),
+            redactor: order.redactor.clone(),
+        };
+        Self { order, id: id.to_owned(), around, held, begun: Instant::now() }
+    }
+
+    fn announce(&self) {
+        let errands = &self.order.errands;
+        let targets = errands
+            .iter()
+            .map(|errand| Announced {
+                name: &errand.target.name,
+                primary: errand.target.primary,
+                version: errand.version(),
+            })
+            .collect();
+        self.around.bus.tell(What::RunStarted { run: &self.id, mode: self.order.mode, targets });
+        for warning in &self.order.config.warnings {
+            self.around.bus.tell(What::Warning(&warning.to_string()));
+        }
+    }
+
+    /// What a real run would stumble over: somebody's lock, a run that died.
+    fn name_obstacles(&self) -> Result<(), Failure> {
+        for errand in &self.order.errands {
+            let name = &errand.target.name;
+            if let Some(holder) = lock::holder(&self.order.project.data, name)? {
+                let held = format!("target `{name}` is locked by {holder}; a real run would have to wait");
+                self.around.bus.tell_of(name, What::Warning(&held));
+            }
+        }
+        for run in self.order.interrupted()? {
+            self.around.bus.tell(What::Warning(&Failure::Interrupted(Box::new(run)).to_string()));
+        }
+        Ok(())
+    }
+
+    /// Finds each target's plugin and prepares its worker.
+    fn seat_all(&self, members: &mut Vec<Member>) -> Result<(), Error> {
+        for errand in &self.order.errands {
+            members.push(self.seat(errand).map_err(|failure| failure.to_error())?);
+        }
+        Ok(())
+    }
+
+    fn seat(&self, errand: &Errand<'_>) -> Result<Member, Failure> {
+        let (order, target) = (self.order, errand.target);
+        let (plugin, note) =
+            admit(order.plugins, &target.name, &target.kind, target.plugin.as_ref(), &order.project.data, order.mode)?;
+        if let Some(note) = note {
+            self.around.bus.tell_of(&target.name, What::Warning(&note));
+        }
+        let config = match &errand.goal {
+            Goal::Forward { .. } => target.config.clone(),
+            Goal::Back { to, .. } => recorded_config(&order.project.data, &to.release.id, &target.name)?
+                .unwrap_or_else(|| target.config.clone()),
+        };
+        let scratch = scratch()?;
+        let context = TargetContext {
+            target: target.name.clone(),
+            project_name: order.config.project_name_or_folder(order.project),
+            project: order.project.dir.clone(),
+            scratch: scratch.path().to_owned(),
+            data: order.project.data.clone(),
+            read_only: order.mode.is_dry(),
+            source_may_change: self.hooks().before_stage(&target.name),
+            actor: order.actor.to_owned(),
+            run_id: self.id.clone(),
+        };
+        let held = self.held.iter().map(OwnedFd::try_clone).collect::<Result<_, _>>().map_err(Failure::Descriptors)?;
+        let seat = Seat { plugin, open: OpenRequest { context, config }, held };
+        let release = errand.release(&self.id);
+        let mut member = Member::new(&target.name, target.primary, release, seat, scratch, &self.around);
+        // A rollback that fails goes back where it was, whatever is said of deployments.
+        member.auto_rollback = target.auto_rollback || order.mode == Mode::Rollback;
+        Ok(member)
+    }
+
+    /// Has every plugin make its plan, at the same time; then looks at them together.
+    fn plan_all(&self, members: &mut [Member]) -> Result<(), Error> {
+        let errands = &self.order.errands;
+        let failed = thread::scope(|scope| {
+            let planning: Vec<_> = members
+                .iter_mut()
+                .zip(errands)
+                .map(|(member, errand)| {
+                    let request = errand.request(&self.id);
+                    scope.spawn(move || {
+                        let planned = member.make_plan(&request).map(|_| ());
+                        member.error = planned.err();
+                    })
+                })
+                .collect();
+            planning.into_iter().any(|thread| thread.join().is_err())
+        });
+        if failed {
+            return Err(Error::failed("the host itself panicked while planning; this is a bug in pop-deploy"));
+        }
+        for (member, errand) in members.iter_mut().zip(errands) {
+            if member.error.is_none() {
+                member.error = objection(member, errand);
+            }
+        }
+        refuse_shared_places(members)?;
+        members.iter().find_map(|member| member.error.clone()).map_or(Ok(()), Err)
+    }
+
+    fn dry_hooks(&self) -> Result<(), Error> {
+        self.hooks().run_dry()
+    }
+
+    fn hooks(&self) -> Hooks<'_> {
+        let order = self.order;
+        let of_targets = order.errands.iter().map(|errand| (errand.target.name.as_str(), &errand.target.hooks));
+        Hooks {
+            of_run: &order.config.hooks,
+            of_targets: of_targets.collect(),
+            mode: order.mode,
+            run: &self.id,
+            actor: order.actor,
+            version: order.errands.first().and_then(Errand::version),
+            project: &order.project.dir,
+            around: self.around.clone(),
+        }
+    }
+
+    fn walk(&self, journal: &Journal, members: &mut [Member]) -> Report {
+        if let Err(failure) = record::plans(self.order, journal, members) {
+            return self.failed_early(members, failure.to_error());
+        }
+        let walk = Walk {
+            around: &self.around,
+            journal,
+            hooks: &self.hooks(),
+            on_partial: self.order.config.on_partial,
+            on_interrupt: self.order.config.on_interrupt,
+        };
+        let (ending, error) = walk.walk(members);
+        for member in members.iter_mut() {
+            member.close();
+        }
+        self.report(members, ending, error)
+    }
+
+    fn failed_early(&self, members: &[Member], error: Error) -> Report {
+        let signal = self.around.interrupt.signal();
+        let ending = signal.map_or(before_live(&error, true), |signal| Ending::Interrupted { signal });
+        self.report(members, ending, Some(error))
+    }
+
+    fn report(&self, members: &[Member], ending: Ending, error: Option<Error>) -> Report {
+        let unseated = self.order.errands.iter().skip(members.len()).map(|errand| TargetReport {
+            name: errand.target.name.clone(),
+            ending: TargetEnding::Skipped,
+            release: errand.release(&self.id),
+            before: None,
+            plan: None,
+            steps: Vec::new(),
+            was_live: false,
+            error: None,
+            rollback: None,
+            took: Duration::ZERO,
+        });
+        Report {
+            run: self.id.clone(),
+            mode: self.order.mode,
+            ending,
+            targets: members.iter().map(Member::report).chain(unseated).collect(),
+            error,
+            log: None,
+            took: self.begun.elapsed(),
+        }
+    }
+}
+
+/// Finds the plugin of a target, checks that it is the one we know, and makes the private copy. The text says what
+/// was recorded, if anything was.
+///
+/// # Errors
+/// There is none that serves it, or it isn't the one we know.
+pub(super) fn admit(
+    search: &SearchPath,
+    target: &str,
+    kind: &str,
+    requirement: Option<&VersionReq>,
+    data: &Path,
+    mode: Mode,
+) -> Result<(Ready, Option<String>), Failure> {
+    let mut known = PluginsLock::read(&data.join("plugins.lock"))?;
+    let found = plugins::choose(search, &known, kind, requirement)
+        .map_err(|source| Failure::Choose { target: target.to_owned(), source: Box::new(source) })?;
+    let verdict = plugins::trust::admit(&found, &known, false)?;
+    let note = if verdict == Verdict::New && !mode.is_dry() {
+        known.record(&found)?;
+        let (id, version) = (&found.build.plugin.id, &found.build.version);
+        Some(format!("plugin `{id}` {version} is new here; recorded its hash in plugins.lock"))
+    } else {
+        None
+    };
+    Ok((plugins::private_copy(&found)?, note))
+}
+
+/// The config that a release was made with; absent where its journal is gone.
+fn recorded_config(data: &Path, id: &str, target: &str) -> Result<Option<Value>, Failure> {
+    match journal::read(data, id) {
+        Ok(run) => Ok(run.target(target).map(|target| target.planned.config.clone())),
+        Err(JournalError::NoRun { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What stands against walking a member's plan: failed checks, or another place than the release went to.
+fn objection(member: &Member, errand: &Errand<'_>) -> Option<Error> {
+    let plan = member.plan.as_ref()?;
+    if let Goal::Back { to, .. } = &errand.goal
+        && to.identity.as_ref().is_some_and(|identity| *identity != plan.identity)
+    {
+        let was = to.identity.as_deref().unwrap_or_default();
+        return Some(
+            Error::preflight(format!("release `{}` went to `{was}`, not to `{}`", to.release.id, plan.identity))
+                .hint("point the target back at that place, or deploy that version anew"),
+        );
+    }
+    let failed: Vec<_> = plan.checked.iter().filter(|check| check.status == CheckStatus::Fail).collect();
+    match failed.as_slice() {
+        [] => None,
+        [check] => {
+            let error = Error::preflight(check.message.clone());
+            Some(match &check.hint {
+                Some(hint) => error.hint(hint),
+                None => error,
+            })
+        }
+        several => {
+            let mut error = Error::preflight(format!("{} things aren't ready", several.len()));
+            error.causes = several
+                .iter()
+                .map(|check| match &check.hint {
+                    Some(hint) => format!("{} ({hint})", check.message),
+                    None => check.message.clone(),
+                })
+                .collect();
+            Some(error)
+        }
+    }
+}
+
+/// Two targets of one run in one place would take turns overwriting each other.
+fn refuse_shared_places(members: &[Member]) -> Result<(), Error> {
+    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    for member in members {
+        let Some(plan) = &member.plan else { continue };
+        if let Some(other) = seen.insert(&plan.identity, &member.name) {
+            let message = format!("targets `{other}` and `{}` go to the same place, `{}`", member.name, plan.identity);
+            return Err(Error::config(message).hint("give each target a place of its own in deploy.json"));
+        }
+    }
+    Ok(())
+}
+
+fn plans(members: &[Member]) -> impl Iterator<Item = &Plan> {
+    members.iter().filter_map(|member| member.plan.as_ref())
+}
+
+fn would_change(plan: &Plan) -> bool {
+    plan.changes.iter().any(|change| change.effect != Effect::None)
 }

@@ -1,1 +1,59 @@
-//! To come.
+//! The dialect of the popkit wrapper: one JSON object, its stream and an exit code for every request.
+//!
+//! Pure: nothing here reads a target or prints. Keys stand in the order that the dialect lists them.
+
+mod assess;
+mod mask;
+mod prepare;
+mod refusal;
+mod step;
+
+use serde_json::{Map, Value};
+
+pub use assess::assess;
+pub use mask::masked;
+pub use prepare::{Source, prepare};
+pub use refusal::{Tool, config_refused, project_refused, target_refused};
+pub use step::{StepReport, StepStatus, one_decimal, stderr_tail};
+
+/// Where an answer goes. The other stream stays empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output: every report, that of a failed run too.
+    Stdout,
+    /// Standard error: what was wrong before any work.
+    Stderr,
+}
+
+/// The one JSON object that the wrapper gets.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The object.
+    pub json: Value,
+    /// Where it goes.
+    pub stream: Stream,
+    /// The exit code: 0 or 1; usage errors (2) have no object.
+    pub exit: u8,
+}
+
+impl Answer {
+    /// A report on stdout; exit code 0 where it tells of success.
+    pub fn report(json: Map<String, Value>, success: bool) -> Self {
+        Self { json: Value::Object(json), stream: Stream::Stdout, exit: u8::from(!success) }
+    }
+
+    /// The object as the wrapper reads it: indented by 2, with a line end.
+    pub fn text(&self) -> String {
+        format!("{:#}\n", self.json)
+    }
+}
+
+/// What every report begins with.
+fn head(operation: &str, source: &Source<'_>, success: bool) -> Map<String, Value> {
+    let mut report = Map::new();
+    report.insert("operation".to_owned(), operation.into());
+    report.insert("directory".to_owned(), source.project.dir.to_string_lossy().into());
+    report.insert("timestamp".to_owned(), source.timestamp.into());
+    report.insert("success".to_owned(), success.into());
+    report
+}

@@ -33,8 +33,10 @@ pub fn entry<T: Target + Described>() -> EntryV1_Ref {
     EntryV1 { describe: describe::<T>, open: open::<T>, call, close }.leak_into_prefix()
 }
 
+type Sessions = BTreeMap<u64, Arc<Mutex<Box<dyn Serve>>>>;
+
 /// Open sessions by number. A number that isn't here is an error of the caller, never a dangling pointer.
-static SESSIONS: Mutex<BTreeMap<u64, Arc<Mutex<Box<dyn Serve>>>>> = Mutex::new(BTreeMap::new());
+static SESSIONS: Mutex<Sessions> = Mutex::new(BTreeMap::new());
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 extern "C" fn describe<T: Target + Described>() -> Answer {
@@ -78,7 +80,7 @@ extern "C" fn close(session: u64) {
     drop(closed);
 }
 
-fn sessions() -> std::sync::MutexGuard<'static, BTreeMap<u64, Arc<Mutex<Box<dyn Serve>>>>> {
+fn sessions() -> std::sync::MutexGuard<'static, Sessions> {
     SESSIONS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,0 +1,41 @@
+//! `execute`: bring the project to its targets.
+
+use std::time::Duration;
+
+use super::{Conversation, args::Execute, open, selection};
+use crate::{
+    exit::Exit,
+    failure::Failure,
+    pipeline::{
+        outcome::Mode,
+        run::{Errand, Goal, Order, carry_out},
+    },
+    plugins::SearchPath,
+    select, version,
+};
+
+pub(super) fn execute(wanted: &Execute, plugins: &SearchPath) -> Result<Exit, Failure> {
+    let (project, config) = open(&wanted.place.dir)?;
+    let targets = select::select(&config, &selection(&wanted.targets))?;
+    let names: Vec<_> = targets.iter().map(|target| target.name.as_str()).collect();
+    let conversation = Conversation::new(&wanted.talk, &names)?;
+    let version = version::of_project(&project.dir, wanted.version.as_deref());
+    if let Some(version) = &version {
+        version::check(version).map_err(|error| conversation.cut_short(error.into()))?;
+    }
+    let commit = version::commit(&project.dir);
+    let goal = || Goal::Forward { version: version.clone(), commit: commit.clone() };
+    let order = Order {
+        project: &project,
+        config: &config,
+        errands: targets.into_iter().map(|target| Errand { target, goal: goal() }).collect(),
+        plugins,
+        mode: if wanted.talk.dry_run { Mode::DryRun } else { Mode::Deploy },
+        actor: &version::actor(),
+        wait: wanted.talk.wait.map(Duration::from_secs),
+        interrupt: conversation.interrupt.clone(),
+        redactor: conversation.redactor.clone(),
+    };
+    let report = carry_out(&order, conversation.reporter(&project), &|plans| conversation.confirm(plans));
+    conversation.end(report, wanted.talk.detailed_exitcode)
+}

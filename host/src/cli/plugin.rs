@@ -1,0 +1,133 @@
+//! `plugin list` and `plugin info`: what there is, and why something isn't.
+
+use serde_json::{Value, json};
+
+use super::args::Plugin;
+use crate::{
+    config::nearest,
+    exit::Exit,
+    failure::Failure,
+    plugins::{self, Candidate, PluginsLock, SearchPath, State, Verdict},
+    project::Project,
+};
+
+pub(super) fn plugin(wanted: &Plugin, search: &SearchPath) -> Result<Exit, Failure> {
+    let found = plugins::discover(search, &known()?);
+    match wanted {
+        Plugin::List { json: true } => {
+            println!("{:#}", Value::from(found.iter().map(candidate_value).collect::<Vec<_>>()));
+        }
+        Plugin::List { json: false } => list(&found, search),
+        Plugin::Info { name, json } => info(&found, name, *json)?,
+    }
+    Ok(Exit::Done)
+}
+
+/// The project's record of plugins, where the command is run in a project; an empty one elsewhere.
+fn known() -> Result<PluginsLock, Failure> {
+    let here = std::path::Path::new(".");
+    Ok(match Project::for_people(here) {
+        Ok(project) => PluginsLock::read(&project.data.join("plugins.lock"))?,
+        Err(_) => PluginsLock::empty(&here.join("plugins.lock")),
+    })
+}
+
+fn list(found: &[Candidate], search: &SearchPath) {
+    for candidate in found {
+        match &candidate.build {
+            Some(build) => println!(
+                "{} {}  serves {}  api {}-{}  {}",
+                build.plugin.id,
+                build.version,
+                build.plugin.types.join(", "),
+                build.api[0],
+                build.api[1],
+                state_text(candidate),
+            ),
+            None => println!("?  {}", state_text(candidate)),
+        }
+        println!("  {} ({})", candidate.path.display(), candidate.origin);
+    }
+    if found.is_empty() {
+        println!("There are no plugins. Looked in:");
+        for folder in search.folders() {
+            println!("  {} ({})", folder.path.display(), folder.origin);
+        }
+    }
+}
+
+fn state_text(candidate: &Candidate) -> String {
+    let trust = match &candidate.trust {
+        Some(Verdict::Recorded) => ", recorded",
+        Some(Verdict::New) => ", new here",
+        Some(Verdict::Changed(_)) => ", CHANGED since it was recorded",
+        Some(Verdict::BesideExecutable) | None => "",
+    };
+    match &candidate.state {
+        State::Ready => format!("ready{trust}"),
+        State::ShadowedBy(other) => format!("shadowed by {}", other.display()),
+        State::InConflictWith(other) => {
+            format!("in conflict with {}, which claims the same version and differs", other.display())
+        }
+        State::Refused(refusal) => format!("refused: it {refusal}"),
+    }
+}
+
+fn candidate_value(candidate: &Candidate) -> Value {
+    json!({
+        "path": candidate.path,
+        "found": candidate.origin.to_string(),
+        "state": state_text(candidate),
+        "ready": matches!(candidate.state, State::Ready),
+        "manifest": candidate.build,
+    })
+}
+
+fn info(found: &[Candidate], name: &str, as_json: bool) -> Result<(), Failure> {
+    let usable = || found.iter().filter_map(|candidate| Some((candidate, candidate.build.as_ref()?)));
+    let chosen = usable()
+        .filter(|(_, build)| build.plugin.id == name || build.plugin.serves(name))
+        .max_by_key(|(candidate, build)| (matches!(candidate.state, State::Ready), build.version.clone()));
+    let Some((candidate, build)) = chosen else {
+        let names: Vec<_> = usable().map(|(_, build)| build.plugin.id.as_str()).collect();
+        let nearest = nearest(name, names.iter().copied()).map(str::to_owned);
+        return Err(Failure::NoPlugin { name: name.to_owned(), nearest });
+    };
+    if as_json {
+        println!("{:#}", json!(build));
+        return Ok(());
+    }
+    println!("{} {}: {}", build.plugin.id, build.version, build.plugin.description);
+    println!("  file          {} ({})", candidate.path.display(), state_text(candidate));
+    println!("  serves        {}", build.plugin.types.join(", "));
+    println!("  can           {}", or_nothing(&build.plugin.capabilities));
+    println!("  environment   {}", or_nothing(&build.plugin.environment));
+    println!("  built         api {}-{}, {}, {}", build.api[0], build.api[1], build.triple, build.rustc);
+    println!("  licence       {}", build.license);
+    println!("  homepage      {}", build.homepage);
+    println!("  config keys");
+    keys(&build.plugin.config);
+    Ok(())
+}
+
+fn or_nothing(words: &[String]) -> String {
+    if words.is_empty() { "nothing beside the usual".to_owned() } else { words.join(", ") }
+}
+
+/// The top-level keys of a config schema, with their documentation.
+fn keys(schema: &Value) {
+    let required: Vec<_> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let Some(properties) = schema["properties"].as_object() else { return };
+    for (key, property) in properties {
+        let must = if required.contains(&key.as_str()) { " (required)" } else { "" };
+        let default = match &property["default"] {
+            Value::Null => String::new(),
+            value => format!(" [default: {value}]"),
+        };
+        println!("    {key}{must}{default}");
+        let text = property["description"].as_str().unwrap_or_default();
+        for line in text.lines().take_while(|line| !line.is_empty()) {
+            println!("        {line}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! `rollback`: make the release before live again, or take an interrupted run back.
+
+use std::time::Duration;
+
+use pop_deploy_plugin_api::protocol::PastRelease;
+
+use super::{Conversation, args::Rollback, open, selection};
+use crate::{
+    config::{DeployConfig, TargetConfig},
+    exit::Exit,
+    failure::Failure,
+    history::{Deployed, History, TargetHistory},
+    journal::{self, PastRun},
+    pipeline::{
+        outcome::Mode,
+        recover,
+        run::{Errand, Goal, Order, carry_out},
+    },
+    plugins::SearchPath,
+    project::Project,
+    select, version,
+};
+
+pub(super) fn rollback(wanted: &Rollback, plugins: &SearchPath) -> Result<Exit, Failure> {
+    let (project, config) = open(&wanted.place.dir)?;
+    let targets = select::select(&config, &selection(&wanted.targets))?;
+    let history = History::of(&config);
+    if wanted.list {
+        for target in targets {
+            list(&history.target(&target.name), &target.name);
+        }
+        return Ok(Exit::Done);
+    }
+    let names: Vec<_> = targets.iter().map(|target| target.name.as_str()).collect();
+    let conversation = Conversation::new(&wanted.talk, &names)?;
+    let actor = version::actor();
+    let mut order = Order {
+        project: &project,
+        config: &config,
+        errands: Vec::new(),
+        plugins,
+        mode: if wanted.talk.dry_run { Mode::RollbackDryRun } else { Mode::Rollback },
+        actor: &actor,
+        wait: wanted.talk.wait.map(Duration::from_secs),
+        interrupt: conversation.interrupt.clone(),
+        redactor: conversation.redactor.clone(),
+    };
+    let died = died_at(&project, &names).map_err(|failure| conversation.cut_short(failure))?;
+    let report = match died {
+        Some(_) if !order.mode.is_dry() && !conversation.confirm(&[]) => Err(Failure::Declined),
+        Some(past) if !order.mode.is_dry() => {
+            recover::take_back(&order, &past, conversation.reporter(&project))
+        }
+        _ => {
+            for target in targets {
+                let goal = goal(&project, &config, target, wanted.to.as_deref());
+                let goal = goal.map_err(|failure| conversation.cut_short(failure))?;
+                order.errands.push(Errand { target, goal });
+            }
+            carry_out(&order, conversation.reporter(&project), &|plans| conversation.confirm(plans))
+        }
+    };
+    conversation.end(report, wanted.talk.detailed_exitcode)
+}
+
+/// The oldest run that died while it was at one of these targets.
+pub(super) fn died_at(project: &Project, names: &[&str]) -> Result<Option<PastRun>, Failure> {
+    let runs = journal::interrupted(&project.data)?.into_iter();
+    let at_one = |run: &PastRun| run.info.targets.iter().any(|target| names.contains(&target.as_str()));
+    Ok(runs.filter(PastRun::began_steps).find(at_one))
+}
+
+/// Where a target goes back to: the version named, else the newest good one before the live one.
+pub(super) fn goal(
+    project: &Project,
+    config: &DeployConfig,
+    target: &TargetConfig,
+    to: Option<&str>,
+) -> Result<Goal, Failure> {
+    let history = History::of(config);
+    let history = history.target(&target.name);
+    let deployed = match to {
+        Some(version) => history.find(version).ok_or_else(|| Failure::NeverDeployed {
+            target: target.name.clone(),
+            version: version.to_owned(),
+            there: versions(&history),
+        })?,
+        None => history
+            .previous()
+            .ok_or_else(|| Failure::NothingToGoBackTo { target: target.name.clone() })?,
+    };
+    let to = past(project, &deployed, &target.name)?;
+    let from = history.live().map(|live| past(project, &live, &target.name)).transpose()?;
+    if let Some(from) = &from {
+        refuse_moved(&to, from, target)?;
+    }
+    Ok(Goal::Back { to, from: from.map(|from| from.release) })
+}
+
+/// A target that was pointed at another place since can't be rolled back to what went to the old one.
+fn refuse_moved(to: &PastRelease, from: &PastRelease, target: &TargetConfig) -> Result<(), Failure> {
+    match (&to.identity, &from.identity) {
+        (Some(then), Some(now)) if then != now => {
+            let message = format!("target `{}` went to `{then}` then, and goes to `{now}` now", target.name);
+            let error = pop_deploy_plugin_api::Error::preflight(message);
+            Err(error.hint("point the target back at that place, or deploy that version anew").into())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn past(project: &Project, deployed: &Deployed<'_>, target: &str) -> Result<PastRelease, Failure> {
+    let release = deployed.release();
+    let (identity, receipts) = journal::receipts_of(&project.data, &release.id, target)?.unzip();
+    Ok(PastRelease { release, identity, receipts: receipts.unwrap_or_default() })
+}
+
+fn versions(history: &TargetHistory<'_>) -> Vec<String> {
+    let mut versions: Vec<String> = Vec::new();
+    for record in history.records() {
+        let version = record.version.clone().filter(|_| record.status == Some(crate::history::Status::Success));
+        versions.extend(version.filter(|version| !versions.contains(version)));
+    }
+    versions
+}
+
+fn list(history: &TargetHistory<'_>, name: &str) {
+    let live = history.live().and_then(|live| live.version.map(str::to_owned));
+    let previous = history.previous().and_then(|previous| previous.version.map(str::to_owned));
+    let bad = history.bad_versions();
+    println!("Target: {name}");
+    for version in versions(history) {
+        let note = match &version {
+            version if Some(version) == live.as_ref() => "  live",
+            version if Some(version) == previous.as_ref() => "  where `rollback` goes",
+            version if bad.contains(&version.as_str()) => "  went bad",
+            _ => "",
+        };
+        println!("  {version}{note}");
+    }
+}

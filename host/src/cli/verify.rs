@@ -1,0 +1,66 @@
+//! `verify`: look whether what is live is what history says, and works.
+
+use pop_deploy_plugin_api::protocol::CheckStatus;
+use serde_json::json;
+
+use super::{Conversation, args::{Talk, Verify}, open, selection};
+use crate::{
+    exit::Exit,
+    failure::Failure,
+    pipeline::look,
+    plugins::SearchPath,
+    select, version,
+};
+
+pub(super) fn verify(wanted: &Verify, plugins: &SearchPath) -> Result<Exit, Failure> {
+    let (project, config) = open(&wanted.place.dir)?;
+    let targets = select::select(&config, &selection(&wanted.targets))?;
+    let talk = Talk { yes: true, dry_run: true, detailed_exitcode: false, wait: None, json: wanted.json };
+    let conversation = Conversation::new(&talk, &[])?;
+    let mut healthy = true;
+    let mut results = Vec::new();
+    for target in targets {
+        let sight = look::at(&look::View {
+            project: &project,
+            config: &config,
+            target,
+            plugins,
+            actor: &version::actor(),
+            interrupt: conversation.interrupt.clone(),
+            redactor: conversation.redactor.clone(),
+        });
+        let sight = sight.map_err(|failure| conversation.cut_short(failure))?;
+        healthy &= sight.is_healthy();
+        if wanted.json {
+            results.push(json!({
+                "target": target.name, "healthy": sight.is_healthy(), "live": sight.live, "checks": sight.checks,
+            }));
+            continue;
+        }
+        let live = sight.live.as_ref().map_or("nothing of ours".to_owned(), |live| {
+            live.version.clone().unwrap_or_else(|| live.id.clone())
+        });
+        println!("Target: {} · Live: {live}", target.name);
+        for check in &sight.checks {
+            println!("  {} {}: {}", word(check.status), check.name, check.message);
+            if let Some(hint) = &check.hint {
+                println!("       hint: {hint}");
+            }
+        }
+    }
+    if wanted.json {
+        println!("{}", json!({"v": 1, "type": "verify", "healthy": healthy, "targets": results}));
+    } else {
+        println!("Result: {}", if healthy { "healthy" } else { "not healthy" });
+    }
+    Ok(if healthy { Exit::Done } else { Exit::Failed })
+}
+
+fn word(status: CheckStatus) -> &'static str {
+    match status {
+        CheckStatus::Pass => "ok  ",
+        CheckStatus::Warn => "warn",
+        CheckStatus::Fail => "fail",
+        CheckStatus::Skip => "skip",
+    }
+}

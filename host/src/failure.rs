@@ -1,0 +1,169 @@
+//! What keeps a command from beginning, and the one place that says how each such failure is told and which exit code it has.
+
+use std::{error, io};
+
+use pop_deploy_plugin_api::{Error, ErrorKind};
+
+use crate::{
+    config::ConfigError,
+    exit::Exit,
+    history::HistoryError,
+    journal::{JournalError, PastRun},
+    lock::LockError,
+    plugins::{ChooseError, CopyError, TrustError},
+    project::ProjectError,
+    select::SelectError,
+    version::VersionError,
+};
+
+/// Everything that can stand in a command's way before its run begins.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each is the failure of the module it is named after")]
+pub enum Failure {
+    #[error(transparent)]
+    Project(#[from] ProjectError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    #[error(transparent)]
+    Version(#[from] VersionError),
+    #[error("target `{target}`: {source}")]
+    Choose { target: String, source: Box<ChooseError> },
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    #[error(transparent)]
+    Plugin(#[from] Error),
+    /// A run died while it was at one of the targets.
+    #[error("run `{}` was interrupted; {}", .0.id, how_it_stands(.0))]
+    Interrupted(Box<PastRun>),
+    /// History has nothing to go back to.
+    #[error("there is nothing to roll target `{target}` back to")]
+    NothingToGoBackTo { target: String },
+    /// History doesn't have that version.
+    #[error("target `{target}` was never deployed in version `{version}`")]
+    NeverDeployed { target: String, version: String, there: Vec<String> },
+    /// Nobody is there to say yes.
+    #[error("this would change `{targets}`, and nobody is there to confirm it")]
+    Unconfirmed { targets: String },
+    /// Somebody said no.
+    #[error("not confirmed; nothing was changed")]
+    Declined,
+    /// There is no such plugin.
+    #[error("there is no plugin `{name}`")]
+    NoPlugin { name: String, nearest: Option<String> },
+    #[error("can't share the run's locks with its workers")]
+    Descriptors(#[source] io::Error),
+    #[error("can't catch signals")]
+    Signals(#[source] io::Error),
+    #[error("can't write `{path}`")]
+    Write { path: String, source: io::Error },
+}
+
+impl Failure {
+    /// Which exit code it has; the same table stands in README.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Project(_)
+            | Self::Config(_)
+            | Self::Select(_)
+            | Self::Version(_)
+            | Self::NeverDeployed { .. }
+            | Self::Unconfirmed { .. }
+            | Self::NoPlugin { .. } => Exit::Usage,
+            Self::Choose { .. } | Self::Trust(_) | Self::Copy(_) | Self::Descriptors(_) | Self::Signals(_) => {
+                Exit::NotReady
+            }
+            Self::Lock(LockError::Held { .. }) => Exit::Locked,
+            Self::Lock(LockError::Cancelled { .. }) => Exit::Signal(2),
+            Self::Lock(LockError::Io { .. }) | Self::Journal(_) | Self::History(_) | Self::Write { .. } => {
+                Exit::NotReady
+            }
+            Self::Plugin(error) => match error.kind {
+                ErrorKind::Config => Exit::Usage,
+                ErrorKind::Locked => Exit::Locked,
+                ErrorKind::NoRelease => Exit::NoRelease,
+                ErrorKind::Unknown => Exit::Stuck,
+                _ => Exit::NotReady,
+            },
+            Self::Interrupted(_) => Exit::InterruptedRun,
+            Self::NothingToGoBackTo { .. } => Exit::NoRelease,
+            Self::Declined => Exit::Failed,
+        }
+    }
+
+    /// What to try.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Project(error) => error.hint(),
+            Self::Config(error) => error.hint(),
+            Self::Select(error) => error.hint(),
+            Self::Version(error) => error.hint(),
+            Self::Choose { source, .. } => Some(source.hint()),
+            Self::Trust(error) => Some(error.hint()),
+            Self::Copy(_) => Some("check who owns that folder, or set XDG_CACHE_HOME to another one".into()),
+            Self::Lock(error) => error.hint(),
+            Self::Journal(error) => error.hint(),
+            Self::History(error) => error.hint(),
+            Self::Plugin(error) => error.hint.clone(),
+            Self::Interrupted(_) => Some("`pop-deploy rollback` takes it back".into()),
+            Self::NothingToGoBackTo { .. } => Some("`pop-deploy history` shows what was deployed".into()),
+            Self::NeverDeployed { there, .. } if there.is_empty() => {
+                Some("`pop-deploy history` shows what was deployed".into())
+            }
+            Self::NeverDeployed { there, .. } => Some(format!("go to one of {}", there.join(", "))),
+            Self::Unconfirmed { .. } => Some("look with `--dry-run`, then go ahead with `--yes`".into()),
+            Self::NoPlugin { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
+            Self::NoPlugin { .. } => Some("`pop-deploy plugin list` shows what there is".into()),
+            Self::Declined | Self::Descriptors(_) | Self::Signals(_) => None,
+            Self::Write { .. } => Some("check who owns it and who may write there".into()),
+        }
+    }
+
+    /// The failure as reporters render every error: message, causes, hint.
+    pub fn to_error(&self) -> Error {
+        if let Self::Plugin(error) = self {
+            return error.clone();
+        }
+        let kind = match self.exit() {
+            Exit::Usage => ErrorKind::Config,
+            Exit::Locked => ErrorKind::Locked,
+            Exit::NoRelease => ErrorKind::NoRelease,
+            _ => ErrorKind::Preflight,
+        };
+        let mut error = Error::new(kind, self.to_string());
+        if let Self::Choose { source, .. } = self {
+            error.causes = source.details();
+        } else {
+            let mut cause = error::Error::source(self);
+            while let Some(next) = cause {
+                error.causes.push(next.to_string());
+                cause = next.source();
+            }
+        }
+        error.hint = self.hint();
+        error
+    }
+}
+
+fn how_it_stands(run: &PastRun) -> String {
+    let targets = run.targets.iter().filter(|target| !target.steps.is_empty()).map(|target| {
+        let name = &target.planned.target;
+        match target.to_undo().next() {
+            Some(last) if last.receipt.is_some() => {
+                format!("target `{name}` has done `{}`, the {} of it", last.step.id, last.step.phase)
+            }
+            Some(last) => format!("target `{name}` was in the middle of `{}`, its {}", last.step.id, last.step.phase),
+            None => format!("target `{name}` is taken back already"),
+        }
+    });
+    targets.collect::<Vec<_>>().join("; ")
+}

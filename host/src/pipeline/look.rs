@@ -1,0 +1,113 @@
+//! A look at a target without a run: what is live there, and whether it is what history says.
+
+use std::sync::Arc;
+
+use pop_deploy_plugin_api::{
+    Error,
+    protocol::{Check, CheckStatus, OpenRequest, Release, TargetContext},
+    redact::Redactor,
+};
+
+use super::{
+    event::Bus,
+    member::{Member, Seat, Surroundings, scratch},
+    outcome::Mode,
+    run::admit,
+};
+use crate::{
+    config::{DeployConfig, TargetConfig},
+    failure::Failure,
+    history::History,
+    plugins::SearchPath,
+    project::Project,
+    signals::Interrupt,
+};
+
+/// What to look at, from where.
+pub struct View<'a> {
+    /// The project.
+    pub project: &'a Project,
+    /// Its deploy.json.
+    pub config: &'a DeployConfig,
+    /// The target.
+    pub target: &'a TargetConfig,
+    /// Where plugins are.
+    pub plugins: &'a SearchPath,
+    /// Who looks.
+    pub actor: &'a str,
+    /// Who may want it to stop.
+    pub interrupt: Arc<Interrupt>,
+    /// What is blotted out everywhere.
+    pub redactor: Redactor,
+}
+
+/// What was seen.
+pub struct Sight {
+    /// What is live, where it is one of ours.
+    pub live: Option<Release>,
+    /// The plugin's checks, and ours: whether history agrees.
+    pub checks: Vec<Check>,
+}
+
+impl Sight {
+    /// Whether every check passed or didn't apply.
+    pub fn is_healthy(&self) -> bool {
+        self.checks.iter().all(|check| matches!(check.status, CheckStatus::Pass | CheckStatus::Skip))
+    }
+}
+
+/// Looks; changes nothing.
+///
+/// # Errors
+/// There is no plugin for the target, its config is wrong, or the place can't be read.
+pub fn at(view: &View<'_>) -> Result<Sight, Failure> {
+    let (target, project) = (view.target, view.project);
+    let requirement = target.plugin.as_ref();
+    let (plugin, _) = admit(view.plugins, &target.name, &target.kind, requirement, &project.data, Mode::DryRun)?;
+    let scratch = scratch()?;
+    let context = TargetContext {
+        target: target.name.clone(),
+        project_name: view.config.project_name_or_folder(project),
+        project: project.dir.clone(),
+        scratch: scratch.path().to_owned(),
+        data: project.data.clone(),
+        read_only: true,
+        source_may_change: false,
+        actor: view.actor.to_owned(),
+        run_id: "verify".to_owned(),
+    };
+    let around = Surroundings {
+        bus: Arc::new(Bus::default()),
+        interrupt: Arc::clone(&view.interrupt),
+        redactor: view.redactor.clone(),
+    };
+    let seat = Seat { plugin, open: OpenRequest { context, config: target.config.clone() }, held: Vec::new() };
+    let nothing = Release { id: String::new(), version: None, commit: None };
+    let mut member = Member::new(&target.name, target.primary, nothing, seat, scratch, &around);
+    let status = member.status().map_err(Error::from)?;
+    let mut checks = status.checks;
+    checks.push(against_history(view, status.live.as_ref()));
+    Ok(Sight { live: status.live, checks })
+}
+
+fn against_history(view: &View<'_>, live: Option<&Release>) -> Check {
+    let history = History::of(view.config);
+    let history = history.target(&view.target.name);
+    let named = |release: &Release| release.version.clone().unwrap_or_else(|| release.id.clone());
+    let (status, message) = match (live, history.live().map(|deployed| deployed.release())) {
+        (None, None) => (CheckStatus::Skip, "nothing was deployed yet".to_owned()),
+        (Some(live), Some(known)) if live.id == known.id => {
+            (CheckStatus::Pass, format!("{} is live, as history says", named(live)))
+        }
+        (Some(live), Some(known)) => {
+            (CheckStatus::Fail, format!("{} is live, and history says {}", named(live), named(&known)))
+        }
+        (Some(live), None) => (CheckStatus::Warn, format!("{} is live, and history knows nothing of it", named(live))),
+        (None, Some(known)) => (CheckStatus::Fail, format!("history says {}, and nothing of ours is live", named(&known))),
+    };
+    let mut check = Check::new("history", status, message);
+    if status == CheckStatus::Fail {
+        check.hint = Some("find out who changed it; the next `execute` or `rollback` puts it right".to_owned());
+    }
+    check
+}

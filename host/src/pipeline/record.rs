@@ -1,0 +1,152 @@
+//! What a run leaves on disk: its plans before it walks, its result and history records afterwards.
+
+use pop_deploy_plugin_api::protocol::Release;
+use serde_json::{Value, json};
+
+use super::{
+    engine::described,
+    member::Member,
+    outcome::{Ending, Report, TargetEnding, TargetReport},
+    run::Order,
+};
+use crate::{
+    config::OnInterrupt,
+    failure::Failure,
+    history::{self, History, Record, RollbackRecord, Status},
+    journal::{self, Entry, Journal, PlannedTarget, RunEnding, RunKind},
+    reporter::json::report_value,
+};
+
+/// Stores each member's plan and what a later rollback needs to know of it. Before anything is walked.
+///
+/// # Errors
+/// When the data folder can't be written: the run must not begin.
+pub(super) fn plans(order: &Order<'_>, journal: &Journal, members: &[Member]) -> Result<(), Failure> {
+    for (member, errand) in members.iter().zip(&order.errands) {
+        let Some(plan) = &member.plan else { continue };
+        let (plugin, plugin_version) = member.plugin();
+        let planned = PlannedTarget {
+            target: member.name.clone(),
+            kind: errand.target.kind.clone(),
+            plugin: plugin.to_owned(),
+            plugin_version: plugin_version.clone(),
+            plugin_path: None,
+            identity: plan.identity.clone(),
+            config: member.opened_with().config.clone(),
+            release: member.release.clone(),
+            from: plan.live.clone(),
+            plan_digest: journal.store_plan(&member.name, plan)?,
+        };
+        journal.append(&Entry::TargetPlanned(planned))?;
+    }
+    Ok(())
+}
+
+/// Keeps a run's result: history records, `report.json`, the journal's end. Everything but a run that was left as
+/// it stood ends here; that one stays open, for the next command to find.
+///
+/// # Errors
+/// When deploy.json or the run's folder can't be written. What was deployed stays deployed.
+pub(super) fn keep(order: &Order<'_>, kind: RunKind, journal: &Journal, report: &Report) -> Result<(), Failure> {
+    if is_left_open(order, report) {
+        return Ok(());
+    }
+    let records: Vec<_> = report.targets.iter().map(|target| record(order, kind, report, target)).collect();
+    history::append(order.project, &records)?;
+    let text = report_value(report).to_string();
+    let redacted = serde_json::from_str(&order.redactor.redact(&text)).unwrap_or(Value::Null);
+    journal.store_report(&redacted)?;
+    for target in &report.targets {
+        journal.append(&Entry::TargetEnded { target: target.name.clone(), ending: target.ending.in_journal() })?;
+    }
+    journal.append(&Entry::RunEnded { ending: run_ending(report) })?;
+    let known = crate::config::DeployConfig::read(&order.project.deploy_json)?;
+    journal::keep_only(&order.project.data, &History::of(&known).run_ids())?;
+    Ok(())
+}
+
+fn is_left_open(order: &Order<'_>, report: &Report) -> bool {
+    let begun = |target: &TargetReport| target.rollback.is_none() && target.was_begun();
+    matches!(report.ending, Ending::Interrupted { .. })
+        && order.config.on_interrupt == OnInterrupt::Leave
+        && report.targets.iter().any(begun)
+}
+
+fn record(order: &Order<'_>, kind: RunKind, report: &Report, target: &TargetReport) -> Record {
+    let went_well = target.ending == TargetEnding::Verified;
+    let before = target.before.as_ref();
+    let version = |release: Option<&Release>| release.and_then(|release| release.version.clone());
+    let common = Record {
+        timestamp: Some(journal::timestamp()),
+        target: Some(target.name.clone()),
+        duration_ms: u64::try_from(target.took.as_millis()).ok(),
+        deployment_id: Some(report.run.clone()),
+        actor: Some(order.actor.to_owned()),
+        ..Record::default()
+    };
+    let error = || {
+        let error = target.error.as_ref().or(report.error.as_ref());
+        Some(order.redactor.redact(&error.map_or("interrupted".to_owned(), described)).into_owned())
+    };
+    match (kind, went_well) {
+        (RunKind::Rollback, true) => Record {
+            status: Some(Status::RolledBack),
+            version: version(before),
+            rollback_to: target.release.version.clone(),
+            rollback_to_id: Some(target.release.id.clone()),
+            ..common
+        },
+        // A rollback that failed and was taken back leaves everything as it was: not a word about bad versions.
+        (RunKind::Rollback, false) => Record {
+            status: Some(Status::Failed),
+            version: version(before),
+            error: error(),
+            switched: Some(target.was_live && !target.is_back()),
+            ..common
+        },
+        (_, true) => Record {
+            status: Some(Status::Success),
+            version: target.release.version.clone(),
+            commit_sha: target.release.commit.clone(),
+            ..common
+        },
+        (_, false) => Record {
+            status: Some(Status::Failed),
+            version: target.release.version.clone(),
+            commit_sha: target.release.commit.clone(),
+            error: error(),
+            switched: Some(target.was_live),
+            rollback: target.was_live.then(|| rollback(target)),
+            ..common
+        },
+    }
+}
+
+fn rollback(target: &TargetReport) -> RollbackRecord {
+    let back = target.rollback.as_ref();
+    let steps = back.map_or(&[][..], |back| &back.steps);
+    RollbackRecord {
+        performed: back.is_some(),
+        success: target.is_back(),
+        to_version: target.before.as_ref().and_then(|before| before.version.clone()),
+        to_id: target.before.as_ref().map(|before| before.id.clone()),
+        steps: steps.iter().map(|(step, result)| json!({"step": step, "success": result.is_ok()})).collect(),
+        error: back.and_then(|back| back.error()).map(described),
+    }
+}
+
+fn run_ending(report: &Report) -> RunEnding {
+    match report.ending {
+        Ending::Succeeded | Ending::Planned { .. } => RunEnding::Succeeded,
+        Ending::RolledBack => RunEnding::RolledBack,
+        Ending::Partial => RunEnding::Partial,
+        Ending::Stuck => RunEnding::Stuck,
+        Ending::Interrupted { .. } if report.targets.iter().any(|target| target.was_live) => RunEnding::RolledBack,
+        Ending::Interrupted { .. }
+        | Ending::Refused
+        | Ending::NotReady
+        | Ending::Locked
+        | Ending::NoRelease
+        | Ending::FailedBeforeLive => RunEnding::Failed,
+    }
+}

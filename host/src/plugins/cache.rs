@@ -1,0 +1,134 @@
+//! Private copies of plugins: what is loaded can't be changed by anybody else, and an upgrade in place can't hurt a run.
+
+use std::{
+    fs::{self, DirBuilder, File, FileTimes},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use pop_deploy_plugin_api::protocol::Build;
+use tempfile::TempDir;
+
+use super::{choose::Found, search::user_cache};
+
+/// A copy that nobody asked for this long is removed.
+const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// A plugin that is ready to be loaded: its manifest, and a copy of the very bytes that were checked.
+#[derive(Debug)]
+pub struct Ready {
+    /// The whole manifest.
+    pub build: Build,
+    /// Where the plugin was found; what people know it by.
+    pub source: PathBuf,
+    /// The copy.
+    pub copy: PathBuf,
+    /// The folder of a copy that couldn't be cached; goes with it.
+    _folder: Option<TempDir>,
+}
+
+/// Why there is no private copy.
+#[derive(Debug, thiserror::Error)]
+#[error("can't copy `{plugin}` to `{to}`")]
+pub struct CopyError {
+    /// Which plugin.
+    pub plugin: PathBuf,
+    /// Where to.
+    pub to: PathBuf,
+    /// The system's words.
+    pub source: io::Error,
+}
+
+/// Copies a plugin into the user's cache, or finds it there. Where the cache can't be written, the copy lies in a temporary folder
+/// as long as the answer lives.
+///
+/// # Errors
+/// Neither place can be written.
+pub fn private_copy(found: &Found) -> Result<Ready, CopyError> {
+    private_copy_in(found, user_cache().as_deref())
+}
+
+/// Like [`private_copy`], with the cache at `root`.
+///
+/// # Errors
+/// Neither place can be written.
+pub fn private_copy_in(found: &Found, root: Option<&Path>) -> Result<Ready, CopyError> {
+    let ready = |copy, folder| Ready {
+        build: found.build.clone(),
+        source: found.path.clone(),
+        copy,
+        _folder: folder,
+    };
+    if let Some(Ok(copy)) = root.map(|root| cached(found, &root.join("plugins"))) {
+        return Ok(ready(copy, None));
+    }
+    let failed = |to: PathBuf| move |source| CopyError { plugin: found.path.clone(), to, source };
+    let folder = tempfile::Builder::new().prefix("pop-deploy-plugin-").tempdir();
+    let folder = folder.map_err(failed(std::env::temp_dir()))?;
+    let copy = folder.path().join(file_name(found));
+    write(&copy, &found.bytes).map_err(failed(copy.clone()))?;
+    Ok(ready(copy, Some(folder)))
+}
+
+fn cached(found: &Found, plugins: &Path) -> io::Result<PathBuf> {
+    private_folder(plugins)?;
+    let folder = plugins.join(&found.sha256);
+    private_folder(&folder)?;
+    let copy = folder.join(file_name(found));
+    // Comparing with the bytes in hand says more than a hash would, and costs less.
+    if holds(&copy, &found.bytes) {
+        File::open(&folder)?.set_times(FileTimes::new().set_modified(SystemTime::now()))?;
+    } else {
+        write(&copy, &found.bytes)?;
+        // A new copy is rare enough to pay for looking at the old ones.
+        sweep(plugins).unwrap_or_default();
+    }
+    Ok(copy)
+}
+
+fn file_name(found: &Found) -> &Path {
+    Path::new(found.path.file_name().unwrap_or("plugin".as_ref()))
+}
+
+/// Makes a folder that only we can enter, or checks that it is one.
+fn private_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let meta = fs::symlink_metadata(path)?;
+    let ours = meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & 0o022 == 0;
+    if ours { Ok(()) } else { Err(io::Error::other("not a private folder")) }
+}
+
+fn holds(copy: &Path, bytes: &[u8]) -> bool {
+    let private = |meta: &fs::Metadata| {
+        meta.is_file()
+            && meta.len() == bytes.len() as u64
+            && meta.uid() == rustix::process::geteuid().as_raw()
+            && meta.mode() & 0o022 == 0
+    };
+    fs::symlink_metadata(copy).is_ok_and(|meta| private(&meta))
+        && fs::read(copy).is_ok_and(|copied| copied == bytes)
+}
+
+fn write(copy: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = copy.parent().unwrap_or(Path::new("/"));
+    let mut part = tempfile::NamedTempFile::new_in(folder)?;
+    part.write_all(bytes)?;
+    part.as_file().set_permissions(fs::Permissions::from_mode(0o500))?;
+    part.persist(copy)?;
+    Ok(())
+}
+
+/// Removes the copies that nobody used for long. A worker that runs one keeps what it mapped.
+fn sweep(plugins: &Path) -> io::Result<()> {
+    let now = SystemTime::now();
+    for entry in fs::read_dir(plugins)? {
+        let entry = entry?;
+        let age = now.duration_since(entry.metadata()?.modified()?).unwrap_or_default();
+        if age > UNUSED {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! What a file says of itself, read without running any of it.
+//!
+//! `dlopen` runs code before anybody can check anything, ends the process on a truncated file, and calls a file of
+//! another architecture "No such file or directory". Parsing the file first turns each into a sentence.
+
+use std::{
+    fs::{File, Metadata, OpenOptions},
+    io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+};
+
+use object::{
+    Architecture, FileKind, Object as _, ObjectKind, ObjectSection as _, ObjectSegment as _, ReadCache,
+    ReadRef,
+};
+use pop_deploy_plugin_api::{
+    API, TRIPLE,
+    ffi::SECTION,
+    protocol::{Build, FORMAT},
+};
+use rustix::fs::OFlags;
+
+use super::ownership::{self, Unsafe};
+
+/// A manifest longer than this is refused unread.
+const LONGEST_MANIFEST: u64 = 1 << 20;
+/// A file larger than this is refused unread.
+const LARGEST_FILE: u64 = 1 << 30;
+
+/// Why a file isn't loaded: a predicate for its name, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A folder, a FIFO, a device.
+    #[error("is not a regular file; remove it from the plugin folder")]
+    NotAFile,
+    /// Larger than any plugin.
+    #[error("has {0} bytes, more than a plugin can have; remove it from the plugin folder")]
+    TooLarge(u64),
+    /// The system refuses.
+    #[error("can't be read ({0}); check its permissions")]
+    Unreadable(String),
+    /// Others could have written it.
+    #[error("isn't in a safe place: {0}")]
+    Unsafe(#[from] Unsafe),
+    /// Text, an archive, a static library: no library of this kind of system.
+    #[error("is not a shared library ({0}); remove it from the plugin folder")]
+    NotALibrary(String),
+    /// Shorter than its own headers say.
+    #[error("is truncated: {0} ends behind the end of the file; copy it again")]
+    Truncated(String),
+    /// For another kind of machine.
+    #[error("is built for {found}, and this machine is {ours}; get the build for `{TRIPLE}`")]
+    Architecture {
+        /// What it is for.
+        found: String,
+        /// What we are.
+        ours: String,
+    },
+    /// A library, but none of ours.
+    #[error("is a shared library without a pop-deploy manifest; remove it from the plugin folder")]
+    NotAPlugin,
+    /// The manifest can't be read.
+    #[error("has a manifest that can't be read ({0}); build it again, or ask its author to")]
+    Manifest(String),
+    /// The manifest is in a format of the future.
+    #[error("has a manifest of format {0}, and this pop-deploy reads format {FORMAT}; upgrade pop-deploy")]
+    Format(u64),
+    /// No common protocol version.
+    #[error("speaks protocol {}, and this pop-deploy {}; {}", range(.0), range(&API), api_remedy(.0))]
+    Api([u32; 2]),
+    /// Built for another platform.
+    #[error("is built for `{0}`, and this pop-deploy for `{TRIPLE}`; get the build for that")]
+    Triple(String),
+    /// A panic of it would end the process.
+    #[error("is built with `panic = \"{0}\"`; build it with `panic = \"unwind\"`")]
+    Panic(String),
+}
+
+fn range([low, high]: &[u32; 2]) -> String {
+    if low == high { low.to_string() } else { format!("{low} to {high}") }
+}
+
+fn api_remedy([low, _]: &[u32; 2]) -> &'static str {
+    if *low > API[1] { "upgrade pop-deploy, or get an older plugin" } else { "get a newer plugin" }
+}
+
+/// Opens a regular file of a sane size and a safe owner, without ever waiting for the other end of a FIFO.
+pub(super) fn open(path: &Path) -> Result<(File, Metadata), Refusal> {
+    let unreadable = |error: io::Error| Refusal::Unreadable(error.to_string());
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(unreadable)?;
+    let meta = file.metadata().map_err(unreadable)?;
+    check_stat(path, &meta)?;
+    Ok((file, meta))
+}
+
+/// What `stat` alone can tell.
+pub(super) fn check_stat(path: &Path, meta: &Metadata) -> Result<(), Refusal> {
+    if !meta.is_file() {
+        return Err(Refusal::NotAFile);
+    }
+    if meta.len() > LARGEST_FILE {
+        return Err(Refusal::TooLarge(meta.len()));
+    }
+    Ok(ownership::check(path, meta)?)
+}
+
+/// Reads the headers and the manifest of an open file, and no more of it.
+pub(super) fn read_headers(file: File, len: u64) -> Result<Build, Refusal> {
+    let cache = ReadCache::new(file);
+    manifest(&cache, len)
+}
+
+/// Reads a whole open file.
+pub(super) fn read_whole(file: &mut File, len: u64) -> Result<Vec<u8>, Refusal> {
+    let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or_default());
+    file.take(LARGEST_FILE)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Refusal::Unreadable(error.to_string()))?;
+    Ok(bytes)
+}
+
+/// The manifest of a library, when the library is whole, for this machine, and speaks our protocol.
+pub(super) fn manifest<'d, R: ReadRef<'d>>(data: R, len: u64) -> Result<Build, Refusal> {
+    match FileKind::parse(data) {
+        Ok(FileKind::Elf32 | FileKind::Elf64 | FileKind::MachO32 | FileKind::MachO64) => {}
+        Ok(kind) => return Err(Refusal::NotALibrary(format!("{kind:?}"))),
+        Err(_) => return Err(Refusal::NotALibrary("its first bytes are no library's".into())),
+    }
+    let library = object::File::parse(data).map_err(|_| Refusal::Truncated("a header".into()))?;
+    // Architecture before kind: a sentence about the machine helps more.
+    check_architecture(&library)?;
+    if library.kind() != ObjectKind::Dynamic {
+        return Err(Refusal::NotALibrary(format!("{:?}", library.kind())));
+    }
+    check_whole(&library, len)?;
+    let section = library.section_by_name(SECTION).ok_or(Refusal::NotAPlugin)?;
+    if section.size() > LONGEST_MANIFEST {
+        return Err(Refusal::Manifest(format!("it has {} bytes", section.size())));
+    }
+    let bytes = section.data().map_err(|_| Refusal::Truncated(format!("section `{SECTION}`")))?;
+    parse(bytes)
+}
+
+fn check_architecture<'d, R: ReadRef<'d>>(library: &object::File<'d, R>) -> Result<(), Refusal> {
+    let words = |arch: Architecture, bits: u32, little: bool| {
+        format!("{arch:?} ({bits} bit, {} endian)", if little { "little" } else { "big" }).to_lowercase()
+    };
+    let ours = match std::env::consts::ARCH {
+        "x86_64" => Architecture::X86_64,
+        "aarch64" => Architecture::Aarch64,
+        "arm" => Architecture::Arm,
+        "x86" => Architecture::I386,
+        "riscv64" => Architecture::Riscv64,
+        "powerpc64" => Architecture::PowerPc64,
+        "s390x" => Architecture::S390x,
+        "loongarch64" => Architecture::LoongArch64,
+        // Unknown to us, so left to the triple in the manifest.
+        _ => library.architecture(),
+    };
+    let found =
+        words(library.architecture(), if library.is_64() { 64 } else { 32 }, library.is_little_endian());
+    let ours = words(ours, usize::BITS, cfg!(target_endian = "little"));
+    if found == ours { Ok(()) } else { Err(Refusal::Architecture { found, ours }) }
+}
+
+/// Everything that the headers promise must lie within the file: the loader maps it unchecked.
+fn check_whole<'d, R: ReadRef<'d>>(library: &object::File<'d, R>, len: u64) -> Result<(), Refusal> {
+    let within = |start: u64, size: u64| start.checked_add(size).is_some_and(|end| end <= len);
+    for (number, segment) in library.segments().enumerate() {
+        let (start, size) = segment.file_range();
+        if !within(start, size) {
+            return Err(Refusal::Truncated(format!("segment {number}")));
+        }
+    }
+    for section in library.sections() {
+        if section.file_range().is_some_and(|(start, size)| !within(start, size)) {
+            let name = section.name().unwrap_or("?").to_owned();
+            return Err(Refusal::Truncated(format!("section `{name}`")));
+        }
+    }
+    Ok(())
+}
+
+fn parse(bytes: &[u8]) -> Result<Build, Refusal> {
+    /// What every format has: read first, so that a newer one is refused for its number and not for its shape.
+    #[derive(serde::Deserialize)]
+    struct Numbered {
+        format: u64,
+    }
+    let broken = |error: serde_json::Error| Refusal::Manifest(error.to_string());
+    let numbered: Numbered = serde_json::from_slice(bytes).map_err(broken)?;
+    if numbered.format != u64::from(FORMAT) {
+        return Err(Refusal::Format(numbered.format));
+    }
+    let build: Build = serde_json::from_slice(bytes).map_err(broken)?;
+    let named = |id: &str| {
+        !id.is_empty() && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    if !named(&build.plugin.id) {
+        return Err(Refusal::Manifest(format!("`{}` is no plugin's id", build.plugin.id.escape_debug())));
+    }
+    check_build(&build)?;
+    Ok(build)
+}
+
+/// What the manifest says of the build, against what we are.
+pub(super) fn check_build(build: &Build) -> Result<(), Refusal> {
+    let [low, high] = build.api;
+    if low > API[1] || high < API[0] || low > high {
+        return Err(Refusal::Api(build.api));
+    }
+    if build.triple != TRIPLE {
+        return Err(Refusal::Triple(build.triple.clone()));
+    }
+    if build.panic != "unwind" {
+        return Err(Refusal::Panic(build.panic.clone()));
+    }
+    Ok(())
+}

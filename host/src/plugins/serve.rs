@@ -1,0 +1,221 @@
+//! The worker: a process that loads one plugin and lends it a voice.
+//!
+//! The main thread runs the plugin. A control thread reads the host's pipe all the time, so that a cancel arrives while the
+//! plugin works and the end of the host is noticed whatever the plugin does.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, BufReader},
+    path::Path,
+    process::ExitCode,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+};
+
+use pop_deploy_plugin_api::{
+    Error, Host, Result,
+    ffi::{Foreign, ForeignSession},
+    protocol::{Build, Event},
+};
+use rustix::process::getpgrp;
+use serde_json::value::RawValue;
+
+use super::{
+    groups::{Groups, kill_group},
+    loader,
+    wire::{self, FromWorker, LARGEST_ANSWER, LARGEST_EVENT, ToWorker},
+};
+
+/// The exit code of a process that was called as a worker by somebody who isn't its host.
+const NOT_A_WORKER: u8 = 2;
+
+/// Serves one plugin over the pipes that this process inherited, until the host says that it is over. To be called
+/// before anything else when the first argument is `__worker`.
+pub fn serve() -> ExitCode {
+    let Ok((requests, answers)) = loader::inherited_pipes() else { return ExitCode::from(NOT_A_WORKER) };
+    let link = Arc::new(Link::new(answers));
+    let (jobs, work) = mpsc::channel();
+    let control = link.clone();
+    thread::spawn(move || {
+        // However it ends, the host is gone.
+        listen(requests, &control, &jobs).unwrap_or_default();
+        control.groups.kill();
+        kill_group(getpgrp());
+    });
+    Plugin { link, foreign: None, session: None }.work(&work)
+}
+
+/// The control thread: reads until the host is gone.
+fn listen(requests: File, link: &Link, jobs: &mpsc::Sender<ToWorker>) -> io::Result<()> {
+    let mut requests = BufReader::with_capacity(64 << 10, requests);
+    let mut line = Vec::new();
+    while wire::read_line(&mut requests, &mut line)? {
+        match serde_json::from_slice(&line)? {
+            ToWorker::Cancel { id } => link.cancelled.store(id, Ordering::Relaxed),
+            ToWorker::Answer { id, result } => link.answer(id, result),
+            job => jobs.send(job).map_err(io::Error::other)?,
+        }
+    }
+    Ok(())
+}
+
+/// The way back to the host.
+struct Link {
+    answers: Mutex<File>,
+    /// The call that the plugin works on.
+    current: AtomicU64,
+    /// The call that should stop.
+    cancelled: AtomicU64,
+    /// Who waits for the answer to which request.
+    waiting: Mutex<BTreeMap<u64, mpsc::Sender<Result<Box<RawValue>>>>>,
+    next: AtomicU64,
+    groups: Groups,
+}
+
+impl Link {
+    fn new(answers: File) -> Self {
+        Self {
+            answers: Mutex::new(answers),
+            current: AtomicU64::new(0),
+            cancelled: AtomicU64::new(u64::MAX),
+            waiting: Mutex::default(),
+            next: AtomicU64::new(1),
+            groups: Groups::default(),
+        }
+    }
+
+    /// Says something to the host. Should the host be gone, the control thread ends this process.
+    fn say(&self, message: &FromWorker) {
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        wire::write(&*answers, message).unwrap_or_default();
+    }
+
+    fn answer(&self, id: u64, result: Result<Box<RawValue>>) {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        if let Some(waiting) = waiting {
+            // Whoever asked may have given up.
+            waiting.send(result).unwrap_or_default();
+        }
+    }
+}
+
+/// What the plugin sees of the link.
+struct Voice(Arc<Link>);
+
+impl Host for Voice {
+    fn emit(&self, event: &[u8]) {
+        let Link { groups, .. } = &*self.0;
+        if event.len() > LARGEST_EVENT {
+            let message =
+                format!("the plugin reported an event of {} bytes, which was left out", event.len());
+            return self.emit(&serde_json::to_vec(&Event::Warning { message }).unwrap_or_default());
+        }
+        // Not an event at all, or one of a newer vocabulary: the host decides.
+        if let Ok(event) = serde_json::from_slice(event) {
+            groups.note(&event);
+        }
+        if let Ok(event) = wire::one_line(String::from_utf8_lossy(event).into_owned()) {
+            self.0.say(&FromWorker::Event(event));
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.0.cancelled.load(Ordering::Relaxed) == self.0.current.load(Ordering::Relaxed)
+    }
+
+    fn request(&self, method: &str, input: &[u8]) -> std::result::Result<Vec<u8>, Vec<u8>> {
+        let asked = self.ask(method, input);
+        asked
+            .map(|answer| answer.get().as_bytes().to_vec())
+            .map_err(|error| serde_json::to_vec(&error).unwrap_or_default())
+    }
+}
+
+impl Voice {
+    fn ask(&self, method: &str, input: &[u8]) -> Result<Box<RawValue>> {
+        let strange = |error: &(dyn std::error::Error + 'static)| {
+            Error::failed(format!("the request `{method}` isn't JSON")).because(error)
+        };
+        let input = String::from_utf8(input.to_vec()).map_err(|error| strange(&error))?;
+        let input = wire::one_line(input).map_err(|error| strange(&error))?;
+        let id = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let (send, receive) = mpsc::channel();
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id, send);
+        self.0.say(&FromWorker::Request { id, method: method.to_owned(), input });
+        receive.recv().unwrap_or_else(|_| Err(Error::failed("the host is gone")))
+    }
+}
+
+/// The plugin, on the main thread.
+struct Plugin {
+    link: Arc<Link>,
+    foreign: Option<Foreign>,
+    session: Option<ForeignSession>,
+}
+
+impl Plugin {
+    fn work(mut self, work: &mpsc::Receiver<ToWorker>) -> ExitCode {
+        for job in work {
+            let (id, result) = match job {
+                ToWorker::Load { id, plugin, expected, kept } => (id, self.load(&plugin, &expected, kept)),
+                ToWorker::Open { id, request } => (id, self.open(id, &request)),
+                ToWorker::Call { id, method, params } => (id, self.call(id, &method, &params)),
+                ToWorker::Close => break,
+                ToWorker::Cancel { .. } | ToWorker::Answer { .. } => continue,
+            };
+            self.link.say(&FromWorker::Answered { id, result });
+        }
+        drop(self.session.take());
+        ExitCode::SUCCESS
+    }
+
+    fn load(&mut self, plugin: &Path, expected: &Build, kept: i32) -> Result<Box<RawValue>> {
+        loader::keep_inherited(kept).map_err(|error| {
+            Error::failed("the worker didn't inherit the locks of the run").because(&error)
+        })?;
+        let foreign = loader::load(plugin).map_err(|error| {
+            Error::failed("the plugin can't be loaded")
+                .because(&error)
+                .hint("get a build of it for this pop-deploy and this system")
+        })?;
+        if foreign.describe()? != *expected {
+            return Err(Error::failed("the plugin describes itself otherwise than its file does").hint(
+                "build it again after its tests were run with POP_DEPLOY_BLESS=1, or ask its author to",
+            ));
+        }
+        self.foreign = Some(foreign);
+        Ok(null())
+    }
+
+    fn open(&mut self, id: u64, request: &RawValue) -> Result<Box<RawValue>> {
+        let foreign = self.foreign.ok_or_else(|| Error::failed("no plugin is loaded"))?;
+        self.link.current.store(id, Ordering::Relaxed);
+        let voice = Arc::new(Voice(self.link.clone()));
+        self.session = Some(foreign.open(voice, request.get().as_bytes())?);
+        Ok(null())
+    }
+
+    fn call(&self, id: u64, method: &str, params: &RawValue) -> Result<Box<RawValue>> {
+        let session = self.session.as_ref().ok_or_else(|| Error::failed("no session is open"))?;
+        self.link.current.store(id, Ordering::Relaxed);
+        let answer = session.call(method, params.get().as_bytes())?;
+        if answer.len() > LARGEST_ANSWER {
+            let much = answer.len();
+            return Err(Error::failed(format!(
+                "`{method}` answered {much} bytes, more than {LARGEST_ANSWER}"
+            )));
+        }
+        wire::one_line(answer).map_err(|error| {
+            Error::failed(format!("`{method}` answered something that isn't JSON")).because(&error)
+        })
+    }
+}
+
+fn null() -> Box<RawValue> {
+    RawValue::NULL.to_owned()
+}

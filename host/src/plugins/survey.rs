@@ -1,0 +1,177 @@
+//! A look at every file of the search path: what discovery and choice both start from.
+
+use std::{
+    collections::HashMap,
+    env::consts::DLL_SUFFIX,
+    fs, io,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+};
+
+use pop_deploy_plugin_api::protocol::Build;
+
+use super::{
+    index::{Index, Stamp, without_schema},
+    ownership::{self, Unsafe},
+    preflight::{self, Refusal},
+    search::{Folder, Origin, SearchPath},
+    sha256_of,
+};
+
+/// One file that is called like a plugin.
+pub(super) struct Sighted {
+    pub(super) path: PathBuf,
+    pub(super) origin: Origin,
+    /// What its manifest says, without the config schema.
+    pub(super) build: Result<Build, Refusal>,
+    stamp: Option<Stamp>,
+}
+
+/// Everything on the search path, in its order.
+pub(super) struct Survey {
+    pub(super) sighted: Vec<Sighted>,
+    index: Index,
+}
+
+/// A file that was read as a whole.
+pub(super) struct Whole {
+    pub(super) build: Build,
+    pub(super) bytes: Vec<u8>,
+    pub(super) sha256: String,
+}
+
+impl Survey {
+    /// Looks at every file; opens only those that look different from last time.
+    pub(super) fn new(search: &SearchPath) -> Self {
+        let mut survey = Self { sighted: Vec::new(), index: Index::read(search.index_file()) };
+        let mut folders = Folders::default();
+        for folder in search.folders() {
+            survey.folder(folder, &mut folders);
+        }
+        survey
+    }
+
+    fn folder(&mut self, folder: &Folder, folders: &mut Folders) {
+        let files = match plugin_files(&folder.path) {
+            Ok(files) => files,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return;
+            }
+            Err(error) => {
+                let build = Err(Refusal::Unreadable(error.to_string()));
+                self.sighted.push(Sighted {
+                    path: folder.path.clone(),
+                    origin: folder.origin,
+                    build,
+                    stamp: None,
+                });
+                return;
+            }
+        };
+        for path in files {
+            let (stamp, build) = match self.look(&path, folders) {
+                Ok((stamp, build)) => (Some(stamp), Ok(build)),
+                Err(refusal) => (None, Err(refusal)),
+            };
+            self.sighted.push(Sighted { path, origin: folder.origin, build, stamp });
+        }
+    }
+
+    fn look(&mut self, path: &Path, folders: &mut Folders) -> Result<(Stamp, Build), Refusal> {
+        let meta = fs::metadata(path).map_err(|error| Refusal::Unreadable(error.to_string()))?;
+        preflight::check_stat(path, &meta)?;
+        folders.check(path)?;
+        let stamp = Stamp::of(&meta);
+        if let Some(build) = self.index.build(path, stamp) {
+            // What suited an older version of this host need not suit this one.
+            preflight::check_build(&build)?;
+            return Ok((stamp, build));
+        }
+        let (file, meta) = preflight::open(path)?;
+        let build = without_schema(preflight::read_headers(file, meta.len())?);
+        let stamp = Stamp::of(&meta);
+        self.index.put(path, stamp, &build, None);
+        Ok((stamp, build))
+    }
+
+    /// Reads the file again, all of it. Afterwards the survey says what it says now.
+    pub(super) fn read(&mut self, number: usize) -> Result<Whole, Refusal> {
+        let path = self.sighted[number].path.clone();
+        let whole = preflight::open(&path).and_then(|(mut file, meta)| {
+            // The folders were checked when the file was sighted; what is read now is what will be loaded.
+            let bytes = preflight::read_whole(&mut file, meta.len())?;
+            let build = preflight::manifest(&*bytes, bytes.len() as u64)?;
+            let sha256 = sha256_of(&bytes);
+            Ok((Stamp::of(&meta), Whole { build, bytes, sha256 }))
+        });
+        match whole {
+            Ok((stamp, whole)) => {
+                let (build, sha256) = (&whole.build, Some(&*whole.sha256));
+                if self.index.sha256(&path, stamp).as_deref() != sha256 {
+                    self.index.put(&path, stamp, build, sha256);
+                }
+                self.sighted[number].build = Ok(without_schema(build.clone()));
+                self.sighted[number].stamp = Some(stamp);
+                Ok(whole)
+            }
+            Err(refusal) => {
+                self.sighted[number].build = Err(refusal.clone());
+                Err(refusal)
+            }
+        }
+    }
+
+    /// The hash of the file, read only where it isn't known.
+    pub(super) fn sha256(&mut self, number: usize) -> Result<String, Refusal> {
+        let sighted = &self.sighted[number];
+        let known = sighted.stamp.and_then(|stamp| self.index.sha256(&sighted.path, stamp));
+        known.map_or_else(|| self.read(number).map(|whole| whole.sha256), Ok)
+    }
+
+    /// Keeps what was learnt for the next run.
+    pub(super) fn save(self, search: &SearchPath) -> Vec<Sighted> {
+        let Self { sighted, mut index } = self;
+        let folders: Vec<_> = search.folders().iter().map(|folder| folder.path.as_path()).collect();
+        let seen: std::collections::HashSet<_> = sighted.iter().map(|seen| seen.path.as_path()).collect();
+        index.retain(&folders, &|path| seen.contains(path));
+        index.save();
+        sighted
+    }
+}
+
+/// The files of a folder that are called like a library, by name.
+fn plugin_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        if name.as_bytes().ends_with(DLL_SUFFIX.as_bytes()) {
+            files.push(folder.join(name));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Folders that were checked already.
+#[derive(Default)]
+struct Folders(HashMap<PathBuf, Result<(), Unsafe>>);
+
+impl Folders {
+    /// Checks the folder of `path` and, for a link, the folder of what it leads to.
+    fn check(&mut self, path: &Path) -> Result<(), Unsafe> {
+        let mut of = |path: &Path| {
+            let folder = path.parent().unwrap_or(path);
+            if let Some(known) = self.0.get(folder) {
+                return known.clone();
+            }
+            let checked = ownership::check_folder(folder);
+            self.0.insert(folder.to_owned(), checked.clone());
+            checked
+        };
+        of(path)?;
+        match path.is_symlink().then(|| path.canonicalize()) {
+            Some(Ok(real)) => of(&real),
+            _ => Ok(()),
+        }
+    }
+}

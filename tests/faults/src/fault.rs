@@ -1,0 +1,145 @@
+//! The faults, one by one.
+
+use std::{collections::BTreeMap, env, fs, io::Write as _, process, thread, time::Duration};
+
+use pop_deploy_plugin_api::{Error, IoContext as _, Process, Result, Session, protocol};
+use rustix::process::{Signal, getpid, kill_process};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// What happens in the chosen hook.
+#[derive(Deserialize, JsonSchema, Default, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// An ordinary failure.
+    Fail,
+    /// A panic.
+    Panic,
+    /// A panic whose payload panics when it is dropped.
+    Bomb,
+    /// `exit(0)`.
+    ExitZero,
+    /// `exit(1)`, after some last words on standard error.
+    ExitOne,
+    /// `abort`.
+    Abort,
+    /// SIGSEGV.
+    Segfault,
+    /// A stack overflow.
+    Overflow,
+    /// Sleeps for ever.
+    Sleep,
+    /// Runs in circles for ever.
+    Spin,
+    /// Stops when it is asked to, not before.
+    WaitForCancel,
+    /// Prints a megabyte.
+    Print,
+    /// Leaves a child running, in its own group, and notes its process id.
+    LeaveChild,
+    /// Runs a command that doesn't end, and notes its process id.
+    Command,
+    /// Leaves a thread running.
+    LeaveThread,
+    /// Answers two megabytes.
+    BigAnswer,
+    /// Answers seventy megabytes.
+    HugeAnswer,
+    /// Answers JSON that is nested two hundred deep.
+    DeepAnswer,
+    /// Changes the working directory.
+    Chdir,
+    /// Answers its environment and working directory.
+    Look,
+    /// Asks the host for a secret and answers it.
+    Ask,
+}
+
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("the payload went off");
+    }
+}
+
+impl Fault {
+    /// Does it; what comes back goes into the answer.
+    pub fn commit(self, session: &Session, note: &str) -> Result<Value> {
+        match self {
+            Self::Nothing => {}
+            Self::Fail => return Err(Error::failed("failed on purpose").hint("change `do`")),
+            Self::Panic => panic!("panicked on purpose"),
+            Self::Bomb => std::panic::panic_any(Bomb),
+            Self::ExitZero => process::exit(0),
+            Self::ExitOne => {
+                print(std::io::stderr(), "last words\n")?;
+                process::exit(1);
+            }
+            Self::Abort => process::abort(),
+            Self::Segfault => {
+                kill_process(getpid(), Signal::SEGV).unwrap_or_default();
+                endless(|| thread::sleep(Duration::from_secs(1)));
+            }
+            Self::Overflow => return Ok(json!(dig(1))),
+            Self::Sleep => endless(|| thread::sleep(Duration::from_secs(1))),
+            Self::Spin => endless(std::hint::spin_loop),
+            Self::WaitForCancel => loop {
+                session.checkpoint()?;
+                thread::sleep(Duration::from_millis(1));
+            },
+            Self::Print => print(std::io::stdout(), &format!("{}\n", "x".repeat(1023)).repeat(1024))?,
+            Self::LeaveChild => {
+                let child = process::Command::new("sleep").arg("1000").spawn();
+                let child = child.map_err(|error| Error::failed("can't start `sleep`").because(&error))?;
+                write_note(note, child.id())?;
+            }
+            Self::Command => {
+                let script =
+                    format!("echo $$ > '{note}.part' && mv '{note}.part' '{note}' && exec sleep 1000");
+                Process::new(&protocol::Command::new(["sh", "-c", &script])).run(session)?;
+            }
+            Self::LeaveThread => drop(thread::spawn(|| endless(|| thread::sleep(Duration::from_secs(1))))),
+            Self::BigAnswer => return Ok(json!("x".repeat(2 << 20))),
+            Self::HugeAnswer => return Ok(json!("x".repeat(70 << 20))),
+            Self::DeepAnswer => return Ok((0..200).fold(Value::Null, |inside, _| json!([inside]))),
+            Self::Chdir => {
+                env::set_current_dir("/").map_err(|error| Error::failed("can't leave").because(&error))?
+            }
+            Self::Look => {
+                let variables: BTreeMap<_, _> = env::vars().collect();
+                return Ok(json!({"env": variables, "cwd": env::current_dir().unwrap_or_default()}));
+            }
+            Self::Ask => return session.request("secret", &json!({"env": "TOKEN"})),
+        }
+        Ok(Value::Null)
+    }
+}
+
+fn endless(mut what: impl FnMut()) -> ! {
+    loop {
+        what();
+    }
+}
+
+/// Recursion that can't become a loop.
+#[allow(unconditional_recursion)]
+fn dig(depth: u64) -> u64 {
+    let ballast = std::hint::black_box([depth; 512]);
+    dig(depth + 1) + ballast[usize::try_from(depth % 512).unwrap_or(0)]
+}
+
+fn print(mut to: impl std::io::Write, text: &str) -> Result<()> {
+    to.write_all(text.as_bytes()).map_err(|error| Error::failed("can't print").because(&error))
+}
+
+fn write_note(note: &str, pid: u32) -> Result<()> {
+    let part = format!("{note}.part");
+    let mut file = fs::File::create(&part).at("write", part.as_ref())?;
+    write!(file, "{pid}").at("write", part.as_ref())?;
+    fs::rename(&part, note).at("write", note.as_ref())
+}

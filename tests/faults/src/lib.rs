@@ -1,0 +1,117 @@
+//! A target that misbehaves on purpose: in the hook that its config names, the way its config names.
+
+#![forbid(unsafe_code)]
+
+mod fault;
+
+use fault::Fault;
+use pop_deploy_plugin_api::{
+    Result, Session, Target, export_target,
+    protocol::{
+        Diagnostic, Effect, Manifest, Outcome, Phase, Plan, PlanRequest, Receipt, RunRequest, Status, Step,
+        Undo, UndoRequest,
+    },
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// What goes wrong where.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    /// The hook: `open`, `status`, `plan`, `run`, `undo`, `diagnose` or `drop`.
+    #[serde(rename = "in", default)]
+    hook: String,
+    /// What happens there.
+    #[serde(rename = "do", default)]
+    fault: Fault,
+    /// A file for faults that leave a trace: the process id of a child.
+    #[serde(default)]
+    note: String,
+}
+
+struct Faults {
+    config: Config,
+    session: Session,
+}
+
+impl Faults {
+    fn at(&self, hook: &str) -> Result<Value> {
+        if self.config.hook == hook {
+            return self.config.fault.commit(&self.session, &self.config.note);
+        }
+        Ok(Value::Null)
+    }
+}
+
+impl Target for Faults {
+    type Config = Config;
+
+    fn manifest() -> Manifest {
+        Manifest {
+            id: "faults".into(),
+            description: "Misbehaves on purpose.".into(),
+            types: vec!["fault_y".into()],
+            capabilities: vec!["diagnose".into()],
+            environment: vec!["CARGO_PKG_*".into()],
+            config: Value::Null,
+        }
+    }
+
+    fn open(config: Config, session: Session) -> Result<Self> {
+        let faults = Self { config, session };
+        faults.at("open")?;
+        Ok(faults)
+    }
+
+    fn status(&mut self) -> Result<Status> {
+        self.at("status")?;
+        Ok(Status { identity: "fault:here".into(), live: None, checks: vec![] })
+    }
+
+    fn plan(&mut self, _: &PlanRequest) -> Result<Plan> {
+        let data = self.at("plan")?;
+        let stage = Step::new("stage", Phase::Stage, Effect::Create, "Staging").data(data);
+        Ok(Plan {
+            identity: "fault:here".into(),
+            fingerprint: "0".into(),
+            live: None,
+            steps: vec![stage, Step::new("switch", Phase::Switch, Effect::Replace, "Switching")],
+            changes: vec![],
+            checked: vec![],
+            unchecked: vec![],
+            summary: String::new(),
+        })
+    }
+
+    fn run(&mut self, request: &RunRequest) -> Result<Receipt> {
+        self.session.progress("uploading", 3, 7, "files");
+        let data = self.at("run")?;
+        Ok(Receipt::new(Outcome::Changed, "ran").data(json!({"step": request.step.id, "found": data})))
+    }
+
+    fn undo(&mut self, _: &UndoRequest) -> Result<Undo> {
+        self.at("undo")?;
+        Ok(Undo::Undone { summary: String::new() })
+    }
+
+    fn diagnose(&mut self) -> Result<Vec<Diagnostic>> {
+        Ok(vec![Diagnostic { source: "faults".into(), data: self.at("diagnose")? }])
+    }
+}
+
+impl Drop for Faults {
+    fn drop(&mut self) {
+        // Whether the fault of a drop is an error has nobody to be told to.
+        self.at("drop").map(drop).unwrap_or_default();
+    }
+}
+
+export_target!(Faults);
+
+#[cfg(test)]
+#[test]
+fn the_manifest_says_what_the_code_says() {
+    pop_deploy_plugin_api::testing::check_manifest::<Faults>(env!("CARGO_MANIFEST_DIR")).unwrap();
+}
