@@ -32,7 +32,7 @@ front_page() {
 		"$1" >public/index.html
 }
 
-say "A project: $(find "$target_dir/doc" -type f | wc -l) pages of documentation in a temporary folder"
+say "A project: $(find "$target_dir/doc" -type f | wc -l) files of documentation, in a temporary folder"
 mkdir -p "$project/.pop-deploy"
 cp -R "$target_dir/doc" "$project/public"
 cd "$project"

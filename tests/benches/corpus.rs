@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-pub const FILES: u64 = 10_000;
+pub(crate) const FILES: u64 = 10_000;
 
 /// Xorshift: fast, the same everywhere, and nothing that compresses.
 struct Random(u64);
@@ -26,13 +26,13 @@ impl Random {
 }
 
 /// A folder `public` of pages, styles and pictures.
-pub struct Corpus {
+pub(crate) struct Corpus {
     root: PathBuf,
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Corpus {
-    pub fn create(root: PathBuf) -> Self {
+    pub(crate) fn create(root: PathBuf) -> Self {
         let mut corpus = Self { root, bytes: 0 };
         for number in 0..FILES {
             corpus.bytes += write(&corpus.file(number), number, 0);
@@ -41,7 +41,7 @@ impl Corpus {
         corpus
     }
 
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
@@ -52,14 +52,14 @@ impl Corpus {
     }
 
     /// Gives every hundredth file other content of the same size.
-    pub fn change_one_percent(&self, round: u64) {
+    pub(crate) fn change_one_percent(&self, round: u64) {
         for number in (round % 100..FILES).step_by(100) {
             write(&self.file(number), number, round + 1);
         }
     }
 
     /// What a fresh checkout does: the same content, every time of change new.
-    pub fn renew_every_mtime(&self, round: u64) {
+    pub(crate) fn renew_every_mtime(&self, round: u64) {
         let time = SystemTime::now() + Duration::from_secs(round + 1);
         for number in 0..FILES {
             let file = File::options().write(true).open(self.file(number)).expect("the file opens");

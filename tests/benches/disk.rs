@@ -10,16 +10,16 @@ use std::{
 use rustix::fs::{CWD, Mode, OFlags, openat, syncfs};
 
 /// A mounted image; unmounted when dropped, its file is gone as soon as it is mounted.
-pub struct Disk {
+pub(crate) struct Disk {
     folder: tempfile::TempDir,
     mounted: bool,
     /// What it is, for the table's head.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 impl Disk {
     /// Mounts `gigabytes` of ext4, or falls back to a folder and says so.
-    pub fn new(gigabytes: u64) -> io::Result<Self> {
+    pub(crate) fn new(gigabytes: u64) -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix("pop-deploy-bench-").tempdir()?;
         let (mounted, name) = match mount(folder.path(), gigabytes) {
             Ok(()) => (true, "ext4 with a journal, on a loop device".to_owned()),
@@ -28,12 +28,12 @@ impl Disk {
         Ok(Self { folder, mounted, name })
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         if self.mounted { self.folder.path().join("disk") } else { self.folder.path().to_owned() }
     }
 
     /// Writes out what is dirty, so that a measurement pays for its own writes only.
-    pub fn settle(&self) {
+    pub(crate) fn settle(&self) {
         let root = openat(CWD, self.path(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty());
         syncfs(root.expect("the disk opens")).expect("the disk syncs");
     }

@@ -16,7 +16,7 @@ use crate::{
 const ROUNDS: u64 = 21;
 const PLUGIN_FILES: usize = 1_000;
 
-pub fn measure(disk: &Path) {
+pub(crate) fn measure(disk: &Path) {
     let project = Small::create(&disk.join("small"));
     let (bare, crowded) = (disk.join("no-plugins"), disk.join("plugins"));
     fs::create_dir(&bare).expect("the folder is made");

@@ -43,13 +43,18 @@ fn site(disk: &Disk, corpus: &Corpus, rounds: u64) {
     });
     let mut peers = Peer::all(corpus.root(), &disk.path());
     for peer in &mut peers {
+        // With nothing to compare with, a checksum has no say: these only need a release to begin with.
+        let rounds = if peer.name().contains("--checksum") { 1 } else { rounds };
         let theirs = median(rounds, |_| {
             peer.forget_everything();
             disk.settle();
             peer.deploy()
         });
-        let goal = if peer.is("cp -a") { Goal::Ratio(1.0) } else { Goal::None };
-        compare("first deploy", times, peer.name(), theirs, &goal);
+        match peer.name() {
+            "cp -a" => compare("first deploy", times, peer.name(), theirs, &Goal::Ratio(1.0)),
+            name if name.contains("--checksum") => {}
+            name => compare("first deploy", times, name, theirs, &Goal::None),
+        }
     }
 
     let checksum = "rsync -a --checksum --link-dest";

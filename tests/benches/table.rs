@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 /// What a row is held against.
-pub enum Goal {
+pub(crate) enum Goal {
     /// At most this much of the peer's time.
     Ratio(f64),
     /// At most this long.
@@ -14,12 +14,12 @@ pub enum Goal {
     None,
 }
 
-pub fn head() {
+pub(crate) fn head() {
     println!("{:<34} {:>10}  {:<42} {:>10} {:>8}  goal", "", "pop-deploy", "against", "its time", "ratio");
 }
 
 /// A row against a peer.
-pub fn compare(what: &str, ours: Duration, peer: &str, theirs: Duration, goal: &Goal) {
+pub(crate) fn compare(what: &str, ours: Duration, peer: &str, theirs: Duration, goal: &Goal) {
     let ratio = ours.as_secs_f64() / theirs.as_secs_f64();
     let goal = match *goal {
         Goal::Ratio(limit) => format!("at most {limit:.2}×: {}", met(ratio <= limit)),
@@ -30,7 +30,7 @@ pub fn compare(what: &str, ours: Duration, peer: &str, theirs: Duration, goal: &
 }
 
 /// A row that stands alone.
-pub fn alone(what: &str, ours: Duration, goal: &Goal) {
+pub(crate) fn alone(what: &str, ours: Duration, goal: &Goal) {
     let goal = match *goal {
         Goal::Within(limit) => format!("at most {}: {}", show(limit), met(ours <= limit)),
         Goal::Ratio(_) | Goal::None => String::new(),

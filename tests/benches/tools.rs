@@ -10,17 +10,18 @@ use std::{
 use serde_json::Value;
 
 /// Runs `command` to its end; its output, and how long it took.
-pub fn timed(command: &mut Command) -> (Vec<u8>, Duration) {
+pub(crate) fn timed(command: &mut Command) -> (Vec<u8>, Duration) {
     let begun = Instant::now();
     let output = command.stdin(Stdio::null()).output().expect("the program starts");
     let time = begun.elapsed();
     let words = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {}\n{words}", String::from_utf8_lossy(&output.stdout));
+    let words: Vec<_> = words.lines().take(5).collect();
+    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, words.join("\n"));
     (output.stdout, time)
 }
 
 /// Our program, in surroundings of its own.
-pub fn pop_deploy(home: &Path) -> Command {
+pub(crate) fn pop_deploy(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pop-deploy"));
     command
         .env("HOME", home)
@@ -31,18 +32,18 @@ pub fn pop_deploy(home: &Path) -> Command {
     command
 }
 
-pub struct PopDeploy {
+pub(crate) struct PopDeploy {
     project: PathBuf,
     version: u32,
 }
 
 impl PopDeploy {
-    pub fn new(project: &Path) -> Self {
+    pub(crate) fn new(project: &Path) -> Self {
         Self { project: project.to_owned(), version: 0 }
     }
 
     /// Back to a project that was never deployed. Pruning old releases isn't measured: no peer does it.
-    pub fn forget_everything(&mut self) {
+    pub(crate) fn forget_everything(&mut self) {
         let data = self.project.join(".pop-deploy");
         remove(&data);
         remove(&self.project.join("www"));
@@ -59,14 +60,14 @@ impl PopDeploy {
         fs::write(data.join("deploy.json"), config.to_string()).expect("deploy.json is written");
     }
 
-    pub fn deploy(&mut self) -> Duration {
+    pub(crate) fn deploy(&mut self) -> Duration {
         self.version += 1;
         let version = format!("1.{}.0", self.version);
         timed(self.command().args(["execute", "--yes", "--version", &version])).1
     }
 
     /// The whole command's time, and its switch steps'.
-    pub fn roll_back(&self) -> (Duration, Vec<Duration>) {
+    pub(crate) fn roll_back(&self) -> (Duration, Vec<Duration>) {
         let (events, whole) = timed(self.command().args(["rollback", "--yes", "--json"]));
         let switches = String::from_utf8_lossy(&events)
             .lines()
@@ -86,7 +87,7 @@ impl PopDeploy {
 }
 
 /// A program with arguments that copies the source to a new release, linking to the one before where it can.
-pub struct Peer {
+pub(crate) struct Peer {
     name: &'static str,
     source: PathBuf,
     releases: PathBuf,
@@ -95,7 +96,7 @@ pub struct Peer {
 
 impl Peer {
     /// Those that are here.
-    pub fn all(source: &Path, disk: &Path) -> Vec<Self> {
+    pub(crate) fn all(source: &Path, disk: &Path) -> Vec<Self> {
         let mut names = vec!["cp -a", "cp -al"];
         if Command::new("rsync").arg("--version").stdout(Stdio::null()).status().is_ok() {
             names.extend([
@@ -113,22 +114,22 @@ impl Peer {
         names.into_iter().enumerate().map(peer).collect()
     }
 
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         self.name
     }
 
-    pub fn is(&self, name: &str) -> bool {
+    pub(crate) fn is(&self, name: &str) -> bool {
         self.name == name
     }
 
-    pub fn forget_everything(&mut self) {
+    pub(crate) fn forget_everything(&mut self) {
         remove(&self.releases);
         fs::create_dir(&self.releases).expect("the folder is made");
         self.live = 0;
     }
 
     /// Makes the next release; the one before the last goes, unmeasured.
-    pub fn deploy(&mut self) -> Duration {
+    pub(crate) fn deploy(&mut self) -> Duration {
         let (old, live, new) =
             (self.release(self.live.wrapping_sub(1)), self.release(self.live), self.release(self.live + 1));
         self.live += 1;

@@ -1,6 +1,7 @@
 //! A user's day in a temporary folder: a project, the real binary, and what one sees of it.
 
-#![allow(dead_code, clippy::unwrap_used, reason = "shared by tests that each use a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "shared by tests that each use a part of it")]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::{
     collections::BTreeMap,

@@ -7,7 +7,7 @@ use std::{fs, os::unix::fs::symlink, path::PathBuf};
 use pop_deploy_plugin_api::{
     Error, ErrorKind, IoContext as _, Result, Session, Target, export_target,
     protocol::{
-        Check, CheckStatus, Effect, Manifest, Outcome, Phase, Plan, PlanRequest, Receipt, Release,
+        Change, Check, CheckStatus, Effect, Manifest, Outcome, Phase, Plan, PlanRequest, Receipt, Release,
         RunRequest, Status, Step, Undo, UndoRequest,
     },
     schemars::{self, JsonSchema},
@@ -65,12 +65,16 @@ impl Target for Hello {
 
     fn plan(&mut self, request: &PlanRequest) -> Result<Plan> {
         let live = self.live()?;
-        let mut steps = Vec::new();
+        let (mut steps, mut changes) = (Vec::new(), Vec::new());
+        let mut change = |effect, path: PathBuf| {
+            changes.push(Change { effect, what: path.display().to_string(), detail: String::new() });
+        };
         let wanted = match request {
             PlanRequest::Deploy { release } => {
                 let mut write = Step::new("write", Phase::Stage, Effect::Create, "Writing the greeting");
                 write.creates.push(self.file(&release.id).display().to_string());
                 steps.push(write);
+                change(Effect::Create, self.file(&release.id));
                 release
             }
             PlanRequest::Rollback { to, .. } => {
@@ -81,6 +85,7 @@ impl Target for Hello {
                 &to.release
             }
         };
+        change(Effect::Replace, self.current());
         let show = format!("Showing {}", wanted.version.as_deref().unwrap_or(&wanted.id));
         steps.push(
             Step::new("show", Phase::Switch, Effect::Replace, show)
@@ -92,7 +97,7 @@ impl Target for Hello {
             fingerprint: self.greeting.clone(),
             live: live.map(release),
             steps,
-            changes: vec![],
+            changes,
             checked: vec![],
             unchecked: vec![],
             summary: "1 greeting".into(),
