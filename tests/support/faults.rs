@@ -129,6 +129,7 @@ impl Place {
             scratch: self.root.join("scratch"),
             data: self.root.join("data"),
             read_only: false,
+            source_may_change: false,
             actor: "tester@localhost".into(),
             run_id: "run".into(),
         };
