@@ -84,7 +84,7 @@ pub fn at(view: &View<'_>) -> Result<Sight, Failure> {
     let seat = Seat { plugin, open: OpenRequest { context, config: target.config.clone() }, held: Vec::new() };
     let nothing = Release { id: String::new(), version: None, commit: None };
     let mut member = Member::new(&target.name, target.primary, nothing, seat, scratch, &around);
-    let status = member.status().map_err(Error::from)?;
+    let status = member.status()?;
     let mut checks = status.checks;
     checks.push(against_history(view, status.live.as_ref()));
     Ok(Sight { live: status.live, checks })
