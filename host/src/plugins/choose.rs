@@ -36,20 +36,9 @@ impl fmt::Debug for Found {
 /// Why no plugin was chosen.
 #[derive(Debug, thiserror::Error)]
 pub enum ChooseError {
-    /// No file that may be loaded serves the type.
-    #[error("no plugin {wanted}{}", asked(requirement.as_ref()))]
-    NotFound {
-        /// What was looked for.
-        wanted: Wanted,
-        /// The version that was asked for.
-        requirement: Option<VersionReq>,
-        /// Where was looked.
-        folders: Vec<Folder>,
-        /// What was found there and turned down.
-        rejected: Vec<Rejection>,
-        /// The name most like it that there is.
-        nearest: Option<String>,
-    },
+    /// No file that may be loaded is what was looked for.
+    #[error(transparent)]
+    NotFound(Box<NotFound>),
     /// Two files claim to be the same version and aren't.
     #[error("`{first}` and `{second}` both say that they are `{id}` {version}, and differ")]
     Conflict {
@@ -64,17 +53,27 @@ pub enum ChooseError {
     },
 }
 
+/// What was looked for, where, and what was found instead.
+#[derive(Debug, thiserror::Error)]
+#[error("no plugin {wanted}{}", asked(requirement.as_ref()))]
+pub struct NotFound {
+    /// What was looked for.
+    pub wanted: Wanted,
+    /// The version that was asked for.
+    pub requirement: Option<VersionReq>,
+    /// Where was looked.
+    pub folders: Vec<Folder>,
+    /// What was found there and turned down.
+    pub rejected: Vec<Rejection>,
+    /// The name most like it that there is.
+    pub nearest: Option<String>,
+}
+
 impl ChooseError {
     /// What to try, in one line.
     pub fn hint(&self) -> String {
         match self {
-            Self::NotFound { nearest: Some(near), .. } => format!("did you mean `{near}`?"),
-            Self::NotFound { rejected, .. } if !rejected.is_empty() => {
-                "`pop-deploy plugin list` says what each file that was found lacks".into()
-            }
-            Self::NotFound { .. } => {
-                "put the plugin into one of these folders, or name its folder with --plugin-dir".into()
-            }
+            Self::NotFound(not_found) => not_found.hint(),
             Self::Conflict { .. } => {
                 "remove one of them, or name the folder of the right one with --plugin-dir".into()
             }
@@ -83,10 +82,27 @@ impl ChooseError {
 
     /// The lines under the message: where was looked and what was turned down.
     pub fn details(&self) -> Vec<String> {
-        let Self::NotFound { folders, rejected, .. } = self else { return Vec::new() };
+        let Self::NotFound(not_found) = self else { return Vec::new() };
+        let NotFound { folders, rejected, .. } = &**not_found;
         let looked =
             folders.iter().map(|folder| format!("looked in `{}` ({})", folder.path.display(), folder.origin));
         rejected.iter().map(ToString::to_string).chain(looked).collect()
+    }
+}
+
+impl NotFound {
+    fn hint(&self) -> String {
+        let wrong_version = |rejection: &Rejection| matches!(rejection, Rejection::Version { .. });
+        match &self.nearest {
+            _ if self.rejected.iter().any(wrong_version) => {
+                "ask for a version that is there, or install one that the target asks for".into()
+            }
+            Some(near) => format!("did you mean `{near}`?"),
+            None if self.rejected.is_empty() => {
+                "put the plugin into one of these folders, or name its folder with --plugin-dir".into()
+            }
+            None => "`pop-deploy plugin list` says what each file that was found lacks".into(),
+        }
     }
 }
 
@@ -304,5 +320,5 @@ fn not_found(
         .min()
         .map(|(_, other)| other.clone());
     let (folders, requirement) = (search.folders().to_vec(), requirement.cloned());
-    ChooseError::NotFound { wanted, requirement, folders, rejected, nearest }
+    ChooseError::NotFound(Box::new(NotFound { wanted, requirement, folders, rejected, nearest }))
 }

@@ -91,7 +91,7 @@ fn state(survey: &Survey, winners: &Winners, number: usize) -> State {
                 let other = if survey.sighted[number].path == *first { second } else { first };
                 state = State::InConflictWith(other.clone());
             }
-            Ok(None) | Err(ChooseError::NotFound { .. }) => {}
+            Ok(None) | Err(ChooseError::NotFound(_)) => {}
         }
     }
     state

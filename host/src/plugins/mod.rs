@@ -28,7 +28,7 @@ mod wire;
 mod worker;
 
 pub use cache::{CopyError, Ready, private_copy, private_copy_in};
-pub use choose::{ChooseError, Found, Rejection, Wanted, choose, find};
+pub use choose::{ChooseError, Found, NotFound, Rejection, Wanted, choose, find};
 pub use discover::{Candidate, State, discover};
 pub use launch::{Options, Services};
 pub use ownership::Unsafe;
