@@ -33,6 +33,12 @@ pub(super) struct Survey {
     index: Index,
 }
 
+/// What is known of a file, or was.
+pub(super) struct Known {
+    build: Result<Build, Refusal>,
+    sha256: Option<String>,
+}
+
 /// A file that was read as a whole.
 pub(super) struct Whole {
     pub(super) build: Build,
@@ -94,6 +100,12 @@ impl Survey {
         Ok((stamp, build))
     }
 
+    /// The files that may be loaded.
+    pub(super) fn builds(&self) -> impl Iterator<Item = (usize, &Build)> {
+        let all = self.sighted.iter().enumerate();
+        all.filter_map(|(number, sighted)| Some((number, sighted.build.as_ref().ok()?)))
+    }
+
     /// Reads the file again, all of it. Afterwards the survey says what it says now.
     pub(super) fn read(&mut self, number: usize) -> Result<Whole, Refusal> {
         let path = self.sighted[number].path.clone();
@@ -121,10 +133,22 @@ impl Survey {
         }
     }
 
+    /// What is known of a file without reading it again.
+    pub(super) fn known(&self, number: usize) -> Known {
+        let sighted = &self.sighted[number];
+        let sha256 = sighted.stamp.and_then(|stamp| self.index.sha256(&sighted.path, stamp));
+        Known { build: sighted.build.clone(), sha256 }
+    }
+
+    /// Whether what is known now is what was known `before`, and perhaps more.
+    pub(super) fn confirms(&self, number: usize, before: &Known) -> bool {
+        let now = self.known(number);
+        now.build == before.build && (before.sha256.is_none() || now.sha256 == before.sha256)
+    }
+
     /// The hash of the file, read only where it isn't known.
     pub(super) fn sha256(&mut self, number: usize) -> Result<String, Refusal> {
-        let sighted = &self.sighted[number];
-        let known = sighted.stamp.and_then(|stamp| self.index.sha256(&sighted.path, stamp));
+        let known = self.known(number).sha256;
         known.map_or_else(|| self.read(number).map(|whole| whole.sha256), Ok)
     }
 
