@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
 mod checks;
 mod config;
 mod copy;
