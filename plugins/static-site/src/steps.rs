@@ -208,6 +208,8 @@ impl Stage {
         let built = request.receipts.iter().find(|receipt| receipt.step == "build");
         let built: Option<Built> = built.and_then(|built| Built::deserialize(&built.receipt.data).ok());
         let wanted = built.map(|built| built.source).or_else(|| self.source.clone());
+        // After the user's hooks nobody can say what the source should be.
+        let wanted = wanted.filter(|_| !site.hooks_write);
         let current = webroot.look()?;
         let prepared = match prepared {
             Some(prepared) => prepared,
