@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use pop_deploy_plugin_api::{
-    Error,
     protocol::{Check, CheckStatus, OpenRequest, Release, TargetContext},
     redact::Redactor,
 };
