@@ -74,8 +74,8 @@ impl Survey {
                 return;
             }
         };
-        for path in files {
-            let (stamp, build) = match self.look(&path, folders) {
+        for (path, is_link) in files {
+            let (stamp, build) = match self.look(&path, is_link, folders) {
                 Ok((stamp, build)) => (Some(stamp), Ok(build)),
                 Err(refusal) => (None, Err(refusal)),
             };
@@ -83,10 +83,10 @@ impl Survey {
         }
     }
 
-    fn look(&mut self, path: &Path, folders: &mut Folders) -> Result<(Stamp, Build), Refusal> {
+    fn look(&mut self, path: &Path, is_link: bool, folders: &mut Folders) -> Result<(Stamp, Build), Refusal> {
         let meta = fs::metadata(path).map_err(|error| Refusal::Unreadable(error.to_string()))?;
         preflight::check_stat(path, &meta)?;
-        folders.check(path)?;
+        folders.check(path, is_link)?;
         let stamp = Stamp::of(&meta);
         if let Some(build) = self.index.build(path, stamp) {
             // What suited an older version of this host need not suit this one.
@@ -163,13 +163,14 @@ impl Survey {
     }
 }
 
-/// The files of a folder that are called like a library, by name.
-fn plugin_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+/// The files of a folder that are called like a library, by name, and whether each is a link.
+fn plugin_files(folder: &Path) -> io::Result<Vec<(PathBuf, bool)>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name();
+        let entry = entry?;
+        let name = entry.file_name();
         if name.as_bytes().ends_with(DLL_SUFFIX.as_bytes()) {
-            files.push(folder.join(name));
+            files.push((folder.join(name), entry.file_type()?.is_symlink()));
         }
     }
     files.sort();
@@ -182,7 +183,7 @@ struct Folders(HashMap<PathBuf, Result<(), Unsafe>>);
 
 impl Folders {
     /// Checks the folder of `path` and, for a link, the folder of what it leads to.
-    fn check(&mut self, path: &Path) -> Result<(), Unsafe> {
+    fn check(&mut self, path: &Path, is_link: bool) -> Result<(), Unsafe> {
         let mut of = |path: &Path| {
             let folder = path.parent().unwrap_or(path);
             if let Some(known) = self.0.get(folder) {
@@ -193,7 +194,7 @@ impl Folders {
             checked
         };
         of(path)?;
-        match path.is_symlink().then(|| path.canonicalize()) {
+        match is_link.then(|| path.canonicalize()) {
             Some(Ok(real)) => of(&real),
             _ => Ok(()),
         }
