@@ -2,9 +2,13 @@
 
 use std::{
     fs, io,
-    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    os::{
+        fd::{AsFd as _, BorrowedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::Path,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
 };
 
 use pop_deploy_plugin_api::{
@@ -89,8 +93,12 @@ pub(crate) fn stage(
     let manifest = describe(&folder, tree, &placed, release)?;
     manifest.write(webroot)?;
     session.checkpoint()?;
-    // One for all: a sync for each file would take minutes.
-    syncfs(&root).at("write", &folder)?;
+    thread::scope(|scope| {
+        // One for all: a sync for each file would take minutes.
+        let synced = scope.spawn(|| syncfs(&root).at("write", &folder));
+        let whole = read_back(root.as_fd(), &folder, tree, &placed);
+        synced.join().unwrap_or_else(|_| Err(Error::failed("syncing panicked"))).and(whole)
+    })?;
     manifest.publish(webroot)?;
     fs::rename(&folder, webroot.release(&release.id)).at("make", &webroot.release(&release.id))?;
     webroot.sync(&webroot.manifests())?;
@@ -98,6 +106,19 @@ pub(crate) fn stage(
     let copied = placed.iter().zip(&tree.files).filter(|(placed, _)| placed.copied);
     let sizes: Vec<_> = copied.map(|(_, file)| file.size).collect();
     Ok(Staged { copied: sizes.len(), linked: placed.len() - sizes.len(), bytes: sizes.iter().sum() })
+}
+
+/// Reads every new file again, while the disk is busy with them: what is there is what was read from the source.
+fn read_back(root: BorrowedFd<'_>, folder: &Path, tree: &Tree, placed: &[Placed]) -> Result<()> {
+    let new = tree.files.par_iter().zip(placed).filter(|(_, placed)| placed.copied);
+    new.try_for_each_init(tree::buffer, |buffer, (file, placed)| {
+        let path = folder.join(&file.path);
+        if Hash(tree::hash(root, &file.path, buffer).at("read", &path)?) == placed.hash {
+            return Ok(());
+        }
+        Err(Error::failed(format!("`{}` doesn't hold what was written to it", path.display()))
+            .hint("check the disk and its file system"))
+    })
 }
 
 /// Links and copies every file, on all cores.
