@@ -60,6 +60,9 @@ pub enum Failure {
     /// The target's plugin can't split traffic.
     #[error("target `{target}` can't take a canary: its traffic can't be split")]
     NoCanary { target: String },
+    /// A signal came before the run began.
+    #[error("stopped by signal {signal}; nothing was changed")]
+    Stopped { signal: i32 },
     /// There is no such plugin.
     #[error("there is no plugin `{name}`")]
     NoPlugin { name: String, nearest: Option<String> },
@@ -89,8 +92,8 @@ impl Failure {
             | Self::Descriptors(_)
             | Self::Signals(_) => Exit::NotReady,
             Self::Lock(LockError::Held { .. }) => Exit::Locked,
-            Self::Lock(LockError::Cancelled { .. }) => Exit::Signal(2),
-            Self::Lock(LockError::Io { .. }) | Self::Journal(_) | Self::History(_) | Self::Write { .. } => {
+            Self::Stopped { signal } => Exit::Signal(*signal),
+            Self::Lock(_) | Self::Journal(_) | Self::History(_) | Self::Write { .. } => {
                 Exit::NotReady
             }
             Self::Plugin(error) => match error.kind {
@@ -130,7 +133,7 @@ impl Failure {
             Self::NoPlugin { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
             Self::NoPlugin { .. } => Some("`pop-deploy plugin list` shows what there is".into()),
             Self::NoCanary { .. } => Some("deploy in full with `--mode deploy`, after a `dry_run`".into()),
-            Self::Declined | Self::Descriptors(_) | Self::Signals(_) => None,
+            Self::Declined | Self::Stopped { .. } | Self::Descriptors(_) | Self::Signals(_) => None,
             Self::Write { .. } => Some("check who owns it and who may write there".into()),
         }
     }

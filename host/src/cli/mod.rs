@@ -11,7 +11,14 @@ mod popkit;
 mod rollback;
 mod verify;
 
-use std::{io::IsTerminal as _, path::Path, process::ExitCode, sync::Arc};
+use std::{
+    io::IsTerminal as _,
+    path::Path,
+    process::ExitCode,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
 
 use clap::Parser as _;
 use pop_deploy_plugin_api::{protocol::Plan, redact::Redactor};
@@ -119,9 +126,20 @@ impl Conversation {
         print!("\nGo ahead? [y/N] ");
         // A closed terminal says no.
         std::io::Write::flush(&mut std::io::stdout()).unwrap_or_default();
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer).unwrap_or_default();
-        matches!(answer.trim(), "y" | "Y" | "yes")
+        let (send, receive) = mpsc::channel();
+        thread::spawn(move || {
+            let mut answer = String::new();
+            std::io::stdin().read_line(&mut answer).unwrap_or_default();
+            // Nobody waits any more after a signal.
+            send.send(answer).unwrap_or_default();
+        });
+        loop {
+            match receive.recv_timeout(Duration::from_millis(50)) {
+                Ok(answer) => return matches!(answer.trim(), "y" | "Y" | "yes"),
+                Err(mpsc::RecvTimeoutError::Timeout) if self.interrupt.signal().is_none() => {}
+                Err(_) => return false,
+            }
+        }
     }
 
     /// Ends a conversation that a failure cut short; programs get their last line too.

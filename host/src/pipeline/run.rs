@@ -121,7 +121,7 @@ pub fn carry_out(
         Ok(()) if confirm(&plans(&members).collect::<Vec<_>>()) => run.walk(&journal, &mut members),
         Ok(()) => {
             journal.discard()?;
-            return Err(Failure::Declined);
+            return Err(order.stopped().unwrap_or(Failure::Declined));
         }
         Err(error) => run.failed_early(&members, error),
     };
@@ -173,6 +173,11 @@ impl Order<'_> {
         }
     }
 
+    /// That a signal came, if one did.
+    fn stopped(&self) -> Option<Failure> {
+        self.interrupt.signal().map(|signal| Failure::Stopped { signal })
+    }
+
     /// Takes the locks of all targets or none, in one order for everybody; then looks whether an earlier run died.
     fn hold(&self, journal: &Journal) -> Result<Vec<TargetLock>, Failure> {
         let holder = Holder {
@@ -188,7 +193,8 @@ impl Order<'_> {
         let locks = names
             .into_iter()
             .map(|name| TargetLock::acquire(&self.project.data, name, &holder, self.wait, &cancelled))
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| self.stopped().unwrap_or(error.into()))?;
         match self.interrupted()?.into_iter().next() {
             Some(run) => Err(Failure::Interrupted(Box::new(run))),
             None => Ok(locks),
