@@ -10,7 +10,7 @@ use crate::{
     history::HistoryError,
     journal::{JournalError, PastRun},
     lock::LockError,
-    plugins::{ChooseError, CopyError, TrustError},
+    plugins::{ChooseError, CopyError, InstallError, TrustError},
     project::ProjectError,
     select::SelectError,
     version::VersionError,
@@ -30,6 +30,10 @@ pub enum Failure {
     Version(#[from] VersionError),
     #[error("target `{target}`: {source}")]
     Choose { target: String, source: Box<ChooseError> },
+    #[error(transparent)]
+    Find(Box<ChooseError>),
+    #[error(transparent)]
+    Install(#[from] InstallError),
     #[error(transparent)]
     Trust(#[from] TrustError),
     #[error(transparent)]
@@ -85,6 +89,8 @@ impl Failure {
             | Self::NeverDeployed { .. }
             | Self::Unconfirmed { .. }
             | Self::NoCanary { .. }
+            | Self::Find(_)
+            | Self::Install(_)
             | Self::NoPlugin { .. } => Exit::Usage,
             Self::Choose { .. }
             | Self::Trust(_)
@@ -93,9 +99,7 @@ impl Failure {
             | Self::Signals(_) => Exit::NotReady,
             Self::Lock(LockError::Held { .. }) => Exit::Locked,
             Self::Stopped { signal } => Exit::Signal(*signal),
-            Self::Lock(_) | Self::Journal(_) | Self::History(_) | Self::Write { .. } => {
-                Exit::NotReady
-            }
+            Self::Lock(_) | Self::Journal(_) | Self::History(_) | Self::Write { .. } => Exit::NotReady,
             Self::Plugin(error) => match error.kind {
                 ErrorKind::Config => Exit::Usage,
                 ErrorKind::Locked => Exit::Locked,
@@ -117,6 +121,8 @@ impl Failure {
             Self::Select(error) => error.hint(),
             Self::Version(error) => error.hint(),
             Self::Choose { source, .. } => Some(source.hint()),
+            Self::Find(error) => Some(error.hint()),
+            Self::Install(error) => Some(error.hint()),
             Self::Trust(error) => Some(error.hint()),
             Self::Copy(_) => Some("check who owns that folder, or set XDG_CACHE_HOME to another one".into()),
             Self::Lock(error) => error.hint(),
@@ -150,7 +156,7 @@ impl Failure {
             _ => ErrorKind::Preflight,
         };
         let mut error = Error::new(kind, self.to_string());
-        if let Self::Choose { source, .. } = self {
+        if let Self::Choose { source, .. } | Self::Find(source) = self {
             error.causes = source.details();
         } else {
             let mut cause = error::Error::source(self);

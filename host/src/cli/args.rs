@@ -75,6 +75,9 @@ pub struct Talk {
     /// One JSON object a line on standard output, nothing else
     #[arg(long)]
     pub json: bool,
+    /// Use only plugins that plugins.lock has recorded
+    #[arg(long)]
+    pub locked: bool,
 }
 
 /// `execute`.
@@ -198,6 +201,24 @@ pub enum Plugin {
         /// As a JSON array
         #[arg(long)]
         json: bool,
+    },
+    /// Copy a plugin into your own folder of plugins
+    Add {
+        /// The file
+        path: PathBuf,
+    },
+    /// Remove a plugin from your own folder of plugins
+    Remove {
+        /// The plugin
+        name: String,
+    },
+    /// Record a plugin as it is now in this project's plugins.lock
+    Trust {
+        /// The plugin
+        name: String,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        place: Place,
     },
     /// One plugin: what it serves, its config keys, what it can do
     Info {

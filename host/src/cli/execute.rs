@@ -33,6 +33,7 @@ pub(super) fn execute(wanted: &Execute, plugins: &SearchPath) -> Result<Exit, Fa
         mode: if wanted.talk.dry_run { Mode::DryRun } else { Mode::Deploy },
         actor: &version::actor(),
         wait: wanted.talk.wait.map(Duration::from_secs),
+        locked: wanted.talk.locked,
         interrupt: conversation.interrupt.clone(),
         redactor: conversation.redactor.clone(),
     };

@@ -1,5 +1,7 @@
 //! `plugin list` and `plugin info`: what there is, and why something isn't.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::args::Plugin;
@@ -12,20 +14,40 @@ use crate::{
 };
 
 pub(super) fn plugin(wanted: &Plugin, search: &SearchPath) -> Result<Exit, Failure> {
-    let found = plugins::discover(search, &known()?);
+    let discovered = || Ok::<_, Failure>(plugins::discover(search, &known()?));
     match wanted {
         Plugin::List { json: true } => {
-            println!("{:#}", Value::from(found.iter().map(candidate_value).collect::<Vec<_>>()));
+            println!("{:#}", Value::from(discovered()?.iter().map(candidate_value).collect::<Vec<_>>()));
         }
-        Plugin::List { json: false } => list(&found, search),
-        Plugin::Info { name, json } => info(&found, name, *json)?,
+        Plugin::List { json: false } => list(&discovered()?, search),
+        Plugin::Info { name, json } => info(&discovered()?, name, *json)?,
+        Plugin::Add { path } => {
+            let (build, to) = plugins::add(search, path)?;
+            println!("Added {} {} as {}", build.plugin.id, build.version, to.display());
+        }
+        Plugin::Remove { name } => {
+            for path in plugins::remove(search, name)? {
+                println!("Removed {}", path.display());
+            }
+        }
+        Plugin::Trust { name, place } => trust(search, name, &place.dir)?,
     }
     Ok(Exit::Done)
 }
 
+fn trust(search: &SearchPath, name: &str, dir: &Path) -> Result<(), Failure> {
+    let project = Project::for_people(dir)?;
+    let mut known = PluginsLock::read(&project.data.join("plugins.lock"))?;
+    let found = plugins::find(search, &known, name).map_err(|error| Failure::Find(Box::new(error)))?;
+    known.record(&found)?;
+    println!("Recorded {} {} at {}", found.build.plugin.id, found.build.version, found.path.display());
+    println!("  sha256 {}", found.sha256);
+    Ok(())
+}
+
 /// The project's record of plugins, where the command is run in a project; an empty one elsewhere.
 fn known() -> Result<PluginsLock, Failure> {
-    let here = std::path::Path::new(".");
+    let here = Path::new(".");
     Ok(match Project::for_people(here) {
         Ok(project) => PluginsLock::read(&project.data.join("plugins.lock"))?,
         Err(_) => PluginsLock::empty(&here.join("plugins.lock")),

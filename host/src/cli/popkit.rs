@@ -197,6 +197,7 @@ impl<'a> Request<'a> {
             mode,
             actor,
             wait: None,
+            locked: false,
             interrupt,
             redactor: self.redactor.clone(),
         }

@@ -42,6 +42,7 @@ pub(super) fn rollback(wanted: &Rollback, plugins: &SearchPath) -> Result<Exit, 
         mode: if wanted.talk.dry_run { Mode::RollbackDryRun } else { Mode::Rollback },
         actor: &actor,
         wait: wanted.talk.wait.map(Duration::from_secs),
+        locked: wanted.talk.locked,
         interrupt: conversation.interrupt.clone(),
         redactor: conversation.redactor.clone(),
     };

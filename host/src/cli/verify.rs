@@ -13,7 +13,14 @@ use crate::{exit::Exit, failure::Failure, pipeline::look, plugins::SearchPath, s
 pub(super) fn verify(wanted: &Verify, plugins: &SearchPath) -> Result<Exit, Failure> {
     let (project, config) = open(&wanted.place.dir)?;
     let targets = select::select(&config, &selection(&wanted.targets))?;
-    let talk = Talk { yes: true, dry_run: true, detailed_exitcode: false, wait: None, json: wanted.json };
+    let talk = Talk {
+        yes: true,
+        dry_run: true,
+        detailed_exitcode: false,
+        wait: None,
+        json: wanted.json,
+        locked: false,
+    };
     let conversation = Conversation::new(&talk, &[])?;
     let mut healthy = true;
     let mut results = Vec::new();

@@ -63,7 +63,7 @@ pub fn at(view: &View<'_>) -> Result<Sight, Failure> {
     let (target, project) = (view.target, view.project);
     let requirement = target.plugin.as_ref();
     let (plugin, _) =
-        admit(view.plugins, &target.name, &target.kind, requirement, &project.data, Mode::DryRun)?;
+        admit(view.plugins, &target.name, &target.kind, requirement, &project.data, Mode::DryRun, false)?;
     let scratch = scratch()?;
     let context = TargetContext {
         target: target.name.clone(),

@@ -114,8 +114,16 @@ fn seat(
     around: &Surroundings,
 ) -> Result<Member, Failure> {
     let planned = &target.planned;
-    let plugin =
-        admit(order.plugins, &planned.target, &planned.kind, None, &order.project.data, Mode::Recovery)?.0;
+    let plugin = admit(
+        order.plugins,
+        &planned.target,
+        &planned.kind,
+        None,
+        &order.project.data,
+        Mode::Recovery,
+        order.locked,
+    )?
+    .0;
     let scratch = scratch()?;
     let context = TargetContext {
         target: planned.target.clone(),

@@ -52,6 +52,8 @@ pub struct Order<'a> {
     pub actor: &'a str,
     /// How long to wait for another run to end.
     pub wait: Option<Duration>,
+    /// Whether only recorded plugins are used.
+    pub locked: bool,
     /// Who may want it to stop.
     pub interrupt: Arc<Interrupt>,
     /// What is blotted out everywhere.
@@ -305,6 +307,7 @@ impl<'a> Run<'a> {
             target.plugin.as_ref(),
             &order.project.data,
             order.mode,
+            order.locked,
         )?;
         if let Some(note) = note {
             self.around.bus.tell_of(&target.name, What::Warning(&note));
@@ -452,11 +455,12 @@ pub(super) fn admit(
     requirement: Option<&VersionReq>,
     data: &Path,
     mode: Mode,
+    locked: bool,
 ) -> Result<(Ready, Option<String>), Failure> {
     let mut known = PluginsLock::read(&data.join("plugins.lock"))?;
     let found = plugins::choose(search, &known, kind, requirement)
         .map_err(|source| Failure::Choose { target: target.to_owned(), source: Box::new(source) })?;
-    let verdict = plugins::trust::admit(&found, &known, false)?;
+    let verdict = plugins::trust::admit(&found, &known, locked)?;
     let note = if verdict == Verdict::New && !mode.is_dry() {
         known.record(&found)?;
         let (id, version) = (&found.build.plugin.id, &found.build.version);
