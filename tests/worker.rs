@@ -217,7 +217,7 @@ fn a_child_left_running_is_gone_with_the_worker() {
     assert!(is_running(child));
     let begun = Instant::now();
     drop(worker);
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     wait_until_gone(child);
 }
 

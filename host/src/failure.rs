@@ -83,9 +83,11 @@ impl Failure {
             | Self::Unconfirmed { .. }
             | Self::NoCanary { .. }
             | Self::NoPlugin { .. } => Exit::Usage,
-            Self::Choose { .. } | Self::Trust(_) | Self::Copy(_) | Self::Descriptors(_) | Self::Signals(_) => {
-                Exit::NotReady
-            }
+            Self::Choose { .. }
+            | Self::Trust(_)
+            | Self::Copy(_)
+            | Self::Descriptors(_)
+            | Self::Signals(_) => Exit::NotReady,
             Self::Lock(LockError::Held { .. }) => Exit::Locked,
             Self::Lock(LockError::Cancelled { .. }) => Exit::Signal(2),
             Self::Lock(LockError::Io { .. }) | Self::Journal(_) | Self::History(_) | Self::Write { .. } => {
@@ -166,7 +168,9 @@ fn how_it_stands(run: &PastRun) -> String {
             Some(last) if last.receipt.is_some() => {
                 format!("target `{name}` has done `{}`, the {} of it", last.step.id, last.step.phase)
             }
-            Some(last) => format!("target `{name}` was in the middle of `{}`, its {}", last.step.id, last.step.phase),
+            Some(last) => {
+                format!("target `{name}` was in the middle of `{}`, its {}", last.step.id, last.step.phase)
+            }
             None => format!("target `{name}` is taken back already"),
         }
     });

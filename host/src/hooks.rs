@@ -74,7 +74,12 @@ impl Hooks<'_> {
         })
     }
 
-    fn run_where(&self, point: HookPoint, target: Option<&str>, wanted: impl Fn(&Hook) -> bool) -> Result<(), Error> {
+    fn run_where(
+        &self,
+        point: HookPoint,
+        target: Option<&str>,
+        wanted: impl Fn(&Hook) -> bool,
+    ) -> Result<(), Error> {
         for hook in self.of_run.at(point).iter().filter(|hook| wanted(hook)) {
             self.one(point, hook, target)?;
         }

@@ -16,7 +16,8 @@ pub fn resolve(secret: &Secret, project: &Path) -> Result<String, Error> {
                 .hint(format!("set `{name}`, for example in the CI's secret settings"))
         })?,
         Secret::File(path) => fs::read_to_string(project.join(path)).map_err(|error| {
-            Error::preflight(format!("can't read the secret in the file `{}`", path.display())).because(&error)
+            Error::preflight(format!("can't read the secret in the file `{}`", path.display()))
+                .because(&error)
         })?,
         Secret::Command(argv) => from_command(argv, project)?,
     };

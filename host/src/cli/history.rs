@@ -13,7 +13,8 @@ use crate::{
 pub(super) fn history(wanted: &Wanted) -> Result<Exit, Failure> {
     let (project, config) = open(&wanted.place.dir)?;
     let history = History::of(&config);
-    let fits = |record: &&Record| wanted.target.as_ref().is_none_or(|name| record.target.as_ref() == Some(name));
+    let fits =
+        |record: &&Record| wanted.target.as_ref().is_none_or(|name| record.target.as_ref() == Some(name));
     let records: Vec<_> = history.records().iter().filter(fits).collect();
     if wanted.json {
         println!("{:#}", Value::from(records.iter().map(|record| record.raw.clone()).collect::<Vec<_>>()));
@@ -35,11 +36,14 @@ fn line(record: &Record) -> String {
     let text = |field: &Option<String>| field.clone().unwrap_or_else(|| "?".to_owned());
     let what = match record.status {
         Some(Status::Success) => format!("{} went live", text(&record.version)),
-        Some(Status::RolledBack) => format!("{} rolled back to {}", text(&record.version), text(&record.rollback_to)),
+        Some(Status::RolledBack) => {
+            format!("{} rolled back to {}", text(&record.version), text(&record.rollback_to))
+        }
         Some(Status::Failed) => {
             let error = record.error.as_deref().unwrap_or("no reason recorded");
             let back = record.rollback.as_ref().filter(|back| back.success);
-            let back = back.map_or(String::new(), |back| format!("; rolled back to {}", text(&back.to_version)));
+            let back =
+                back.map_or(String::new(), |back| format!("; rolled back to {}", text(&back.to_version)));
             format!("{} failed: {error}{back}", text(&record.version))
         }
         None => "?".to_owned(),

@@ -116,7 +116,8 @@ fn or_nothing(words: &[String]) -> String {
 
 /// The top-level keys of a config schema, with their documentation.
 fn keys(schema: &Value) {
-    let required: Vec<_> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: Vec<_> =
+        schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let Some(properties) = schema["properties"].as_object() else { return };
     for (key, property) in properties {
         let must = if required.contains(&key.as_str()) { " (required)" } else { "" };

@@ -1,10 +1,6 @@
 //! The popkit wrapper's dialect: `--action` is present, one JSON object comes back.
 
-use std::{
-    io::Write as _,
-    process::ExitCode,
-    sync::Arc,
-};
+use std::{io::Write as _, process::ExitCode, sync::Arc};
 
 use pop_deploy_plugin_api::{
     protocol::{Check, CheckStatus},
@@ -120,7 +116,8 @@ impl<'a> Request<'a> {
         dir: &std::path::Path,
         plugins: &'a SearchPath,
     ) -> Result<Self, Answer> {
-        let project = Project::for_popkit(dir).map_err(|error| popkit::project_refused(tool, action, &error))?;
+        let project =
+            Project::for_popkit(dir).map_err(|error| popkit::project_refused(tool, action, &error))?;
         let config = DeployConfig::read(&project.deploy_json)
             .map_err(|error| popkit::config_refused(tool, action, &error))?;
         let timestamp = journal::timestamp();

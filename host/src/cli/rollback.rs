@@ -85,9 +85,9 @@ pub(super) fn goal(
             version: version.to_owned(),
             there: versions(&history),
         })?,
-        None => history
-            .previous()
-            .ok_or_else(|| Failure::NothingToGoBackTo { target: target.name.clone() })?,
+        None => {
+            history.previous().ok_or_else(|| Failure::NothingToGoBackTo { target: target.name.clone() })?
+        }
     };
     let to = past(project, &deployed, &target.name)?;
     let from = history.live().map(|live| past(project, &live, &target.name)).transpose()?;
@@ -118,7 +118,8 @@ fn past(project: &Project, deployed: &Deployed<'_>, target: &str) -> Result<Past
 fn versions(history: &TargetHistory<'_>) -> Vec<String> {
     let mut versions: Vec<String> = Vec::new();
     for record in history.records() {
-        let version = record.version.clone().filter(|_| record.status == Some(crate::history::Status::Success));
+        let version =
+            record.version.clone().filter(|_| record.status == Some(crate::history::Status::Success));
         versions.extend(version.filter(|version| !versions.contains(version)));
     }
     versions

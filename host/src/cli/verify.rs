@@ -3,14 +3,12 @@
 use pop_deploy_plugin_api::protocol::CheckStatus;
 use serde_json::json;
 
-use super::{Conversation, args::{Talk, Verify}, open, selection};
-use crate::{
-    exit::Exit,
-    failure::Failure,
-    pipeline::look,
-    plugins::SearchPath,
-    select, version,
+use super::{
+    Conversation,
+    args::{Talk, Verify},
+    open, selection,
 };
+use crate::{exit::Exit, failure::Failure, pipeline::look, plugins::SearchPath, select, version};
 
 pub(super) fn verify(wanted: &Verify, plugins: &SearchPath) -> Result<Exit, Failure> {
     let (project, config) = open(&wanted.place.dir)?;

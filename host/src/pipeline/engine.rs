@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{
     config::{HookPoint, OnInterrupt, OnPartial},
-    hooks::Hooks,
     failure::Failure,
+    hooks::Hooks,
     journal::{Entry, Journal, JournalError},
 };
 
@@ -86,7 +86,9 @@ impl Walk<'_> {
                 .and_then(|()| self.phase(member, Phase::Verify, &halted));
             match live {
                 Ok(()) => member.ending = TargetEnding::Verified,
-                Err(error) if self.on_partial == OnPartial::Continue && error.kind != ErrorKind::Cancelled => {
+                Err(error)
+                    if self.on_partial == OnPartial::Continue && error.kind != ErrorKind::Cancelled =>
+                {
                     self.take_back(member, &error);
                     first_error.get_or_insert(error);
                 }
@@ -128,16 +130,17 @@ impl Walk<'_> {
         let place = Place { step: &step, number: index + 1, of: member.planned().len() };
         let begun = Instant::now();
         self.bus().tell_of(&member.name, What::StepStarted(place));
-        let result = self.journal.append(&Entry::intent(&member.name, &step)).map_err(unjournaled).and_then(|()| {
-            member.begun.push(index);
-            member.was_live |= step.phase == Phase::Switch;
-            let receipt = member.run(index)?;
-            let (_, version) = member.plugin();
-            let kept = StepReceipt { step: step.id.clone(), plugin_version: version.clone(), receipt };
-            self.journal.append(&Entry::receipt(&member.name, &kept)).map_err(unjournaled)?;
-            member.receipts.push(kept.clone());
-            Ok(kept.receipt)
-        });
+        let result =
+            self.journal.append(&Entry::intent(&member.name, &step)).map_err(unjournaled).and_then(|()| {
+                member.begun.push(index);
+                member.was_live |= step.phase == Phase::Switch;
+                let receipt = member.run(index)?;
+                let (_, version) = member.plugin();
+                let kept = StepReceipt { step: step.id.clone(), plugin_version: version.clone(), receipt };
+                self.journal.append(&Entry::receipt(&member.name, &kept)).map_err(unjournaled)?;
+                member.receipts.push(kept.clone());
+                Ok(kept.receipt)
+            });
         let took = begun.elapsed();
         let finished = result.as_ref().map(|receipt| (receipt.outcome, receipt.summary.as_str()));
         self.bus().tell_of(&member.name, What::StepFinished { place, result: finished, took });
@@ -205,7 +208,10 @@ impl Walk<'_> {
             self.note(&Entry::undo_begun(&member.name, &step.id));
             let result = member.undo(index);
             self.note(&Entry::undone(&member.name, &step.id, result.as_ref().map(String::as_str)));
-            self.bus().tell_of(&member.name, What::Undone { step: &step, result: result.as_ref().map(String::as_str) });
+            self.bus().tell_of(
+                &member.name,
+                What::Undone { step: &step, result: result.as_ref().map(String::as_str) },
+            );
             let lost = result.is_err();
             report.steps.push((step.id, result));
             if lost {
@@ -239,9 +245,8 @@ impl Walk<'_> {
         if any(&[TargetEnding::RolledBack]) {
             return Ending::RolledBack;
         }
-        let in_preflight = members.iter().all(|member| {
-            member.steps.iter().all(|step| step.phase == Phase::Preflight)
-        });
+        let in_preflight =
+            members.iter().all(|member| member.steps.iter().all(|step| step.phase == Phase::Preflight));
         before_live(error, in_preflight)
     }
 
@@ -298,4 +303,3 @@ fn unjournaled(error: JournalError) -> Error {
 pub fn described(error: &Error) -> String {
     std::iter::once(&error.message).chain(&error.causes).map(String::as_str).collect::<Vec<_>>().join(": ")
 }
-

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use pop_deploy_plugin_api::{
-    Error,
     protocol::{Check, CheckStatus, OpenRequest, Release, TargetContext},
     redact::Redactor,
 };
@@ -63,7 +62,8 @@ impl Sight {
 pub fn at(view: &View<'_>) -> Result<Sight, Failure> {
     let (target, project) = (view.target, view.project);
     let requirement = target.plugin.as_ref();
-    let (plugin, _) = admit(view.plugins, &target.name, &target.kind, requirement, &project.data, Mode::DryRun)?;
+    let (plugin, _) =
+        admit(view.plugins, &target.name, &target.kind, requirement, &project.data, Mode::DryRun)?;
     let scratch = scratch()?;
     let context = TargetContext {
         target: target.name.clone(),
@@ -81,10 +81,11 @@ pub fn at(view: &View<'_>) -> Result<Sight, Failure> {
         interrupt: Arc::clone(&view.interrupt),
         redactor: view.redactor.clone(),
     };
-    let seat = Seat { plugin, open: OpenRequest { context, config: target.config.clone() }, held: Vec::new() };
+    let seat =
+        Seat { plugin, open: OpenRequest { context, config: target.config.clone() }, held: Vec::new() };
     let nothing = Release { id: String::new(), version: None, commit: None };
     let mut member = Member::new(&target.name, target.primary, nothing, seat, scratch, &around);
-    let status = member.status().map_err(Error::from)?;
+    let status = member.status()?;
     let mut checks = status.checks;
     checks.push(against_history(view, status.live.as_ref()));
     Ok(Sight { live: status.live, checks })
@@ -102,12 +103,17 @@ fn against_history(view: &View<'_>, live: Option<&Release>) -> Check {
         (Some(live), Some(known)) => {
             (CheckStatus::Fail, format!("{} is live, and history says {}", named(live), named(&known)))
         }
-        (Some(live), None) => (CheckStatus::Warn, format!("{} is live, and history knows nothing of it", named(live))),
-        (None, Some(known)) => (CheckStatus::Fail, format!("history says {}, and nothing of ours is live", named(&known))),
+        (Some(live), None) => {
+            (CheckStatus::Warn, format!("{} is live, and history knows nothing of it", named(live)))
+        }
+        (None, Some(known)) => {
+            (CheckStatus::Fail, format!("history says {}, and nothing of ours is live", named(&known)))
+        }
     };
     let mut check = Check::new("history", status, message);
     if status == CheckStatus::Fail {
-        check.hint = Some("find out who changed it; the next `execute` or `rollback` puts it right".to_owned());
+        check.hint =
+            Some("find out who changed it; the next `execute` or `rollback` puts it right".to_owned());
     }
     check
 }

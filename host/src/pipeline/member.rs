@@ -10,8 +10,8 @@ use std::{
 use pop_deploy_plugin_api::{
     Error, ErrorKind, Secret,
     protocol::{
-        self, Command, OpenRequest, Plan, PlanRequest, Receipt, Release, RunRequest, Status, Step, StepReceipt, Stream,
-        Undo, UndoRequest, method,
+        self, Command, OpenRequest, Plan, PlanRequest, Receipt, Release, RunRequest, Status, Step,
+        StepReceipt, Stream, Undo, UndoRequest, method,
     },
     redact::Redactor,
 };
@@ -200,8 +200,10 @@ impl Member {
         match current.and_then(|current| current.unplanned) {
             Some(command) => {
                 let (id, version) = self.plugin();
-                Err(Error::failed(format!("plugin `{id}` {version} ran a command that its plan doesn't have"))
-                    .because(&Error::failed(format!("`{command}` in step `{}`", request.step.id))))
+                Err(Error::failed(format!(
+                    "plugin `{id}` {version} ran a command that its plan doesn't have"
+                ))
+                .because(&Error::failed(format!("`{command}` in step `{}`", request.step.id))))
             }
             None => Ok(receipt),
         }
@@ -230,7 +232,12 @@ impl Member {
         self.worker = None;
     }
 
-    fn call<R: DeserializeOwned>(&mut self, name: &str, input: &impl Serialize, limit: Duration) -> Result<R, Error> {
+    fn call<R: DeserializeOwned>(
+        &mut self,
+        name: &str,
+        input: &impl Serialize,
+        limit: Duration,
+    ) -> Result<R, Error> {
         let worker = match &self.worker {
             Some(worker) if worker.alive() => Arc::clone(worker),
             _ => self.start()?,
@@ -241,7 +248,8 @@ impl Member {
     fn start(&mut self) -> Result<Arc<Worker>, Error> {
         let desk: Arc<dyn Services> = Arc::clone(&self.desk) as _;
         let held = self.seat.held.iter().map(OwnedFd::try_clone).collect::<Result<_, _>>();
-        let keep_open = held.map_err(|error| Error::failed("can't share the run's locks with a worker").because(&error))?;
+        let keep_open =
+            held.map_err(|error| Error::failed("can't share the run's locks with a worker").because(&error))?;
         let options = Options { keep_open, ..Options::default() };
         let worker = Arc::new(Worker::start(&self.seat.plugin, &self.seat.open, desk, &options)?);
         self.interrupt.watch(&worker);

@@ -47,7 +47,12 @@ pub(super) fn plans(order: &Order<'_>, journal: &Journal, members: &[Member]) ->
 ///
 /// # Errors
 /// When deploy.json or the run's folder can't be written. What was deployed stays deployed.
-pub(super) fn keep(order: &Order<'_>, kind: RunKind, journal: &Journal, report: &Report) -> Result<(), Failure> {
+pub(super) fn keep(
+    order: &Order<'_>,
+    kind: RunKind,
+    journal: &Journal,
+    report: &Report,
+) -> Result<(), Failure> {
     if is_left_open(order, report) {
         return Ok(());
     }
@@ -57,7 +62,10 @@ pub(super) fn keep(order: &Order<'_>, kind: RunKind, journal: &Journal, report: 
     let redacted = serde_json::from_str(&order.redactor.redact(&text)).unwrap_or(Value::Null);
     journal.store_report(&redacted)?;
     for target in &report.targets {
-        journal.append(&Entry::TargetEnded { target: target.name.clone(), ending: target.ending.in_journal() })?;
+        journal.append(&Entry::TargetEnded {
+            target: target.name.clone(),
+            ending: target.ending.in_journal(),
+        })?;
     }
     journal.append(&Entry::RunEnded { ending: run_ending(report) })?;
     let known = crate::config::DeployConfig::read(&order.project.deploy_json)?;
@@ -141,7 +149,9 @@ fn run_ending(report: &Report) -> RunEnding {
         Ending::RolledBack => RunEnding::RolledBack,
         Ending::Partial => RunEnding::Partial,
         Ending::Stuck => RunEnding::Stuck,
-        Ending::Interrupted { .. } if report.targets.iter().any(|target| target.was_live) => RunEnding::RolledBack,
+        Ending::Interrupted { .. } if report.targets.iter().any(|target| target.was_live) => {
+            RunEnding::RolledBack
+        }
         Ending::Interrupted { .. }
         | Ending::Refused
         | Ending::NotReady

@@ -99,7 +99,8 @@ fn hold(order: &Order<'_>, past: &PastRun) -> Result<Vec<TargetLock>, Failure> {
     let mut names = past.info.targets.clone();
     names.sort_unstable();
     let cancelled = || order.interrupt.signal().is_some();
-    let lock = |name: &String| TargetLock::acquire(&order.project.data, name, &holder, order.wait, &cancelled);
+    let lock =
+        |name: &String| TargetLock::acquire(&order.project.data, name, &holder, order.wait, &cancelled);
     Ok(names.iter().map(lock).collect::<Result<_, _>>()?)
 }
 
@@ -113,7 +114,8 @@ fn seat(
     around: &Surroundings,
 ) -> Result<Member, Failure> {
     let planned = &target.planned;
-    let plugin = admit(order.plugins, &planned.target, &planned.kind, None, &order.project.data, Mode::Recovery)?.0;
+    let plugin =
+        admit(order.plugins, &planned.target, &planned.kind, None, &order.project.data, Mode::Recovery)?.0;
     let scratch = scratch()?;
     let context = TargetContext {
         target: planned.target.clone(),
@@ -127,7 +129,8 @@ fn seat(
         run_id: past.id.clone(),
     };
     let held = locks.iter().map(AsFd::as_fd).chain([journal.as_fd()]);
-    let held = held.map(|fd| fd.try_clone_to_owned()).collect::<Result<_, _>>().map_err(Failure::Descriptors)?;
+    let held =
+        held.map(|fd| fd.try_clone_to_owned()).collect::<Result<_, _>>().map_err(Failure::Descriptors)?;
     let seat = Seat { plugin, open: OpenRequest { context, config: planned.config.clone() }, held };
     let mut member = Member::new(&planned.target, false, planned.release.clone(), seat, scratch, around);
     // Whatever `auto_rollback` says: somebody asked for this.

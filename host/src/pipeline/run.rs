@@ -11,7 +11,7 @@ use std::{
 
 use pop_deploy_plugin_api::{
     Error,
-    protocol::{CheckStatus, Effect, OpenRequest, PastRelease, Phase, Plan, PlanRequest, Release, TargetContext},
+    protocol::{CheckStatus, Effect, OpenRequest, PastRelease, Plan, PlanRequest, Release, TargetContext},
     redact::Redactor,
 };
 use semver::VersionReq;
@@ -92,7 +92,11 @@ pub type Confirm<'a> = &'a dyn Fn(&[&Plan]) -> bool;
 /// # Errors
 /// What kept the run from beginning: nothing was changed, and no record was written. Whatever happens after the
 /// locks are held is in the report.
-pub fn carry_out(order: &Order<'_>, reporter: Box<dyn Listener>, confirm: Confirm<'_>) -> Result<Report, Failure> {
+pub fn carry_out(
+    order: &Order<'_>,
+    reporter: Box<dyn Listener>,
+    confirm: Confirm<'_>,
+) -> Result<Report, Failure> {
     if order.mode.is_dry() {
         return dry(order, reporter);
     }
@@ -106,7 +110,10 @@ pub fn carry_out(order: &Order<'_>, reporter: Box<dyn Listener>, confirm: Confir
     };
     let log = Log::create(&journal.log_path(), order.redactor.clone())?;
     let held = locks.iter().map(AsFd::as_fd).chain([journal.as_fd()]);
-    let held = held.map(|fd| fd.try_clone_to_owned()).collect::<Result<Vec<_>, _>>().map_err(Failure::Descriptors)?;
+    let held = held
+        .map(|fd| fd.try_clone_to_owned())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(Failure::Descriptors)?;
     let run = Run::new(order, journal.id(), Bus::new(vec![reporter, Box::new(log)]), held);
     run.announce();
     let mut members = Vec::new();
@@ -136,10 +143,8 @@ fn dry(order: &Order<'_>, reporter: Box<dyn Listener>) -> Result<Report, Failure
     run.announce();
     run.name_obstacles()?;
     let mut members = Vec::new();
-    let planned = run
-        .seat_all(&mut members)
-        .and_then(|()| run.dry_hooks())
-        .and_then(|()| run.plan_all(&mut members));
+    let planned =
+        run.seat_all(&mut members).and_then(|()| run.dry_hooks()).and_then(|()| run.plan_all(&mut members));
     let report = match planned {
         Ok(()) => {
             let pending = plans(&members).any(would_change);
@@ -194,7 +199,8 @@ impl Order<'_> {
     fn interrupted(&self) -> Result<Vec<PastRun>, Failure> {
         let mut runs = journal::interrupted(&self.project.data)?;
         runs.retain(|run| {
-            self.errands.iter().any(|errand| run.info.targets.contains(&errand.target.name)) && run.began_steps()
+            self.errands.iter().any(|errand| run.info.targets.contains(&errand.target.name))
+                && run.began_steps()
         });
         Ok(runs)
     }
@@ -286,8 +292,14 @@ impl<'a> Run<'a> {
 
     fn seat(&self, errand: &Errand<'_>) -> Result<Member, Failure> {
         let (order, target) = (self.order, errand.target);
-        let (plugin, note) =
-            admit(order.plugins, &target.name, &target.kind, target.plugin.as_ref(), &order.project.data, order.mode)?;
+        let (plugin, note) = admit(
+            order.plugins,
+            &target.name,
+            &target.kind,
+            target.plugin.as_ref(),
+            &order.project.data,
+            order.mode,
+        )?;
         if let Some(note) = note {
             self.around.bus.tell_of(&target.name, What::Warning(&note));
         }
@@ -308,7 +320,12 @@ impl<'a> Run<'a> {
             actor: order.actor.to_owned(),
             run_id: self.id.clone(),
         };
-        let held = self.held.iter().map(OwnedFd::try_clone).collect::<Result<_, _>>().map_err(Failure::Descriptors)?;
+        let held = self
+            .held
+            .iter()
+            .map(OwnedFd::try_clone)
+            .collect::<Result<_, _>>()
+            .map_err(Failure::Descriptors)?;
         let seat = Seat { plugin, open: OpenRequest { context, config }, held };
         let release = errand.release(&self.id);
         let mut member = Member::new(&target.name, target.primary, release, seat, scratch, &self.around);
@@ -335,7 +352,9 @@ impl<'a> Run<'a> {
             planning.into_iter().any(|thread| thread.join().is_err())
         });
         if failed {
-            return Err(Error::failed("the host itself panicked while planning; this is a bug in pop-deploy"));
+            return Err(Error::failed(
+                "the host itself panicked while planning; this is a bug in pop-deploy",
+            ));
         }
         for (member, errand) in members.iter_mut().zip(errands) {
             if member.error.is_none() {
@@ -352,7 +371,8 @@ impl<'a> Run<'a> {
 
     fn hooks(&self) -> Hooks<'_> {
         let order = self.order;
-        let of_targets = order.errands.iter().map(|errand| (errand.target.name.as_str(), &errand.target.hooks));
+        let of_targets =
+            order.errands.iter().map(|errand| (errand.target.name.as_str(), &errand.target.hooks));
         Hooks {
             of_run: &order.config.hooks,
             of_targets: of_targets.collect(),
@@ -458,8 +478,11 @@ fn objection(member: &Member, errand: &Errand<'_>) -> Option<Error> {
     {
         let was = to.identity.as_deref().unwrap_or_default();
         return Some(
-            Error::preflight(format!("release `{}` went to `{was}`, not to `{}`", to.release.id, plan.identity))
-                .hint("point the target back at that place, or deploy that version anew"),
+            Error::preflight(format!(
+                "release `{}` went to `{was}`, not to `{}`",
+                to.release.id, plan.identity
+            ))
+            .hint("point the target back at that place, or deploy that version anew"),
         );
     }
     let failed: Vec<_> = plan.checked.iter().filter(|check| check.status == CheckStatus::Fail).collect();
@@ -492,7 +515,8 @@ fn refuse_shared_places(members: &[Member]) -> Result<(), Error> {
     for member in members {
         let Some(plan) = &member.plan else { continue };
         if let Some(other) = seen.insert(&plan.identity, &member.name) {
-            let message = format!("targets `{other}` and `{}` go to the same place, `{}`", member.name, plan.identity);
+            let message =
+                format!("targets `{other}` and `{}` go to the same place, `{}`", member.name, plan.identity);
             return Err(Error::config(message).hint("give each target a place of its own in deploy.json"));
         }
     }
@@ -503,7 +527,8 @@ fn plans(members: &[Member]) -> impl Iterator<Item = &Plan> {
     members.iter().filter_map(|member| member.plan.as_ref())
 }
 
+/// Whether anything would change, or only running can tell.
 fn would_change(plan: &Plan) -> bool {
     plan.changes.iter().any(|change| change.effect != Effect::None)
-        || plan.steps.iter().any(|step| step.phase > Phase::Preflight && step.effect != Effect::None)
+        || plan.steps.iter().any(|step| step.effect == Effect::Maybe)
 }

@@ -8,7 +8,7 @@ use semver::{Version, VersionReq};
 use super::{
     preflight::Refusal,
     search::{Folder, Origin, SearchPath},
-    survey::Survey,
+    survey::{Sighted, Survey, Whole},
     trust::PluginsLock,
 };
 
@@ -36,20 +36,9 @@ impl fmt::Debug for Found {
 /// Why no plugin was chosen.
 #[derive(Debug, thiserror::Error)]
 pub enum ChooseError {
-    /// No file that may be loaded serves the type.
-    #[error("no plugin serves targets of type `{kind}`{}", asked(requirement.as_ref()))]
-    NotFound {
-        /// The type that was looked for.
-        kind: String,
-        /// The version that was asked for.
-        requirement: Option<VersionReq>,
-        /// Where was looked.
-        folders: Vec<Folder>,
-        /// What was found there and turned down.
-        rejected: Vec<Rejection>,
-        /// The type most like it that some plugin serves.
-        nearest: Option<String>,
-    },
+    /// No file that may be loaded is what was looked for.
+    #[error(transparent)]
+    NotFound(Box<NotFound>),
     /// Two files claim to be the same version and aren't.
     #[error("`{first}` and `{second}` both say that they are `{id}` {version}, and differ")]
     Conflict {
@@ -64,17 +53,27 @@ pub enum ChooseError {
     },
 }
 
+/// What was looked for, where, and what was found instead.
+#[derive(Debug, thiserror::Error)]
+#[error("no plugin {wanted}{}", asked(requirement.as_ref()))]
+pub struct NotFound {
+    /// What was looked for.
+    pub wanted: Wanted,
+    /// The version that was asked for.
+    pub requirement: Option<VersionReq>,
+    /// Where was looked.
+    pub folders: Vec<Folder>,
+    /// What was found there and turned down.
+    pub rejected: Vec<Rejection>,
+    /// The name most like it that there is.
+    pub nearest: Option<String>,
+}
+
 impl ChooseError {
     /// What to try, in one line.
     pub fn hint(&self) -> String {
         match self {
-            Self::NotFound { nearest: Some(near), .. } => format!("did you mean `{near}`?"),
-            Self::NotFound { rejected, .. } if !rejected.is_empty() => {
-                "`pop-deploy plugin list` says what each file that was found lacks".into()
-            }
-            Self::NotFound { .. } => {
-                "put the plugin into one of these folders, or name its folder with --plugin-dir".into()
-            }
+            Self::NotFound(not_found) => not_found.hint(),
             Self::Conflict { .. } => {
                 "remove one of them, or name the folder of the right one with --plugin-dir".into()
             }
@@ -83,15 +82,67 @@ impl ChooseError {
 
     /// The lines under the message: where was looked and what was turned down.
     pub fn details(&self) -> Vec<String> {
-        let Self::NotFound { folders, rejected, .. } = self else { return Vec::new() };
+        let Self::NotFound(not_found) = self else { return Vec::new() };
+        let NotFound { folders, rejected, .. } = &**not_found;
         let looked =
             folders.iter().map(|folder| format!("looked in `{}` ({})", folder.path.display(), folder.origin));
         rejected.iter().map(ToString::to_string).chain(looked).collect()
     }
 }
 
+impl NotFound {
+    fn hint(&self) -> String {
+        let wrong_version = |rejection: &Rejection| matches!(rejection, Rejection::Version { .. });
+        match &self.nearest {
+            _ if self.rejected.iter().any(wrong_version) => {
+                "ask for a version that is there, or install one that the target asks for".into()
+            }
+            Some(near) => format!("did you mean `{near}`?"),
+            None if self.rejected.is_empty() => {
+                "put the plugin into one of these folders, or name its folder with --plugin-dir".into()
+            }
+            None => "`pop-deploy plugin list` says what each file that was found lacks".into(),
+        }
+    }
+}
+
 fn asked(requirement: Option<&VersionReq>) -> String {
     requirement.map(|wanted| format!(" in a version that is {wanted}")).unwrap_or_default()
+}
+
+/// What a plugin is looked for by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// A type of target that it serves.
+    Type(String),
+    /// Its own id.
+    Id(String),
+}
+
+impl Wanted {
+    fn is_met_by(&self, build: &Build) -> bool {
+        match self {
+            Self::Type(kind) => build.plugin.serves(kind),
+            Self::Id(id) => build.plugin.id == *id,
+        }
+    }
+
+    /// The names that a plugin could have been found by.
+    fn names<'a>(&self, build: &'a Build) -> &'a [String] {
+        match self {
+            Self::Type(_) => &build.plugin.types,
+            Self::Id(_) => std::slice::from_ref(&build.plugin.id),
+        }
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Type(kind) => write!(f, "serves targets of type `{kind}`"),
+            Self::Id(id) => write!(f, "is called `{id}`"),
+        }
+    }
 }
 
 /// A file that was turned down.
@@ -129,69 +180,84 @@ pub fn choose(
     kind: &str,
     requirement: Option<&VersionReq>,
 ) -> Result<Found, ChooseError> {
+    look_for(search, lock, Wanted::Type(kind.to_owned()), requirement)
+}
+
+/// Picks the plugin with this id, by the rules of [`choose`].
+///
+/// # Errors
+/// See [`ChooseError`].
+pub fn find(search: &SearchPath, lock: &PluginsLock, id: &str) -> Result<Found, ChooseError> {
+    look_for(search, lock, Wanted::Id(id.to_owned()), None)
+}
+
+fn look_for(
+    search: &SearchPath,
+    lock: &PluginsLock,
+    wanted: Wanted,
+    requirement: Option<&VersionReq>,
+) -> Result<Found, ChooseError> {
     let mut survey = Survey::new(search);
-    let chosen = pick(&mut survey, lock, kind, requirement);
-    let not_found = match &chosen {
-        Ok(None) => Some(not_found(&survey, search, kind, requirement)),
-        _ => None,
-    };
+    let picked = pick(&mut survey, lock, &wanted, requirement);
+    let found = picked.and_then(|found| found.ok_or_else(|| not_found(&survey, search, wanted, requirement)));
     survey.save(search);
-    match (chosen?, not_found) {
-        (Some(found), _) => Ok(found),
-        (None, error) => Err(error.unwrap_or_else(|| unreachable!("made above"))),
-    }
+    found
 }
 
 fn pick(
     survey: &mut Survey,
     lock: &PluginsLock,
-    kind: &str,
+    wanted: &Wanted,
     requirement: Option<&VersionReq>,
 ) -> Result<Option<Found>, ChooseError> {
-    loop {
-        let Some(number) = best(survey, lock, kind, requirement)? else { return Ok(None) };
-        let before = survey.sighted[number].build.clone();
-        // A file that can't be read after all, or says something new, was not the best: look again.
+    // A file that can't be read after all, or says something new, was not the best: look again. One that never
+    // stops changing isn't worth waiting for.
+    for _ in 0..=2 * survey.sighted.len() {
+        let Some(number) = best(survey, lock, wanted, requirement)? else { break };
+        let before = survey.known(number);
         if let Ok(whole) = survey.read(number)
-            && survey.sighted[number].build == before
+            && survey.confirms(number, &before)
         {
-            let sighted = &survey.sighted[number];
-            let (path, origin) = (sighted.path.clone(), sighted.origin);
-            return Ok(Some(Found {
-                path,
-                origin,
-                build: whole.build,
-                sha256: whole.sha256,
-                bytes: whole.bytes,
-            }));
+            let Sighted { path, origin, .. } = &survey.sighted[number];
+            let Whole { build, bytes, sha256 } = whole;
+            return Ok(Some(Found { path: path.clone(), origin: *origin, build, sha256, bytes }));
         }
     }
+    Ok(None)
 }
 
-/// The number of the best file for `kind`, by what the survey knows.
-pub(super) fn best(
+/// The number of the best file, by what the survey knows.
+fn best(
     survey: &mut Survey,
     lock: &PluginsLock,
-    kind: &str,
+    wanted: &Wanted,
     requirement: Option<&VersionReq>,
 ) -> Result<Option<usize>, ChooseError> {
     let fits = |build: &Build| {
-        build.plugin.serves(kind) && requirement.is_none_or(|wanted| wanted.matches(&build.version))
+        wanted.is_met_by(build) && requirement.is_none_or(|range| range.matches(&build.version))
     };
-    let candidates = survey.sighted.iter().enumerate();
-    let candidates = candidates.filter_map(|(number, sighted)| Some((number, sighted.build.as_ref().ok()?)));
-    let top = candidates.filter(|(_, build)| fits(build)).max_by_key(|(number, build)| {
-        let release = requirement.is_some() || build.version.pre.is_empty();
-        (release, build.version.clone(), Reverse(*number))
-    });
-    let Some((_, top)) = top else { return Ok(None) };
+    let fitting: Vec<usize> =
+        survey.builds().filter(|(_, build)| fits(build)).map(|(number, _)| number).collect();
+    // Who asks for a range names pre-releases there.
+    best_of(survey, lock, &fitting, requirement.is_some())
+}
+
+/// The number of the best of the files `numbers`, all of which would do.
+pub(super) fn best_of(
+    survey: &mut Survey,
+    lock: &PluginsLock,
+    numbers: &[usize],
+    pre_releases: bool,
+) -> Result<Option<usize>, ChooseError> {
+    let builds =
+        || numbers.iter().filter_map(|number| Some((*number, survey.sighted[*number].build.as_ref().ok()?)));
+    let rank = |number, build: &'_ Build| {
+        (pre_releases || build.version.pre.is_empty(), build.version.clone(), Reverse(number))
+    };
+    let Some((_, top)) = builds().max_by_key(|(number, build)| rank(*number, build)) else { return Ok(None) };
     let (id, version) = (top.plugin.id.clone(), top.version.clone());
-    let same: Vec<usize> = (0..survey.sighted.len())
-        .filter(|number| {
-            let build = survey.sighted[*number].build.as_ref();
-            build.is_ok_and(|build| fits(build) && build.plugin.id == id && build.version == version)
-        })
-        .collect();
+    let same = builds().filter(|(_, build)| build.plugin.id == id && build.version == version);
+    let same: Vec<usize> = same.map(|(number, _)| number).collect();
     settle(survey, lock, &id, &version, &same)
 }
 
@@ -230,30 +296,29 @@ fn settle(
 fn not_found(
     survey: &Survey,
     search: &SearchPath,
-    kind: &str,
+    wanted: Wanted,
     requirement: Option<&VersionReq>,
 ) -> ChooseError {
     let rejected = survey.sighted.iter().filter_map(|sighted| {
         let path = sighted.path.clone();
         match (&sighted.build, requirement) {
             (Err(refusal), _) => Some(Rejection::Refused { path, refusal: refusal.clone() }),
-            (Ok(build), Some(wanted)) if build.plugin.serves(kind) => {
-                Some(Rejection::Version { path, version: build.version.clone(), requirement: wanted.clone() })
+            (Ok(build), Some(range)) if wanted.is_met_by(build) => {
+                Some(Rejection::Version { path, version: build.version.clone(), requirement: range.clone() })
             }
             _ => None,
         }
     });
-    let served = survey.sighted.iter().filter_map(|sighted| sighted.build.as_ref().ok());
-    let nearest = served
-        .flat_map(|build| &build.plugin.types)
-        .map(|served| (strsim::damerau_levenshtein(served, kind), served))
-        .filter(|(distance, served)| *distance > 0 && *distance <= served.len().max(kind.len()) / 3)
-        .min();
-    ChooseError::NotFound {
-        kind: kind.to_owned(),
-        requirement: requirement.cloned(),
-        folders: search.folders().to_vec(),
-        rejected: rejected.collect(),
-        nearest: nearest.map(|(_, served)| served.clone()),
-    }
+    let rejected = rejected.collect();
+    let (Wanted::Type(name) | Wanted::Id(name)) = &wanted;
+    let nearest = survey
+        .builds()
+        .flat_map(|(_, build)| wanted.names(build))
+        .filter(|other| other.replace('_', "-") != name.replace('_', "-"))
+        .map(|other| (strsim::damerau_levenshtein(other, name), other))
+        .filter(|(distance, other)| *distance <= other.len().max(name.len()) / 3)
+        .min()
+        .map(|(_, other)| other.clone());
+    let (folders, requirement) = (search.folders().to_vec(), requirement.cloned());
+    ChooseError::NotFound(Box::new(NotFound { wanted, requirement, folders, rejected, nearest }))
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::PathBuf};
 use pop_deploy_plugin_api::protocol::Build;
 
 use super::{
-    choose::{ChooseError, best},
+    choose::{ChooseError, best_of},
     preflight::Refusal,
     search::{Origin, SearchPath},
     survey::Survey,
@@ -43,9 +43,9 @@ pub enum State {
 /// Looks at every file of the search path, in its order. Nothing is executed, and one bad file stops nobody.
 pub fn discover(search: &SearchPath, lock: &PluginsLock) -> Vec<Candidate> {
     let mut survey = Survey::new(search);
-    let mut winners = HashMap::new();
+    let winners = winners(&mut survey, lock);
     let states: Vec<State> =
-        (0..survey.sighted.len()).map(|number| state(&mut survey, lock, &mut winners, number)).collect();
+        (0..survey.sighted.len()).map(|number| state(&survey, &winners, number)).collect();
     let verdicts: Vec<Option<Verdict>> =
         (0..states.len()).map(|number| verdict(&mut survey, lock, number)).collect();
     let sighted = survey.save(search);
@@ -60,17 +60,30 @@ pub fn discover(search: &SearchPath, lock: &PluginsLock) -> Vec<Candidate> {
     .collect()
 }
 
-/// Who serves a type: worked out once for each, and not once for each file.
+/// Who serves which type: worked out once for each, and not once for each file.
 type Winners = HashMap<String, Result<Option<usize>, ChooseError>>;
 
-fn state(survey: &mut Survey, lock: &PluginsLock, winners: &mut Winners, number: usize) -> State {
+fn winners(survey: &mut Survey, lock: &PluginsLock) -> Winners {
+    let mut servants: HashMap<String, Vec<usize>> = HashMap::new();
+    for (number, build) in survey.builds() {
+        for kind in &build.plugin.types {
+            servants.entry(spelt_one_way(kind)).or_default().push(number);
+        }
+    }
+    servants.into_iter().map(|(kind, numbers)| (kind, best_of(survey, lock, &numbers, false))).collect()
+}
+
+fn spelt_one_way(kind: &str) -> String {
+    kind.replace('_', "-")
+}
+
+fn state(survey: &Survey, winners: &Winners, number: usize) -> State {
     let types = match &survey.sighted[number].build {
-        Ok(build) => build.plugin.types.clone(),
+        Ok(build) => &build.plugin.types,
         Err(refusal) => return State::Refused(refusal.clone()),
     };
     let mut state = State::Ready;
-    for kind in types {
-        let winner = winners.entry(kind).or_insert_with_key(|kind| best(survey, lock, kind, None));
+    for winner in types.iter().filter_map(|kind| winners.get(&spelt_one_way(kind))) {
         match winner {
             Ok(Some(winner)) if *winner == number => return State::Ready,
             Ok(Some(winner)) => state = State::ShadowedBy(survey.sighted[*winner].path.clone()),
@@ -78,7 +91,7 @@ fn state(survey: &mut Survey, lock: &PluginsLock, winners: &mut Winners, number:
                 let other = if survey.sighted[number].path == *first { second } else { first };
                 state = State::InConflictWith(other.clone());
             }
-            Ok(None) | Err(ChooseError::NotFound { .. }) => {}
+            Ok(None) | Err(ChooseError::NotFound(_)) => {}
         }
     }
     state

@@ -28,7 +28,7 @@ mod wire;
 mod worker;
 
 pub use cache::{CopyError, Ready, private_copy, private_copy_in};
-pub use choose::{ChooseError, Found, Rejection, choose};
+pub use choose::{ChooseError, Found, NotFound, Rejection, Wanted, choose, find};
 pub use discover::{Candidate, State, discover};
 pub use launch::{ARGUMENT as WORKER_ARGUMENT, Options, Services};
 pub use ownership::Unsafe;

@@ -110,17 +110,19 @@ struct Voice(Arc<Link>);
 impl Host for Voice {
     fn emit(&self, event: &[u8]) {
         let Link { groups, .. } = &*self.0;
+        let warn = |message: String| {
+            self.emit(&serde_json::to_vec(&Event::Warning { message }).unwrap_or_default());
+        };
         if event.len() > LARGEST_EVENT {
-            let message =
-                format!("the plugin reported an event of {} bytes, which was left out", event.len());
-            return self.emit(&serde_json::to_vec(&Event::Warning { message }).unwrap_or_default());
+            return warn(format!("the plugin reported an event of {} bytes, which is left out", event.len()));
         }
-        // Not an event at all, or one of a newer vocabulary: the host decides.
+        // An event of a newer vocabulary is for the host to judge.
         if let Ok(event) = serde_json::from_slice(event) {
             groups.note(&event);
         }
-        if let Ok(event) = wire::one_line(String::from_utf8_lossy(event).into_owned()) {
-            self.0.say(&FromWorker::Event(event));
+        match wire::one_line(String::from_utf8_lossy(event).into_owned()) {
+            Ok(event) => self.0.say(&FromWorker::Event(event)),
+            Err(error) => warn(format!("the plugin reported an event that isn't JSON: {error}")),
         }
     }
 

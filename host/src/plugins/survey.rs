@@ -33,6 +33,12 @@ pub(super) struct Survey {
     index: Index,
 }
 
+/// What is known of a file, or was.
+pub(super) struct Known {
+    build: Result<Build, Refusal>,
+    sha256: Option<String>,
+}
+
 /// A file that was read as a whole.
 pub(super) struct Whole {
     pub(super) build: Build,
@@ -68,8 +74,8 @@ impl Survey {
                 return;
             }
         };
-        for path in files {
-            let (stamp, build) = match self.look(&path, folders) {
+        for (path, is_link) in files {
+            let (stamp, build) = match self.look(&path, is_link, folders) {
                 Ok((stamp, build)) => (Some(stamp), Ok(build)),
                 Err(refusal) => (None, Err(refusal)),
             };
@@ -77,10 +83,10 @@ impl Survey {
         }
     }
 
-    fn look(&mut self, path: &Path, folders: &mut Folders) -> Result<(Stamp, Build), Refusal> {
+    fn look(&mut self, path: &Path, is_link: bool, folders: &mut Folders) -> Result<(Stamp, Build), Refusal> {
         let meta = fs::metadata(path).map_err(|error| Refusal::Unreadable(error.to_string()))?;
         preflight::check_stat(path, &meta)?;
-        folders.check(path)?;
+        folders.check(path, is_link)?;
         let stamp = Stamp::of(&meta);
         if let Some(build) = self.index.build(path, stamp) {
             // What suited an older version of this host need not suit this one.
@@ -92,6 +98,12 @@ impl Survey {
         let stamp = Stamp::of(&meta);
         self.index.put(path, stamp, &build, None);
         Ok((stamp, build))
+    }
+
+    /// The files that may be loaded.
+    pub(super) fn builds(&self) -> impl Iterator<Item = (usize, &Build)> {
+        let all = self.sighted.iter().enumerate();
+        all.filter_map(|(number, sighted)| Some((number, sighted.build.as_ref().ok()?)))
     }
 
     /// Reads the file again, all of it. Afterwards the survey says what it says now.
@@ -121,10 +133,22 @@ impl Survey {
         }
     }
 
+    /// What is known of a file without reading it again.
+    pub(super) fn known(&self, number: usize) -> Known {
+        let sighted = &self.sighted[number];
+        let sha256 = sighted.stamp.and_then(|stamp| self.index.sha256(&sighted.path, stamp));
+        Known { build: sighted.build.clone(), sha256 }
+    }
+
+    /// Whether what is known now is what was known `before`, and perhaps more.
+    pub(super) fn confirms(&self, number: usize, before: &Known) -> bool {
+        let now = self.known(number);
+        now.build == before.build && (before.sha256.is_none() || now.sha256 == before.sha256)
+    }
+
     /// The hash of the file, read only where it isn't known.
     pub(super) fn sha256(&mut self, number: usize) -> Result<String, Refusal> {
-        let sighted = &self.sighted[number];
-        let known = sighted.stamp.and_then(|stamp| self.index.sha256(&sighted.path, stamp));
+        let known = self.known(number).sha256;
         known.map_or_else(|| self.read(number).map(|whole| whole.sha256), Ok)
     }
 
@@ -139,13 +163,14 @@ impl Survey {
     }
 }
 
-/// The files of a folder that are called like a library, by name.
-fn plugin_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+/// The files of a folder that are called like a library, by name, and whether each is a link.
+fn plugin_files(folder: &Path) -> io::Result<Vec<(PathBuf, bool)>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name();
+        let entry = entry?;
+        let name = entry.file_name();
         if name.as_bytes().ends_with(DLL_SUFFIX.as_bytes()) {
-            files.push(folder.join(name));
+            files.push((folder.join(name), entry.file_type()?.is_symlink()));
         }
     }
     files.sort();
@@ -158,7 +183,7 @@ struct Folders(HashMap<PathBuf, Result<(), Unsafe>>);
 
 impl Folders {
     /// Checks the folder of `path` and, for a link, the folder of what it leads to.
-    fn check(&mut self, path: &Path) -> Result<(), Unsafe> {
+    fn check(&mut self, path: &Path, is_link: bool) -> Result<(), Unsafe> {
         let mut of = |path: &Path| {
             let folder = path.parent().unwrap_or(path);
             if let Some(known) = self.0.get(folder) {
@@ -169,7 +194,7 @@ impl Folders {
             checked
         };
         of(path)?;
-        match path.is_symlink().then(|| path.canonicalize()) {
+        match is_link.then(|| path.canonicalize()) {
             Some(Ok(real)) => of(&real),
             _ => Ok(()),
         }

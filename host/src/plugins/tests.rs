@@ -17,7 +17,7 @@ use super::{
     Candidate, ChooseError, Folder, Found, Origin, PluginsLock, SearchPath, State, TrustError, Verdict,
     choose,
     crafted::{library, manifest, plugin},
-    discover, preflight, private_copy_in, trust,
+    discover, find, preflight, private_copy_in, trust,
 };
 
 /// A user's folder, a folder given by `--plugin-dir`, one beside the executable, and a cache.
@@ -260,6 +260,16 @@ fn an_unknown_type_says_where_was_looked_and_what_is_near() {
     assert!(details[1].starts_with("looked in `") && details[1].ends_with("(--plugin-dir)"), "{details:?}");
     let error = machine.choose("kubernetes", "").unwrap_err();
     assert_eq!(error.hint(), "`pop-deploy plugin list` says what each file that was found lacks");
+}
+
+#[test]
+fn a_plugin_is_found_by_its_id() {
+    let machine = Machine::new();
+    let path = machine.place(Origin::User, "liba.so", "1.0.0");
+    assert_eq!(find(&machine.search(), &machine.lock(), "place").unwrap().path, path);
+    let error = find(&machine.search(), &machine.lock(), "plaice").unwrap_err();
+    assert_eq!(error.to_string(), "no plugin is called `plaice`");
+    assert_eq!(error.hint(), "did you mean `place`?");
 }
 
 /// The same version twice, in the user's folder and in that of `other`, with different content.

@@ -6,6 +6,7 @@ use std::{
     fs::File,
     io::BufReader,
     os::unix::process::ExitStatusExt as _,
+    panic::{self, AssertUnwindSafe},
     process::{Child, ExitStatus},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -119,7 +120,8 @@ impl Watched {
         }
         let listener = watched.clone();
         thread::spawn(move || {
-            listener.listen(from);
+            // A reporter that panics must not leave those who wait for an answer waiting for ever.
+            drop(panic::catch_unwind(AssertUnwindSafe(|| listener.listen(from))));
             listener.bury(&printed);
         });
         Ok(watched)
@@ -184,8 +186,8 @@ impl Watched {
         self.killed.store(true, Ordering::Relaxed);
         let state = self.state();
         if let Some(child) = &state.child {
-            self.groups.kill();
             leader(child).into_iter().for_each(kill_group);
+            self.groups.kill();
         }
     }
 
@@ -247,7 +249,11 @@ impl Watched {
         let asked = self.clone();
         thread::spawn(move || {
             let strange = |error| Error::failed(format!("can't read the request `{method}`")).because(&error);
-            let answer = input.map_err(strange).and_then(|input| asked.services.request(&method, input));
+            let answer = input.map_err(strange).and_then(|input| {
+                let request = AssertUnwindSafe(|| asked.services.request(&method, input));
+                let broken = |_| Err(Error::failed(format!("the host broke down over `{method}`")));
+                panic::catch_unwind(request).unwrap_or_else(broken)
+            });
             let result = answer.and_then(|answer| {
                 wire::one_line(answer.to_string())
                     .map_err(|error| Error::failed("the host's answer isn't JSON").because(&error))
@@ -263,8 +269,8 @@ impl Watched {
         let exited = pid.is_none_or(has_exited);
         // The number stays the worker's until it is waited for, so the group can't be somebody else's.
         let child = self.state().child.take();
-        self.groups.kill();
         pid.into_iter().for_each(kill_group);
+        self.groups.kill();
         let status = child.and_then(|mut child| child.wait().ok());
         printed.recv_timeout(LAST_WORDS).unwrap_or_default();
         let killed = self.killed.load(Ordering::Relaxed);

@@ -72,7 +72,12 @@ fn one(project: &Project, asked: Asked<'_>, report: &Report, target: &TargetRepo
 }
 
 /// The keys that every report of a run ends with: what failed, what was rolled back, where the output is.
-pub(super) fn outcome_words(body: &mut Map<String, Value>, report: &Report, target: &TargetReport, success: bool) {
+pub(super) fn outcome_words(
+    body: &mut Map<String, Value>,
+    report: &Report,
+    target: &TargetReport,
+    success: bool,
+) {
     if !success {
         let error = target.error.as_ref().or(report.error.as_ref());
         body.insert("error".into(), error.map_or("failed".to_owned(), told).into());
@@ -116,7 +121,9 @@ pub(super) fn steps(report: &Report, target: &TargetReport) -> Value {
         let (status, stderr) = match &went.ending {
             StepEnding::NotRun | StepEnding::Done(Outcome::Skipped, _) => (StepStatus::Skipped, None),
             StepEnding::Done(..) => (StepStatus::Success, None),
-            StepEnding::Failed(error) if error.kind == ErrorKind::Timeout => (StepStatus::Timeout, Some(error)),
+            StepEnding::Failed(error) if error.kind == ErrorKind::Timeout => {
+                (StepStatus::Timeout, Some(error))
+            }
             StepEnding::Failed(error) => (StepStatus::Failed, Some(error)),
         };
         StepReport {

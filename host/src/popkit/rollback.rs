@@ -21,7 +21,9 @@ pub fn rollback(project: &Project, timestamp: &str, target_name: &str, report: &
     };
     let recovered = report.mode == Mode::Recovery;
     let success = if recovered { target.is_back() } else { succeeded(report, target) };
-    let version = |release: Option<&pop_deploy_plugin_api::protocol::Release>| release.and_then(|it| it.version.clone());
+    let version = |release: Option<&pop_deploy_plugin_api::protocol::Release>| {
+        release.and_then(|it| it.version.clone())
+    };
     let (from, to) = if recovered {
         (version(Some(&target.release)), version(target.before.as_ref()))
     } else {

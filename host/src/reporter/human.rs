@@ -80,7 +80,11 @@ impl Human {
         for target in targets {
             let primary = if target.primary { " (primary)" } else { "" };
             let version = target.version.unwrap_or("unknown");
-            self.say(&format!("Target: {}{primary} · Mode: {} · Version: {version}", target.name, mode.name()));
+            self.say(&format!(
+                "Target: {}{primary} · Mode: {} · Version: {version}",
+                target.name,
+                mode.name()
+            ));
         }
     }
 
@@ -171,7 +175,9 @@ impl Listener for Human {
             What::Undone { step, result } => match result {
                 Ok("") => {}
                 Ok(summary) => self.say(&format!("  {}: {summary}", step.id)),
-                Err(error) => self.say(&format!("  {}: {BAD}not taken back{BAD:#}\n{}", step.id, error_lines(error))),
+                Err(error) => {
+                    self.say(&format!("  {}: {BAD}not taken back{BAD:#}\n{}", step.id, error_lines(error)))
+                }
             },
             What::RunFinished(report) => self.finish(report),
             What::HealthAttempt { what, healthy: false, detail, .. } => {
@@ -281,9 +287,13 @@ fn target_result(target: &TargetReport) -> String {
     match target.ending {
         TargetEnding::Skipped => "nothing was changed".to_owned(),
         TargetEnding::Staged => "staged, not live".to_owned(),
-        TargetEnding::Verified => format!("{} is live", target.release.version.as_deref().unwrap_or(&target.release.id)),
+        TargetEnding::Verified => {
+            format!("{} is live", target.release.version.as_deref().unwrap_or(&target.release.id))
+        }
         TargetEnding::RolledBack => match &target.before {
-            Some(before) => format!("rolled back, {} is live", before.version.as_deref().unwrap_or(&before.id)),
+            Some(before) => {
+                format!("rolled back, {} is live", before.version.as_deref().unwrap_or(&before.id))
+            }
             None => "rolled back, nothing is live".to_owned(),
         },
         TargetEnding::Failed => "failed, nothing live was changed".to_owned(),

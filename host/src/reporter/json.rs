@@ -42,7 +42,8 @@ impl Json {
 
     /// The last line of a run that ended before it could begin: wrong usage, a lock, an unknown target.
     pub fn finish_early(&self, error: &Error, exit: u8) {
-        let result = json!({"ending": "refused", "exit_code": exit, "success": false, "error": error_value(error)});
+        let result =
+            json!({"ending": "refused", "exit_code": exit, "success": false, "error": error_value(error)});
         self.write(jiff::Timestamp::now(), None, "run.finished", result);
     }
 
@@ -96,11 +97,12 @@ impl Listener for Json {
             }
             What::Progress { place, message, done, unit } => {
                 let (done, total) = done.unzip();
-                let body =
-                    json!({"step": place.step.id, "message": message, "done": done, "total": total, "unit": unit});
+                let body = json!({"step": place.step.id, "message": message, "done": done, "total": total, "unit": unit});
                 ("step.progress", body)
             }
-            What::Output { of, stream, text } => ("step.output", json!({"step": of, "stream": stream, "text": text})),
+            What::Output { of, stream, text } => {
+                ("step.output", json!({"step": of, "stream": stream, "text": text}))
+            }
             What::CommandStarted { of, command } => {
                 ("command.started", json!({"step": of, "command": command.to_string()}))
             }
@@ -130,7 +132,9 @@ impl Listener for Json {
                 ("step.finished", body)
             }
             What::Switched { from, to } => ("switch", json!({"from": from, "to": to})),
-            What::RollbackStarted { because } => ("rollback.started", json!({"because": error_value(because)})),
+            What::RollbackStarted { because } => {
+                ("rollback.started", json!({"because": error_value(because)}))
+            }
             What::Undone { step, result } => {
                 let mut body = json!({"step": step.id, "success": result.is_ok()});
                 match result {

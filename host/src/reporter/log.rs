@@ -48,7 +48,8 @@ fn line(what: &What<'_>) -> Option<String> {
         What::RunStarted { run, mode, .. } => format!("run {run} begins: {}", mode.name()),
         What::Planned(plan) => format!("planned {} steps: {}", plan.steps.len(), plan.summary),
         What::StepStarted(place) => {
-            let commands: String = place.step.commands.iter().map(|command| format!("\n$ {command}")).collect();
+            let commands: String =
+                place.step.commands.iter().map(|command| format!("\n$ {command}")).collect();
             format!("[{}/{}] {} ({}){commands}", place.number, place.of, place.step.title, place.step.id)
         }
         What::Progress { .. } => return None,
@@ -66,9 +67,17 @@ fn line(what: &What<'_>) -> Option<String> {
         }
         What::Warning(message) => format!("warning: {message}"),
         What::StepFinished { place, result, took } => match result {
-            Ok((_, summary)) => format!("[{}/{}] done after {} {summary}", place.number, place.of, seconds(*took)),
+            Ok((_, summary)) => {
+                format!("[{}/{}] done after {} {summary}", place.number, place.of, seconds(*took))
+            }
             Err(error) => {
-                format!("[{}/{}] failed after {}\n{}", place.number, place.of, seconds(*took), error_lines(error))
+                format!(
+                    "[{}/{}] failed after {}\n{}",
+                    place.number,
+                    place.of,
+                    seconds(*took),
+                    error_lines(error)
+                )
             }
         },
         What::Switched { to, .. } => format!("live: {}", to.id),
@@ -77,6 +86,8 @@ fn line(what: &What<'_>) -> Option<String> {
             Ok(summary) => format!("taken back: {} {summary}", step.id),
             Err(error) => format!("NOT taken back: {}\n{}", step.id, error_lines(error)),
         },
-        What::RunFinished(report) => format!("run ends: {} after {}", report.ending.name(), seconds(report.took)),
+        What::RunFinished(report) => {
+            format!("run ends: {} after {}", report.ending.name(), seconds(report.took))
+        }
     })
 }

@@ -125,6 +125,8 @@ pub(crate) struct Site {
     pub(crate) base: PathBuf,
     /// What doesn't go along.
     pub(crate) skip: Skip,
+    /// Whether hooks of the user may change the source until the stage.
+    pub(crate) hooks_write: bool,
 }
 
 impl Site {
@@ -165,7 +167,17 @@ impl Site {
             check_url(url)?;
         }
         let skip = Skip::new(&config.exclude, data.strip_prefix(&source).ok())?;
-        Ok(Self { config, source, base, skip })
+        Ok(Self { config, source, base, skip, hooks_write: session.source_may_change })
+    }
+
+    /// Who may change the source between the plan and the stage, if anybody: what is planned is then a preview.
+    pub(crate) fn made_by(&self) -> Option<&'static str> {
+        match (&self.config.build, self.hooks_write) {
+            (Some(_), false) => Some("the build"),
+            (Some(_), true) => Some("the build and the hooks"),
+            (None, true) => Some("the hooks"),
+            (None, false) => None,
+        }
     }
 }
 
@@ -245,6 +257,7 @@ impl Skip {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -34,11 +34,12 @@ pub(crate) struct Copier<'a> {
 }
 
 impl Copier<'_> {
-    /// Copies `file` with its mode and mtime (servers make ETags of them), and hashes what was copied.
+    /// Copies `file` with its mode and mtime (servers make ETags of them), and hashes what was copied. What is there
+    /// holds that hash as long as it looks like the stamp.
     ///
     /// # Errors
     /// It vanished or changed since the tree was walked, or can't be read or written.
-    pub(crate) fn copy(&self, file: &File, buffer: &mut [u8]) -> Result<Hash> {
+    pub(crate) fn copy(&self, file: &File, buffer: &mut [u8]) -> Result<(Hash, Stamp)> {
         let from = self.open(file)?;
         self.check(&from, file)?;
         let to = self.create(file)?;
@@ -51,7 +52,8 @@ impl Copier<'_> {
         let target = || self.release_path.join(&file.path);
         fchmod(&to, Mode::from_raw_mode(file.mode)).at("set the mode of", &target())?;
         futimens(&to, &times(file.stamp)).at("set the time of", &target())?;
-        Ok(hash)
+        let stat = fstat(&to).at("look at", &target())?;
+        Ok((hash, Stamp::of(&stat)))
     }
 
     /// Links `path` from the folder `live` when it still looks like `stamp`; whether it could.

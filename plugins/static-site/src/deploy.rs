@@ -85,8 +85,8 @@ pub(crate) fn plan(
         Some(prepared) => judge(site, webroot, prepared),
         None => vec![folder],
     };
-    if site.config.build.is_some() {
-        of_source.iter_mut().for_each(leave_to_build);
+    if let Some(maker) = site.made_by() {
+        of_source.iter_mut().for_each(|check| leave_to(maker, check));
     }
     checked.extend(of_source);
     let live = match &prepared {
@@ -112,19 +112,19 @@ pub(crate) fn plan(
     Ok((plan, prepared))
 }
 
-/// Before a build its result can't be wrong.
-fn leave_to_build(check: &mut Check) {
+/// Before it is made, the source can't be wrong.
+fn leave_to(maker: &str, check: &mut Check) {
     if check.status == CheckStatus::Fail {
         check.status = CheckStatus::Skip;
         check.hint = None;
-        check.message.push_str("; looked at again after the build");
+        check.message.push_str(&format!("; looked at again after {maker}"));
     }
 }
 
-/// Digest of what the plan is made from. Not of what is live: a resumed run may have switched already. With a build
-/// not of the source either, which the build changes.
+/// Digest of what the plan is made from. Not of what is live: a resumed run may have switched already. Not of a
+/// source either that is still to be made.
 fn fingerprint(site: &Site, prepared: Option<&Prepared>) -> String {
-    let source = prepared.filter(|_| site.config.build.is_none()).map(|prepared| prepared.tree.digest());
+    let source = prepared.filter(|_| site.made_by().is_none()).map(|prepared| prepared.tree.digest());
     let inputs = format!("{:?} {} {source:?}", site.config, site.base.display());
     blake3::hash(inputs.as_bytes()).to_hex().to_string()
 }
@@ -156,19 +156,22 @@ fn steps(
 }
 
 fn stage_step(site: &Site, webroot: &Webroot, id: &str, prepared: Option<&Prepared>) -> Step {
-    let built = site.config.build.is_some();
+    let maker = site.made_by();
     let mut step = match prepared {
-        Some(Prepared { tree, diff, .. }) if !built => {
+        Some(Prepared { tree, diff, .. }) if maker.is_none() => {
             let (files, new) = (grouped(tree.files.len() as u64), grouped(diff.new_files() as u64));
             Step::new("stage", Phase::Stage, Effect::Create, format!("Staging {files} files ({new} changed)"))
                 .reason(diff.summary())
         }
-        _ => Step::new("stage", Phase::Stage, Effect::Maybe, "Staging what the build makes")
-            .reason("only the build can tell which files there are"),
+        _ => {
+            let maker = maker.unwrap_or("the build");
+            Step::new("stage", Phase::Stage, Effect::Maybe, format!("Staging what {maker} left"))
+                .reason(format!("only {maker} can tell which files there are"))
+        }
     };
     let paths = [webroot.temporary(id), webroot.release(id), webroot.manifest(id)];
     step.creates = paths.iter().map(|path| path.display().to_string()).collect();
-    step.data(Stage { source: prepared.filter(|_| !built).map(|prepared| prepared.tree.digest()) })
+    step.data(Stage { source: prepared.filter(|_| maker.is_none()).map(|prepared| prepared.tree.digest()) })
 }
 
 /// The step that makes the release `id` live.
@@ -242,10 +245,10 @@ fn unchecked(site: &Site, current: &Current, live: Option<&Live>) -> Vec<Note> {
         None => notes.push(note("public pages", "no `url` in the config")),
         Some(_) => notes.push(note("public pages", "they are fetched after the switch")),
     }
-    if site.config.build.is_some() {
+    if let Some(maker) = site.made_by() {
         notes.push(note(
-            "what the build makes",
-            "the source is built first; the files listed are those of the last build",
+            "what is deployed",
+            &format!("{maker} may change the source first; the files listed are those that are there now"),
         ));
     }
     if live.is_none() && matches!(current, Current::Link(_) | Current::Folder(_)) {

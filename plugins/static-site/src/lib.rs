@@ -99,7 +99,7 @@ impl Target for StaticSite {
         match request {
             PlanRequest::Deploy { release } => {
                 let (plan, prepared) = deploy::plan(&self.site, &self.webroot, release, &self.session)?;
-                self.prepared = prepared.filter(|_| self.site.config.build.is_none());
+                self.prepared = prepared.filter(|_| self.site.made_by().is_none());
                 Ok(plan)
             }
             PlanRequest::Rollback { to, .. } => rollback::plan(&self.site, &self.webroot, to, &self.session),
@@ -123,7 +123,7 @@ impl Target for StaticSite {
         match step.id.as_str() {
             "build" => {
                 let (receipt, prepared) = steps::build(&self.site, &self.webroot, step, &self.session)?;
-                self.prepared = Some(prepared);
+                self.prepared = Some(prepared).filter(|_| !self.site.hooks_write);
                 Ok(receipt)
             }
             "stage" => {

@@ -12,9 +12,9 @@ use crate::{
 
 /// How many pages are fetched: enough to notice a wrong or mixed release, few enough to take no time.
 const SAMPLE: usize = 20;
-/// Servers keep open files for a moment; nginx's cache looks again after a minute at most, and after 5 s as most set it.
-const ATTEMPTS: u32 = 5;
-const PAUSE: Duration = Duration::from_secs(1);
+/// Servers keep files open for a moment, so what isn't right at once is asked for again, after twice the time.
+const ATTEMPTS: u32 = 6;
+const PAUSE: Duration = Duration::from_millis(100);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Fetches the index and a sample of `pages` below `url`; how many that were.
@@ -36,9 +36,9 @@ pub(crate) fn check(url: &str, index: &str, pages: &[&Entry], session: &Session)
             if attempt == ATTEMPTS {
                 return Err(error);
             }
-            attempt += 1;
             session.checkpoint()?;
-            thread::sleep(PAUSE);
+            thread::sleep(PAUSE * 2_u32.pow(attempt - 1));
+            attempt += 1;
         }
         session.checkpoint()?;
     }

@@ -1,10 +1,14 @@
 //! Makes a release beside what is live, and takes it away again.
 
 use std::{
-    fs,
-    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    fs, io,
+    os::{
+        fd::{AsFd as _, BorrowedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::Path,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
 };
 
 use pop_deploy_plugin_api::{
@@ -19,7 +23,7 @@ use crate::{
     copy::Copier,
     diff::{Diff, Live, Origin},
     manifest::{Entry, FORMAT, Hash, Head, Manifest},
-    stamp::now,
+    stamp::{Stamp, now},
     tree::{self, File, Tree},
     webroot::{Webroot, absent},
 };
@@ -39,6 +43,8 @@ pub(crate) struct Prepared {
 struct Placed {
     hash: Hash,
     copied: bool,
+    /// How it looked then; nobody but us may write to it until the release has its manifest.
+    stamp: Stamp,
 }
 
 /// What making a release took.
@@ -60,7 +66,7 @@ pub(crate) fn stage(
     release: &Release,
     session: &Session,
 ) -> Result<Staged> {
-    let Prepared { tree, live, diff } = prepared;
+    let tree = &prepared.tree;
     let folder = webroot.temporary(&release.id);
     remove(&folder)?;
     fs::create_dir(&folder).at("make", &folder)?;
@@ -87,26 +93,31 @@ pub(crate) fn stage(
     let manifest = describe(&folder, tree, &placed, release)?;
     manifest.write(webroot)?;
     session.checkpoint()?;
-    let fresh: Vec<_> = manifest
-        .files
-        .iter()
-        .zip(&placed)
-        .filter(|(_, placed)| placed.copied)
-        .map(|(entry, _)| entry)
-        .collect();
-    let (synced, read_back) =
-        rayon::join(|| syncfs(&root).at("write", &folder), || read_back(&root, &folder, &fresh));
-    synced.and(read_back)?;
+    thread::scope(|scope| {
+        // One for all: a sync for each file would take minutes.
+        let synced = scope.spawn(|| syncfs(&root).at("write", &folder));
+        let whole = read_back(root.as_fd(), &folder, tree, &placed);
+        synced.join().unwrap_or_else(|_| Err(Error::failed("syncing panicked"))).and(whole)
+    })?;
     manifest.publish(webroot)?;
     fs::rename(&folder, webroot.release(&release.id)).at("make", &webroot.release(&release.id))?;
     webroot.sync(&webroot.manifests())?;
     webroot.sync(&webroot.releases())?;
-    debug_assert_eq!(diff.origins.len(), placed.len());
-    debug_assert!(live.is_some() || placed.iter().all(|placed| placed.copied));
-    Ok(Staged {
-        copied: fresh.len(),
-        linked: placed.len() - fresh.len(),
-        bytes: fresh.iter().map(|entry| entry.size).sum(),
+    let copied = placed.iter().zip(&tree.files).filter(|(placed, _)| placed.copied);
+    let sizes: Vec<_> = copied.map(|(_, file)| file.size).collect();
+    Ok(Staged { copied: sizes.len(), linked: placed.len() - sizes.len(), bytes: sizes.iter().sum() })
+}
+
+/// Reads every new file again, while the disk is busy with them: what is there is what was read from the source.
+fn read_back(root: BorrowedFd<'_>, folder: &Path, tree: &Tree, placed: &[Placed]) -> Result<()> {
+    let new = tree.files.par_iter().zip(placed).filter(|(_, placed)| placed.copied);
+    new.try_for_each_init(tree::buffer, |buffer, (file, placed)| {
+        let path = folder.join(&file.path);
+        if Hash(tree::hash(root, &file.path, buffer).at("read", &path)?) == placed.hash {
+            return Ok(());
+        }
+        Err(Error::failed(format!("`{}` doesn't hold what was written to it", path.display()))
+            .hint("check the disk and its file system"))
     })
 }
 
@@ -126,7 +137,7 @@ fn place(
     let total = tree.files.len() as u64;
     let place = |buffer: &mut Vec<u8>, (file, origin): (&File, &Origin)| {
         let so_far = done.fetch_add(1, Ordering::Relaxed);
-        if so_far % REPORT_EVERY == 0 {
+        if so_far.is_multiple_of(REPORT_EVERY) {
             session.checkpoint()?;
             session.progress("staging", so_far, total, "files");
         }
@@ -135,10 +146,11 @@ fn place(
         {
             let entry = &live.manifest.files[*index];
             if copier.link(root.as_fd(), &entry.path, stamp, file)? {
-                return Ok(Placed { hash: entry.hash, copied: false });
+                return Ok(Placed { hash: entry.hash, copied: false, stamp });
             }
         }
-        Ok(Placed { hash: copier.copy(file, buffer)?, copied: true })
+        let (hash, stamp) = copier.copy(file, buffer)?;
+        Ok(Placed { hash, copied: true, stamp })
     };
     let placed = tree.files.par_iter().zip(&diff.origins).with_min_len(16).map_init(tree::buffer, place);
     let placed = placed.collect::<Result<_>>()?;
@@ -149,13 +161,28 @@ fn place(
 /// Looks at the release that was made: it must hold what was put there, and its stamps are what later runs trust.
 fn describe(folder: &Path, tree: &Tree, placed: &[Placed], release: &Release) -> Result<Manifest> {
     let found = Tree::walk(folder, &Skip::default())?;
-    let same = |(found, file): (&File, &File)| {
-        found.path == file.path && found.size == file.size && found.mode == file.mode
+    let strange = || {
+        Error::failed(format!("`{}` doesn't hold what was put there", folder.display()))
+            .hint("find out what else writes there, then run it again")
     };
-    if found.files.len() != tree.files.len() || !found.files.iter().zip(&tree.files).all(same) {
-        return Err(Error::failed(format!("`{}` doesn't hold what was put there", folder.display()))
-            .hint("find out what else writes there, then run it again"));
+    if found.files.len() != tree.files.len() {
+        return Err(strange());
     }
+    let root = tree::open_folder(CWD, folder).at("read", folder)?;
+    let root = root.as_fd();
+    let pairs = found.files.par_iter().zip(&tree.files).zip(placed).with_min_len(64);
+    pairs.try_for_each_init(tree::buffer, |buffer, ((found, file), placed)| {
+        let there = (&found.path, found.size, found.mode) == (&file.path, file.size, file.mode);
+        // Linking moved the ctime. What is copied is as we left it, but for file systems of other machines, where
+        // it gets its times when it arrives there.
+        let Stamp { ino, mtime, .. } = placed.stamp;
+        let linked = !placed.copied && (found.stamp.ino, found.stamp.mtime) == (ino, mtime);
+        let whole = linked
+            || found.stamp == placed.stamp
+            || placed.hash
+                == Hash(tree::hash(root, &found.path, buffer).at("read", &folder.join(&found.path))?);
+        if there && whole { Ok(()) } else { Err(strange()) }
+    })?;
     let files = found.files.into_iter().zip(&tree.files).zip(placed).map(|((found, file), placed)| Entry {
         path: found.path,
         hash: placed.hash,
@@ -172,23 +199,6 @@ fn describe(folder: &Path, tree: &Tree, placed: &[Placed], release: &Release) ->
         root: folder.metadata().at("look at", folder)?.ino(),
     };
     Ok(Manifest { head, files: files.collect(), folders: tree.folders.clone(), links: tree.links.clone() })
-}
-
-/// Reads what was copied once more, while the disk is busy with writing it.
-fn read_back(root: &impl std::os::fd::AsFd, folder: &Path, fresh: &[&Entry]) -> Result<()> {
-    let root = root.as_fd();
-    fresh
-        .par_iter()
-        .with_min_len(16)
-        .map_init(tree::buffer, |buffer, entry| (entry, tree::hash(root, &entry.path, buffer)))
-        .try_for_each(|(entry, hash)| {
-            let path = folder.join(&entry.path);
-            if Hash(hash.at("read", &path)?) == entry.hash {
-                return Ok(());
-            }
-            Err(Error::failed(format!("`{}` doesn't hold what was copied there", path.display()))
-                .hint("check the disk and the memory of this machine"))
-        })
 }
 
 /// Takes the release away, however far it came. Never what is live.
@@ -233,7 +243,17 @@ pub(crate) fn discard(webroot: &Webroot, id: &str, ours: bool) -> Result<bool> {
     Ok(removed)
 }
 
-/// Deletes a folder with everything in it; whether there was one.
+/// Deletes a folder with everything in it, on all cores; whether there was one.
 pub(crate) fn remove(folder: &Path) -> Result<bool> {
-    Ok(absent(fs::remove_dir_all(folder)).at("remove", folder)?.is_some())
+    let Some(entries) = absent(fs::read_dir(folder)).at("remove", folder)? else { return Ok(false) };
+    let entries: Vec<_> = entries.collect::<io::Result<_>>().at("read", folder)?;
+    entries.par_iter().try_for_each(|entry| {
+        let path = entry.path();
+        // A link to a folder is no folder here.
+        if entry.file_type().at("look at", &path)?.is_dir() {
+            return remove(&path).map(drop);
+        }
+        absent(fs::remove_file(&path)).map(drop).at("remove", &path)
+    })?;
+    Ok(absent(fs::remove_dir(folder)).at("remove", folder)?.is_some())
 }

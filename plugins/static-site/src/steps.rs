@@ -208,6 +208,8 @@ impl Stage {
         let built = request.receipts.iter().find(|receipt| receipt.step == "build");
         let built: Option<Built> = built.and_then(|built| Built::deserialize(&built.receipt.data).ok());
         let wanted = built.map(|built| built.source).or_else(|| self.source.clone());
+        // After the user's hooks nobody can say what the source should be.
+        let wanted = wanted.filter(|_| !site.hooks_write);
         let current = webroot.look()?;
         let prepared = match prepared {
             Some(prepared) => prepared,
@@ -232,8 +234,8 @@ impl Stage {
 
 /// Whether the release was staged by an earlier process of this run.
 fn is_staged(webroot: &Webroot, id: &str) -> Result<bool> {
-    let Some(head) = heads(webroot)?.into_iter().find(|head| head.release.id == id) else { return Ok(false) };
-    let is_root = |found: Option<u64>| found == Some(head.root);
+    let Some(manifest) = Manifest::read(webroot, id)? else { return Ok(false) };
+    let is_root = |found: Option<u64>| found == Some(manifest.head.root);
     Ok(is_root(webroot.folder_at(&webroot.release(id))?) || is_root(webroot.live_folder(&webroot.look()?)?))
 }
 
@@ -264,7 +266,6 @@ impl Verify {
     /// # Errors
     /// What is live isn't the release, or what is served isn't.
     pub(crate) fn run(&self, site: &Site, webroot: &Webroot, id: &str, session: &Session) -> Result<Receipt> {
-        let before = self.read_before(webroot)?;
         let current = webroot.look()?;
         let Some(mut manifest) = Manifest::read(webroot, id)? else {
             return Err(Error::failed(format!("`{}` is missing", webroot.manifest(id).display()))
@@ -277,6 +278,9 @@ impl Verify {
             ))
             .hint("find out who changed it, then deploy again"));
         }
+        let first = manifest.head.verified_at.is_none();
+        // A release just made needs nobody to vouch for it.
+        let before = if first && site.config.url.is_none() { None } else { self.read_before(webroot)? };
         let inspection = inspect(&webroot.current(), &manifest, before.as_ref())?;
         if !inspection.differences.is_empty() {
             return Err(Error::failed(format!("what is live isn't release {id}: {}", inspection.words()))
@@ -289,7 +293,6 @@ impl Verify {
             summary.push_str(&format!(", {} pages fetched", grouped(fetched as u64)));
         }
         let touched = inspection.refresh(&mut manifest);
-        let first = manifest.head.verified_at.is_none();
         if first {
             manifest.head.verified_at = Some(now() / 1_000_000);
         }

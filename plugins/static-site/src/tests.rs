@@ -5,8 +5,11 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink},
     path::{Path, PathBuf},
+    thread,
 };
 
 use pop_deploy_plugin_api::{
@@ -562,6 +565,49 @@ fn a_build_is_run_and_its_result_judged() {
     let plan = target.plan_deploy("r1", "1").unwrap();
     let error = target.run_through(&plan, &release("r1", "1"), Phase::Build).unwrap_err();
     assert!(error.message.ends_with("has no `index.html`"), "{error}");
+}
+
+/// Serves the files below `root` until the test process ends; every request is answered and hung up.
+fn serve(root: PathBuf) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut line = String::new();
+            BufReader::new(&stream).read_line(&mut line).unwrap();
+            let path = line.split(' ').nth(1).unwrap().trim_start_matches('/');
+            let path = if path.is_empty() { "index.html" } else { path };
+            let body = fs::read(root.join(path)).unwrap_or_default();
+            write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len())
+                .unwrap();
+            stream.write_all(&body).unwrap();
+        }
+    });
+    address
+}
+
+#[test]
+fn pages_are_fetched_and_a_server_of_something_else_is_noticed() {
+    let project = Project::new();
+    let url = serve(project.path("www/current"));
+    let project = project.with("url", json!(url));
+    let receipts = project.deploy("r1");
+    assert_eq!(step_data(&receipts, "verify").summary, "3 files, 2 pages fetched");
+    // The old site, as from a server that was pointed at a release instead of at `current`.
+    let url = serve(project.path("www/releases/r1"));
+    let project = project.with("url", json!(url));
+    project.write("index.html", "<h1>two</h1>");
+    let target = project.open();
+    let plan = target.plan_deploy("r2", "2").unwrap();
+    let error = target.run_through(&plan, &release("r2", "2"), Phase::Verify).unwrap_err();
+    assert!(
+        error.message.ends_with("answers with something else than `index.html` of the release"),
+        "{error}"
+    );
+    let undone = target.undo_from(&plan, &release("r2", "2"), Phase::Verify, &[]).unwrap();
+    assert_eq!(undone[1], Undo::Undone { summary: "release r1 is live again".into() });
+    assert_eq!(project.live("index.html"), "<h1>one</h1>");
 }
 
 #[test]
