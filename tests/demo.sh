@@ -16,7 +16,9 @@ say() { printf '\n== %s\n' "$*"; }
 
 run() {
 	printf '\n$ pop-deploy %s\n' "$*"
-	pop-deploy "$@"
+	pop-deploy "$@" >output || { cat output; exit 1; }
+	# Of thousands of files, a few show what the list is like.
+	awk '/^  [-+~] / { if (++files > 6) next } /^  … and / { print "  … and the others"; next } { print }' output
 }
 
 show() {
@@ -37,6 +39,7 @@ mkdir -p "$project/.pop-deploy"
 cp -R "$target_dir/doc" "$project/public"
 cd "$project"
 front_page "Version 1: the API of plugins"
+# Excluded: rustdoc's lock, and pages of dependencies whose names differ in case only.
 cat >.pop-deploy/deploy.json <<'JSON'
 {
   "version": "1.0",
@@ -46,7 +49,7 @@ cat >.pop-deploy/deploy.json <<'JSON'
       "type": "static-site",
       "enabled": true,
       "primary": true,
-      "config": { "source": "public", "dir": "www" }
+      "config": { "source": "public", "dir": "www", "exclude": [".lock", "macro.*.html", "quite_yet"] }
     }
   },
   "history": []

@@ -25,7 +25,8 @@ pub(crate) fn measure(disk: &Path) {
     timed(&mut project.prepare(&crowded));
 
     let ours = median(ROUNDS, |_| timed(&mut project.prepare(&crowded)).1);
-    let python = median(ROUNDS, |_| timed(&mut project.prepare_in_python()).1);
+    let interpreter = interpreter();
+    let python = median(ROUNDS, |_| timed(&mut project.prepare_in_python(&interpreter)).1);
     compare(
         "prepare, 1,000 plugin files",
         ours,
@@ -98,8 +99,8 @@ impl Small {
         command
     }
 
-    fn prepare_in_python(&self) -> Command {
-        let mut command = Command::new("python3");
+    fn prepare_in_python(&self, interpreter: &str) -> Command {
+        let mut command = Command::new(interpreter);
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/benches/prepare.py");
         command.arg(script).arg(&self.0);
         command
@@ -116,6 +117,12 @@ impl Small {
         command.args(["plugin", "list"]);
         command
     }
+}
+
+/// Python itself: a `python3` on the path may be a slow script in front of it.
+fn interpreter() -> String {
+    let (path, _) = timed(Command::new("python3").args(["-c", "import sys; print(sys.executable)"]));
+    String::from_utf8(path).expect("a path in UTF-8").trim().to_owned()
 }
 
 /// Copies of the real plugin, copies cut short, and what isn't a library at all.
