@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, DirBuilder, File, FileTimes},
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -108,7 +108,20 @@ fn holds(copy: &Path, bytes: &[u8]) -> bool {
             && meta.mode() & 0o022 == 0
     };
     fs::symlink_metadata(copy).is_ok_and(|meta| private(&meta))
-        && fs::read(copy).is_ok_and(|copied| copied == bytes)
+        && File::open(copy).and_then(|file| reads_as(file, bytes)).unwrap_or(false)
+}
+
+/// Whether a file's content is `bytes`, without another copy of it in memory.
+fn reads_as(mut file: File, mut bytes: &[u8]) -> io::Result<bool> {
+    let mut buffer = vec![0; 128 * 1024];
+    loop {
+        let got = file.read(&mut buffer)?;
+        match bytes.split_at_checked(got) {
+            Some((_, rest)) if got == 0 => return Ok(rest.is_empty()),
+            Some((same, rest)) if same == &buffer[..got] => bytes = rest,
+            _ => return Ok(false),
+        }
+    }
 }
 
 fn write(copy: &Path, bytes: &[u8]) -> io::Result<()> {
