@@ -57,6 +57,29 @@ impl Project {
         self.write(".pop-deploy/deploy.json", json);
     }
 
+    /// Changes a part of deploy.json.
+    pub fn edit(&self, change: impl FnOnce(&mut Value)) {
+        let mut json = serde_json::from_str(&self.read(".pop-deploy/deploy.json")).unwrap();
+        change(&mut json);
+        self.deploy_json(&format!("{json:#}"));
+    }
+
+    /// Has a shell line run at this point of every run.
+    pub fn hook(&self, point: &str, line: &str) {
+        self.edit(|json| json["hooks"][point] = serde_json::json!({"command": line, "shell": true}));
+    }
+
+    /// Makes this the first page, and deploys the project in that version.
+    pub fn deploy(&self, version: &str, page: &str) {
+        self.write("public/index.html", page);
+        self.must(&["execute", "--yes", "--version", version]);
+    }
+
+    /// The first page as a reader sees it.
+    pub fn page(&self) -> String {
+        self.read("www/current/index.html")
+    }
+
     pub fn write(&self, path: &str, content: &str) {
         let path = self.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -157,6 +180,19 @@ fn steady_word(word: &str) -> String {
     if is_duration {
         return word.replace(inner, "[t]");
     }
+    // The free space of a disk; nothing in a test has so many digits.
+    if inner.len() >= 10 && inner.contains(',') && inner.chars().all(|c| c.is_ascii_digit() || c == ',') {
+        return word.replace(inner, "[n]");
+    }
+    if inner.contains('@') {
+        return word.replace(inner, "[actor]");
+    }
+    if is_like(inner, "0000-00-00") {
+        return word.replace(inner, "[date]");
+    }
+    if is_like(inner, "00:00:00") {
+        return word.replace(inner, "[time]");
+    }
     if let Some(at) = word.find("deploy-20") {
         let end = word[at..]
             .char_indices()
@@ -166,6 +202,12 @@ fn steady_word(word: &str) -> String {
         return format!("{}[id]{}", &word[..at], &word[end..]);
     }
     word.to_owned()
+}
+
+/// Whether `text` has digits where `form` has zeros, and the same everywhere else.
+fn is_like(text: &str, form: &str) -> bool {
+    text.len() == form.len()
+        && text.chars().zip(form.chars()).all(|(c, form)| if form == '0' { c.is_ascii_digit() } else { c == form })
 }
 
 fn visit(path: &Path, found: &mut BTreeMap<PathBuf, String>) {
