@@ -7,7 +7,9 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -22,6 +24,16 @@ pub struct Said {
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
 }
 
 impl Project {
@@ -118,12 +130,7 @@ impl Project {
 
     /// Runs it to its end.
     pub fn run(&self, arguments: &[&str]) -> Said {
-        let output = self.command(arguments).output().unwrap();
-        Said {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        self.command(arguments).output().unwrap().into()
     }
 
     /// Runs it; it must succeed.
@@ -135,7 +142,11 @@ impl Project {
 
     /// Runs it and shows it as its user sees it, with what differs from run to run blotted out.
     pub fn see(&self, arguments: &[&str]) -> String {
-        let said = self.run(arguments);
+        self.show(&self.run(arguments))
+    }
+
+    /// What was said as its user sees it, with what differs from run to run blotted out.
+    pub fn show(&self, said: &Said) -> String {
         let code = said.code.map_or("a signal".to_owned(), |code| code.to_string());
         let mut seen = self.steady(&said.stdout);
         if !said.stderr.is_empty() {
@@ -149,6 +160,16 @@ impl Project {
         self.command(arguments).spawn().unwrap()
     }
 
+    /// Has a run stop at this point until a file `go` is there; [`wait_at_gate`](Self::wait_at_gate) sees it arrive.
+    pub fn gate(&self, point: &str) {
+        self.hook(point, "echo $$ > at_gate; while [ ! -e go ]; do sleep 0.02; done");
+    }
+
+    /// Waits until a run is at the [gate](Self::gate).
+    pub fn wait_at_gate(&self) {
+        wait_for("the gate", || self.path().join("at_gate").exists().then_some(()));
+    }
+
     /// Every file, link and folder below `path`, with its content: to compare byte for byte.
     pub fn snapshot(&self, path: &str) -> BTreeMap<PathBuf, String> {
         let mut found = BTreeMap::new();
@@ -158,7 +179,11 @@ impl Project {
 
     /// Durations, ids, times and the project's folder, blotted out.
     pub fn steady(&self, text: &str) -> String {
-        let text = text.replace(&self.path().display().to_string(), "[project]");
+        let beside = Path::new(env!("CARGO_BIN_EXE_pop-deploy")).parent().unwrap();
+        let text = text
+            .replace(&self.path().display().to_string(), "[project]")
+            .replace(&beside.display().to_string(), "[bin]")
+            .replace(&beside.parent().unwrap().display().to_string(), "[prefix]");
         let mut steady = String::new();
         for line in text.lines() {
             steady.push_str(steady_line(line).trim_end());
@@ -186,6 +211,9 @@ fn steady_word(word: &str) -> String {
     }
     if inner.contains('@') {
         return word.replace(inner, "[actor]");
+    }
+    if inner.get(..11).is_some_and(|day| is_like(day, "0000-00-00T")) {
+        return word.replace(inner, "[time]");
     }
     if is_like(inner, "0000-00-00") {
         return word.replace(inner, "[date]");
@@ -230,4 +258,16 @@ fn visit(path: &Path, found: &mut BTreeMap<PathBuf, String>) {
 pub fn skipped(why: &str) {
     assert!(std::env::var_os("POP_DEPLOY_NO_SKIP").is_none(), "skipped: {why}, but skipping is forbidden here");
     eprintln!("skipped: {why}");
+}
+
+/// Asks until there is an answer.
+pub fn wait_for<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = answer() {
+            return answer;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what}: waited in vain");
+        thread::sleep(Duration::from_millis(5));
+    }
 }

@@ -11,7 +11,13 @@ mod popkit;
 mod rollback;
 mod verify;
 
-use std::{io::IsTerminal as _, path::Path, process::ExitCode, sync::Arc};
+use std::{
+    io::IsTerminal as _,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+};
 
 use clap::Parser as _;
 use pop_deploy_plugin_api::{protocol::Plan, redact::Redactor};
@@ -20,7 +26,7 @@ use crate::{
     config::DeployConfig,
     exit::Exit,
     failure::Failure,
-    pipeline::{event::Listener, outcome::Report},
+    pipeline::{event::Listener, outcome::{Ending, Report}},
     plugins::SearchPath,
     project::Project,
     reporter::{error_lines, human::Human, json::Json},
@@ -84,17 +90,27 @@ struct Conversation {
 }
 
 impl Conversation {
-    /// Settles how to talk. Without a terminal nobody can be asked, so `--yes` or `--dry-run` must stand there.
-    fn new(talk: &Talk, targets: &[&str]) -> Result<Self, Failure> {
+    /// Holds a conversation to its end. Whatever keeps it from a report, a panic too, programs get their last line.
+    fn hold(talk: &Talk, about: impl FnOnce(&Self) -> Result<Exit, Failure>) -> Result<Exit, Failure> {
         let interrupt = Interrupt::install(last_words).map_err(Failure::Signals)?;
         let redactor = Redactor::default();
         let json = talk.json.then(|| Arc::new(Json::new(redactor.clone(), Arc::clone(&interrupt))));
         let conversation = Self { interrupt, redactor, json, asks: !talk.yes && !talk.dry_run };
-        let somebody = std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && !talk.json;
-        if conversation.asks && !somebody {
-            return Err(conversation.cut_short(Failure::Unconfirmed { targets: targets.join(", ") }));
+        // What the panic hook printed stands on standard error already.
+        let ended = catch_unwind(AssertUnwindSafe(|| about(&conversation))).unwrap_or(Err(Failure::Panicked));
+        if let (Err(failure), Some(json)) = (&ended, &conversation.json) {
+            json.finish_early(&failure.to_error(), failure.exit());
         }
-        Ok(conversation)
+        ended
+    }
+
+    /// Without a terminal nobody can be asked, so `--yes` or `--dry-run` must stand there.
+    fn find_somebody(&self, targets: &[&str]) -> Result<(), Failure> {
+        let somebody = std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && self.json.is_none();
+        if self.asks && !somebody {
+            return Err(Failure::Unconfirmed { targets: targets.join(", ") });
+        }
+        Ok(())
     }
 
     fn reporter(&self, project: &Project) -> Box<dyn Listener> {
@@ -123,18 +139,12 @@ impl Conversation {
         std::io::stdin().read_line(&mut answer).unwrap_or_default();
         matches!(answer.trim(), "y" | "Y" | "yes")
     }
+}
 
-    /// Ends a conversation that a failure cut short; programs get their last line too.
-    fn cut_short(&self, failure: Failure) -> Failure {
-        if let Some(json) = &self.json {
-            json.finish_early(&failure.to_error(), failure.exit().code());
-        }
-        failure
-    }
-
-    fn end(&self, report: Result<Report, Failure>, detailed: bool) -> Result<Exit, Failure> {
-        let report = report.map_err(|failure| self.cut_short(failure))?;
-        let pending = report.ending == crate::pipeline::outcome::Ending::Planned { pending: true };
-        Ok(if detailed && pending { Exit::Pending } else { report.ending.exit() })
+/// The exit code of a run that came to its end.
+fn exit(report: &Report, detailed: bool) -> Exit {
+    match report.ending {
+        Ending::Planned { pending: true } if detailed => Exit::Pending,
+        ending => ending.exit(),
     }
 }

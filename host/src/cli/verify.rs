@@ -13,10 +13,13 @@ use crate::{
 };
 
 pub(super) fn verify(wanted: &Verify, plugins: &SearchPath) -> Result<Exit, Failure> {
+    let talk = Talk { yes: true, dry_run: true, detailed_exitcode: false, wait: None, json: wanted.json };
+    Conversation::hold(&talk, |conversation| look_at_all(wanted, plugins, conversation))
+}
+
+fn look_at_all(wanted: &Verify, plugins: &SearchPath, conversation: &Conversation) -> Result<Exit, Failure> {
     let (project, config) = open(&wanted.place.dir)?;
     let targets = select::select(&config, &selection(&wanted.targets))?;
-    let talk = Talk { yes: true, dry_run: true, detailed_exitcode: false, wait: None, json: wanted.json };
-    let conversation = Conversation::new(&talk, &[])?;
     let mut healthy = true;
     let mut results = Vec::new();
     for target in targets {
@@ -28,8 +31,7 @@ pub(super) fn verify(wanted: &Verify, plugins: &SearchPath) -> Result<Exit, Fail
             actor: &version::actor(),
             interrupt: conversation.interrupt.clone(),
             redactor: conversation.redactor.clone(),
-        });
-        let sight = sight.map_err(|failure| conversation.cut_short(failure))?;
+        })?;
         healthy &= sight.is_healthy();
         if wanted.json {
             results.push(json!({

@@ -184,10 +184,19 @@ impl Order<'_> {
             .into_iter()
             .map(|name| TargetLock::acquire(&self.project.data, name, &holder, self.wait, &cancelled))
             .collect::<Result<Vec<_>, _>>()?;
+        if self.kind() == RunKind::Rollback {
+            self.refuse_outdated()?;
+        }
         match self.interrupted()?.into_iter().next() {
             Some(run) => Err(Failure::Interrupted(Box::new(run))),
             None => Ok(locks),
         }
+    }
+
+    /// Where to go back to was read from history before the lock was held; who held it may have moved on since.
+    fn refuse_outdated(&self) -> Result<(), Failure> {
+        let now = DeployConfig::read(&self.project.deploy_json)?;
+        if now.raw.get("history") == self.config.raw.get("history") { Ok(()) } else { Err(Failure::Outdated) }
     }
 
     /// The runs that died while they were at one of these targets.
