@@ -48,6 +48,9 @@ pub enum Failure {
     /// Another run wrote history between reading it and holding the lock.
     #[error("another run changed what there is to go back to")]
     Outdated,
+    /// A signal came while it waited for a lock.
+    #[error("stopped by signal {signal} while waiting for the lock; nothing was changed")]
+    Stopped { signal: i32 },
     /// History has nothing to go back to.
     #[error("there is nothing to roll target `{target}` back to")]
     NothingToGoBackTo { target: String },
@@ -93,7 +96,8 @@ impl Failure {
                 Exit::NotReady
             }
             Self::Lock(LockError::Held { .. }) | Self::Outdated => Exit::Locked,
-            Self::Lock(LockError::Cancelled { .. }) => Exit::Signal(2),
+            Self::Lock(LockError::Cancelled { .. }) => Exit::Failed,
+            Self::Stopped { signal } => Exit::Signal(*signal),
             Self::Lock(LockError::Io { .. }) | Self::Journal(_) | Self::History(_) | Self::Write { .. } => {
                 Exit::NotReady
             }
@@ -139,7 +143,7 @@ impl Failure {
             Self::Panicked => {
                 Some("`pop-deploy verify` shows what is live; `pop-deploy rollback` takes an interrupted run back".into())
             }
-            Self::Declined | Self::Descriptors(_) | Self::Signals(_) => None,
+            Self::Declined | Self::Stopped { .. } | Self::Descriptors(_) | Self::Signals(_) => None,
             Self::Write { .. } => Some("check who owns it and who may write there".into()),
         }
     }

@@ -12,7 +12,8 @@ mod rollback;
 mod verify;
 
 use std::{
-    io::IsTerminal as _,
+    ffi::OsStr,
+    io::{IsTerminal as _, Write as _},
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     process::ExitCode,
@@ -21,11 +22,13 @@ use std::{
 
 use clap::Parser as _;
 use pop_deploy_plugin_api::{protocol::Plan, redact::Redactor};
+use signal_hook::consts::SIGPIPE;
 
 use crate::{
     config::DeployConfig,
     exit::Exit,
     failure::Failure,
+    keeper,
     pipeline::{event::Listener, outcome::{Ending, Report}},
     plugins::SearchPath,
     project::Project,
@@ -35,10 +38,13 @@ use crate::{
 };
 use args::{Cli, Command, Talk, Targets};
 
-/// Runs the program: a worker when the host started it as one, else what the command line says.
+/// Runs the program: a helper process when the host started it as one, else what the command line says.
 pub fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|word| word == crate::plugins::WORKER_ARGUMENT) {
-        return crate::plugins::serve();
+    match std::env::args_os().nth(1).as_deref().and_then(OsStr::to_str) {
+        Some(crate::plugins::WORKER_ARGUMENT) => return crate::plugins::serve(),
+        Some(keeper::ARGUMENT) => return keeper::serve(),
+        Some(keeper::HOOK_ARGUMENT) => return keeper::begin_hook(),
+        _ => {}
     }
     let cli = Cli::parse();
     let plugins = || SearchPath::new(&cli.plugin_dir);
@@ -53,6 +59,18 @@ pub fn main() -> ExitCode {
         Command::Man { dir } => man::man(dir),
     };
     done.unwrap_or_else(|failure| tell(&failure)).into()
+}
+
+/// Prints a line on standard output. Where nobody reads any more, that is the end, as it is of any filter.
+macro_rules! print_line {
+    ($($text:tt)*) => { $crate::cli::print_or_end(format_args!($($text)*)) };
+}
+use print_line;
+
+fn print_or_end(line: std::fmt::Arguments<'_>) {
+    if writeln!(std::io::stdout().lock(), "{line}").is_err() {
+        std::process::exit(Exit::Signal(SIGPIPE).code().into());
+    }
 }
 
 /// Tells a failure on standard error.

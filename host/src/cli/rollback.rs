@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pop_deploy_plugin_api::protocol::PastRelease;
 
-use super::{Conversation, args::Rollback, exit, open, selection};
+use super::{Conversation, args::Rollback, exit, open, selection, print_line};
 use crate::{
     config::{DeployConfig, TargetConfig},
     exit::Exit,
@@ -138,7 +138,7 @@ fn list(history: &TargetHistory<'_>, name: &str) {
     let live = history.live().and_then(|live| live.version.map(str::to_owned));
     let previous = history.previous().and_then(|previous| previous.version.map(str::to_owned));
     let bad = history.bad_versions();
-    println!("Target: {name}");
+    print_line!("Target: {name}");
     for version in versions(history) {
         let note = match &version {
             version if Some(version) == live.as_ref() => "  live",
@@ -146,6 +146,6 @@ fn list(history: &TargetHistory<'_>, name: &str) {
             version if bad.contains(&version.as_str()) => "  went bad",
             _ => "",
         };
-        println!("  {version}{note}");
+        print_line!("  {version}{note}");
     }
 }

@@ -3,7 +3,7 @@
 use pop_deploy_plugin_api::protocol::CheckStatus;
 use serde_json::json;
 
-use super::{Conversation, args::{Talk, Verify}, open, selection};
+use super::{Conversation, args::{Talk, Verify}, open, selection, print_line};
 use crate::{
     exit::Exit,
     failure::Failure,
@@ -42,18 +42,18 @@ fn look_at_all(wanted: &Verify, plugins: &SearchPath, conversation: &Conversatio
         let live = sight.live.as_ref().map_or("nothing of ours".to_owned(), |live| {
             live.version.clone().unwrap_or_else(|| live.id.clone())
         });
-        println!("Target: {} · Live: {live}", target.name);
+        print_line!("Target: {} · Live: {live}", target.name);
         for check in &sight.checks {
-            println!("  {} {}: {}", word(check.status), check.name, check.message);
+            print_line!("  {} {}: {}", word(check.status), check.name, check.message);
             if let Some(hint) = &check.hint {
-                println!("       hint: {hint}");
+                print_line!("       hint: {hint}");
             }
         }
     }
     if wanted.json {
-        println!("{}", json!({"v": 1, "type": "verify", "healthy": healthy, "targets": results}));
+        print_line!("{}", json!({"v": 1, "type": "verify", "healthy": healthy, "targets": results}));
     } else {
-        println!("Result: {}", if healthy { "healthy" } else { "not healthy" });
+        print_line!("Result: {}", if healthy { "healthy" } else { "not healthy" });
     }
     Ok(if healthy { Exit::Done } else { Exit::Failed })
 }

@@ -29,7 +29,7 @@ use crate::{
     failure::Failure,
     hooks::Hooks,
     journal::{self, Journal, JournalError, PastRun, RunInfo, RunKind},
-    lock::{self, Holder, TargetLock},
+    lock::{self, Holder, LockError, TargetLock},
     plugins::{self, PluginsLock, Ready, SearchPath, Verdict},
     project::Project,
     reporter::log::Log,
@@ -183,7 +183,11 @@ impl Order<'_> {
         let locks = names
             .into_iter()
             .map(|name| TargetLock::acquire(&self.project.data, name, &holder, self.wait, &cancelled))
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| match (error, self.interrupt.signal()) {
+                (LockError::Cancelled { .. }, Some(signal)) => Failure::Stopped { signal },
+                (error, _) => error.into(),
+            })?;
         if self.kind() == RunKind::Rollback {
             self.refuse_outdated()?;
         }

@@ -52,6 +52,7 @@ impl Json {
             Exit::NoRelease => "no_release",
             Exit::NotReady => "not_ready",
             Exit::Stuck => "stuck",
+            Exit::Signal(_) => "interrupted",
             _ => "refused",
         };
         let result =
