@@ -49,6 +49,12 @@ pub enum Failure {
     /// A run died while it was at one of the targets.
     #[error("run `{}` was interrupted; {}", .0.id, how_it_stands(.0))]
     Interrupted(Box<PastRun>),
+    /// Another run wrote history between reading it and holding the lock.
+    #[error("another run changed what there is to go back to")]
+    Outdated,
+    /// A signal came while it waited for a lock.
+    #[error("stopped by signal {signal} while waiting for the lock; nothing was changed")]
+    Stopped { signal: i32 },
     /// History has nothing to go back to.
     #[error("there is nothing to roll target `{target}` back to")]
     NothingToGoBackTo { target: String },
@@ -64,9 +70,6 @@ pub enum Failure {
     /// The target's plugin can't split traffic.
     #[error("target `{target}` can't take a canary: its traffic can't be split")]
     NoCanary { target: String },
-    /// A signal came before the run began.
-    #[error("stopped by signal {signal}; nothing was changed")]
-    Stopped { signal: i32 },
     /// There is no such plugin.
     #[error("there is no plugin `{name}`")]
     NoPlugin { name: String, nearest: Option<String> },
@@ -74,6 +77,9 @@ pub enum Failure {
     Descriptors(#[source] io::Error),
     #[error("can't catch signals")]
     Signals(#[source] io::Error),
+    /// A mistake of ours; the journal is left as of a run that died.
+    #[error("pop-deploy itself panicked; this is a bug in it")]
+    Panicked,
     #[error("can't write `{path}`")]
     Write { path: String, source: io::Error },
 }
@@ -97,7 +103,7 @@ impl Failure {
             | Self::Copy(_)
             | Self::Descriptors(_)
             | Self::Signals(_) => Exit::NotReady,
-            Self::Lock(LockError::Held { .. }) => Exit::Locked,
+            Self::Lock(LockError::Held { .. }) | Self::Outdated => Exit::Locked,
             Self::Stopped { signal } => Exit::Signal(*signal),
             Self::Lock(_) | Self::Journal(_) | Self::History(_) | Self::Write { .. } => Exit::NotReady,
             Self::Plugin(error) => match error.kind {
@@ -110,6 +116,7 @@ impl Failure {
             Self::Interrupted(_) => Exit::InterruptedRun,
             Self::NothingToGoBackTo { .. } => Exit::NoRelease,
             Self::Declined => Exit::Failed,
+            Self::Panicked => Exit::Stuck,
         }
     }
 
@@ -130,6 +137,7 @@ impl Failure {
             Self::History(error) => error.hint(),
             Self::Plugin(error) => error.hint.clone(),
             Self::Interrupted(_) => Some("`pop-deploy rollback` takes it back".into()),
+            Self::Outdated => Some("run it again".into()),
             Self::NothingToGoBackTo { .. } => Some("`pop-deploy history` shows what was deployed".into()),
             Self::NeverDeployed { there, .. } if there.is_empty() => {
                 Some("`pop-deploy history` shows what was deployed".into())
@@ -139,6 +147,10 @@ impl Failure {
             Self::NoPlugin { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
             Self::NoPlugin { .. } => Some("`pop-deploy plugin list` shows what there is".into()),
             Self::NoCanary { .. } => Some("deploy in full with `--mode deploy`, after a `dry_run`".into()),
+            Self::Panicked => Some(
+                "`pop-deploy verify` shows what is live; `pop-deploy rollback` takes an interrupted run back"
+                    .into(),
+            ),
             Self::Declined | Self::Stopped { .. } | Self::Descriptors(_) | Self::Signals(_) => None,
             Self::Write { .. } => Some("check who owns it and who may write there".into()),
         }
@@ -153,6 +165,7 @@ impl Failure {
             Exit::Usage => ErrorKind::Config,
             Exit::Locked => ErrorKind::Locked,
             Exit::NoRelease => ErrorKind::NoRelease,
+            Exit::Stuck => ErrorKind::Unknown,
             _ => ErrorKind::Preflight,
         };
         let mut error = Error::new(kind, self.to_string());

@@ -17,6 +17,7 @@ use serde_json::json;
 
 use crate::{
     config::{self, Hook, HookPoint, OnError},
+    keeper,
     pipeline::{
         event::What,
         member::{Member, Surroundings},
@@ -101,7 +102,8 @@ impl Hooks<'_> {
             "version": self.version, "actor": self.actor, "project": self.project,
         });
         let ran = Process::new(&command)
-            .stdin(context.to_string())
+            .started_by(keeper::hook_starter())
+            .stdin(format!("{}{context}", keeper::GO))
             .timeout(hook.timeout)
             .run(&self.session(point, target))
             .and_then(pop_deploy_plugin_api::Finished::success);

@@ -13,6 +13,7 @@ pub mod failure;
 pub mod history;
 pub mod hooks;
 pub mod journal;
+pub mod keeper;
 pub mod lock;
 pub mod pipeline;
 pub mod plugins;

@@ -19,14 +19,21 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use crate::plugins::Worker;
+use crate::{keeper::Keeper, plugins::Worker};
 
 /// Whether somebody wants the run to stop, and whom to tell.
 pub struct Interrupt {
     signal: AtomicI32,
     workers: Mutex<Vec<Weak<Worker>>>,
-    groups: Mutex<BTreeSet<u32>>,
+    groups: Mutex<Groups>,
     last_words: fn(),
+}
+
+/// The process groups of the hooks that run, and who ends them should this process be killed.
+#[derive(Default)]
+struct Groups {
+    running: BTreeSet<u32>,
+    keeper: Option<Keeper>,
 }
 
 impl Interrupt {
@@ -64,14 +71,27 @@ impl Interrupt {
         workers.push(Arc::downgrade(worker));
     }
 
-    /// Ends this process group of a hook with the process, should a second signal come.
+    /// Ends this process group of a hook with the process, should a second signal come or the process be killed.
     pub fn watch_group(&self, pid: Option<u32>) {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner).extend(pid);
+        let Some(pid) = pid else { return };
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        groups.running.insert(pid);
+        if groups.keeper.is_none() {
+            groups.keeper = Keeper::start().ok();
+        }
+        if let Some(keeper) = &mut groups.keeper {
+            keeper.watch(pid);
+        }
     }
 
     /// That group is gone.
     pub fn forget_group(&self, pid: Option<u32>) {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner).retain(|group| Some(*group) != pid);
+        let Some(pid) = pid else { return };
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        groups.running.remove(&pid);
+        if let Some(keeper) = &mut groups.keeper {
+            keeper.forget(pid);
+        }
     }
 
     /// Standard output was closed: nobody hears what goes on, so it stops as by a signal.
@@ -88,7 +108,7 @@ impl Interrupt {
             if first { worker.cancel() } else { worker.kill() }
         }
         if !first {
-            for group in self.groups.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            for group in self.groups.lock().unwrap_or_else(PoisonError::into_inner).running.iter() {
                 if let Some(pid) = i32::try_from(*group).ok().and_then(Pid::from_raw) {
                     // Gone already is what is wanted.
                     kill_process_group(pid, Signal::KILL).unwrap_or_default();

@@ -4,6 +4,7 @@
 //! reported to the host, which ends it should this process die.
 
 use std::{
+    ffi::{OsStr, OsString},
     io::{self, BufRead, BufReader, Read, Write},
     os::unix::process::{CommandExt, ExitStatusExt},
     path::Path,
@@ -36,6 +37,7 @@ pub struct Process {
     command: Command,
     stdin: Option<Vec<u8>>,
     timeout: Option<Duration>,
+    starter: Vec<OsString>,
 }
 
 /// A program that ran to its end, whatever its exit code.
@@ -78,13 +80,20 @@ impl Finished {
 impl Process {
     /// A run of `command`.
     pub fn new(command: &Command) -> Self {
-        Self { command: command.clone(), stdin: None, timeout: None }
+        Self { command: command.clone(), stdin: None, timeout: None, starter: Vec::new() }
     }
 
     /// Hands `bytes` to the program's standard input: the way for secrets.
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = Some(bytes.into());
+        self
+    }
+
+    /// Has another program start this one: it gets the command's words after its own. Messages still name this one.
+    #[must_use]
+    pub fn started_by(mut self, starter: impl IntoIterator<Item = OsString>) -> Self {
+        self.starter = starter.into_iter().collect();
         self
     }
 
@@ -124,8 +133,10 @@ impl Process {
 
     fn spawn(&self, session: &Session) -> Result<Child> {
         let cwd = self.command.cwd.as_deref().unwrap_or(&session.project);
-        std::process::Command::new(self.program())
-            .args(self.command.argv.iter().skip(1))
+        let mut words =
+            self.starter.iter().map(OsString::as_os_str).chain(self.command.argv.iter().map(OsStr::new));
+        std::process::Command::new(words.next().unwrap_or_default())
+            .args(words)
             .envs(&self.command.env)
             .current_dir(cwd)
             .process_group(0)

@@ -7,7 +7,9 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -22,6 +24,16 @@ pub struct Said {
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
 }
 
 impl Project {
@@ -55,6 +67,29 @@ impl Project {
     /// Writes deploy.json whole.
     pub fn deploy_json(&self, json: &str) {
         self.write(".pop-deploy/deploy.json", json);
+    }
+
+    /// Changes a part of deploy.json.
+    pub fn edit(&self, change: impl FnOnce(&mut Value)) {
+        let mut json = serde_json::from_str(&self.read(".pop-deploy/deploy.json")).unwrap();
+        change(&mut json);
+        self.deploy_json(&format!("{json:#}"));
+    }
+
+    /// Has a shell line run at this point of every run.
+    pub fn hook(&self, point: &str, line: &str) {
+        self.edit(|json| json["hooks"][point] = serde_json::json!({"command": line, "shell": true}));
+    }
+
+    /// Makes this the first page, and deploys the project in that version.
+    pub fn deploy(&self, version: &str, page: &str) {
+        self.write("public/index.html", page);
+        self.must(&["execute", "--yes", "--version", version]);
+    }
+
+    /// The first page as a reader sees it.
+    pub fn page(&self) -> String {
+        self.read("www/current/index.html")
     }
 
     pub fn write(&self, path: &str, content: &str) {
@@ -95,12 +130,7 @@ impl Project {
 
     /// Runs it to its end.
     pub fn run(&self, arguments: &[&str]) -> Said {
-        let output = self.command(arguments).output().unwrap();
-        Said {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        self.command(arguments).output().unwrap().into()
     }
 
     /// Runs it; it must succeed.
@@ -112,7 +142,11 @@ impl Project {
 
     /// Runs it and shows it as its user sees it, with what differs from run to run blotted out.
     pub fn see(&self, arguments: &[&str]) -> String {
-        let said = self.run(arguments);
+        self.show(&self.run(arguments))
+    }
+
+    /// What was said as its user sees it, with what differs from run to run blotted out.
+    pub fn show(&self, said: &Said) -> String {
         let code = said.code.map_or("a signal".to_owned(), |code| code.to_string());
         let mut seen = self.steady(&said.stdout);
         if !said.stderr.is_empty() {
@@ -126,6 +160,16 @@ impl Project {
         self.command(arguments).spawn().unwrap()
     }
 
+    /// Has a run stop at this point until a file `go` is there; [`wait_at_gate`](Self::wait_at_gate) sees it arrive.
+    pub fn gate(&self, point: &str) {
+        self.hook(point, "echo $$ > at_gate; while [ ! -e go ]; do sleep 0.02; done");
+    }
+
+    /// Waits until a run is at the [gate](Self::gate).
+    pub fn wait_at_gate(&self) {
+        wait_for("the gate", || self.path().join("at_gate").exists().then_some(()));
+    }
+
     /// Every file, link and folder below `path`, with its content: to compare byte for byte.
     pub fn snapshot(&self, path: &str) -> BTreeMap<PathBuf, String> {
         let mut found = BTreeMap::new();
@@ -135,7 +179,11 @@ impl Project {
 
     /// Durations, ids, times and the project's folder, blotted out.
     pub fn steady(&self, text: &str) -> String {
-        let text = text.replace(&self.path().display().to_string(), "[project]");
+        let beside = Path::new(env!("CARGO_BIN_EXE_pop-deploy")).parent().unwrap();
+        let text = text
+            .replace(&self.path().display().to_string(), "[project]")
+            .replace(&beside.display().to_string(), "[bin]")
+            .replace(&beside.parent().unwrap().display().to_string(), "[prefix]");
         let mut steady = String::new();
         for line in text.lines() {
             steady.push_str(steady_line(line).trim_end());
@@ -156,6 +204,22 @@ fn steady_word(word: &str) -> String {
     if is_duration {
         return word.replace(inner, "[t]");
     }
+    // The free space of a disk; nothing in a test has so many digits.
+    if inner.len() >= 10 && inner.contains(',') && inner.chars().all(|c| c.is_ascii_digit() || c == ',') {
+        return word.replace(inner, "[n]");
+    }
+    if inner.contains('@') {
+        return word.replace(inner, "[actor]");
+    }
+    if inner.get(..11).is_some_and(|day| is_like(day, "0000-00-00T")) {
+        return word.replace(inner, "[time]");
+    }
+    if is_like(inner, "0000-00-00") {
+        return word.replace(inner, "[date]");
+    }
+    if is_like(inner, "00:00:00") {
+        return word.replace(inner, "[time]");
+    }
     if let Some(at) = word.find("deploy-20") {
         let end = word[at..]
             .char_indices()
@@ -165,6 +229,15 @@ fn steady_word(word: &str) -> String {
         return format!("{}[id]{}", &word[..at], &word[end..]);
     }
     word.to_owned()
+}
+
+/// Whether `text` has digits where `form` has zeros, and the same everywhere else.
+fn is_like(text: &str, form: &str) -> bool {
+    text.len() == form.len()
+        && text
+            .chars()
+            .zip(form.chars())
+            .all(|(c, form)| if form == '0' { c.is_ascii_digit() } else { c == form })
 }
 
 fn visit(path: &Path, found: &mut BTreeMap<PathBuf, String>) {
@@ -190,4 +263,16 @@ pub fn skipped(why: &str) {
         "skipped: {why}, but skipping is forbidden here"
     );
     eprintln!("skipped: {why}");
+}
+
+/// Asks until there is an answer.
+pub fn wait_for<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = answer() {
+            return answer;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what}: waited in vain");
+        thread::sleep(Duration::from_millis(5));
+    }
 }

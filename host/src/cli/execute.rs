@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Conversation, args::Execute, open, selection};
+use super::{Conversation, args::Execute, exit, open, selection};
 use crate::{
     exit::Exit,
     failure::Failure,
@@ -15,13 +15,17 @@ use crate::{
 };
 
 pub(super) fn execute(wanted: &Execute, plugins: &SearchPath) -> Result<Exit, Failure> {
+    Conversation::hold(&wanted.talk, |conversation| talk(wanted, plugins, conversation))
+}
+
+fn talk(wanted: &Execute, plugins: &SearchPath, conversation: &Conversation) -> Result<Exit, Failure> {
     let (project, config) = open(&wanted.place.dir)?;
     let targets = select::select(&config, &selection(&wanted.targets))?;
     let names: Vec<_> = targets.iter().map(|target| target.name.as_str()).collect();
-    let conversation = Conversation::new(&wanted.talk, &names)?;
+    conversation.find_somebody(&names)?;
     let version = version::of_project(&project.dir, wanted.version.as_deref());
     if let Some(version) = &version {
-        version::check(version).map_err(|error| conversation.cut_short(error.into()))?;
+        version::check(version)?;
     }
     let commit = version::commit(&project.dir);
     let goal = || Goal::Forward { version: version.clone(), commit: commit.clone() };
@@ -37,6 +41,6 @@ pub(super) fn execute(wanted: &Execute, plugins: &SearchPath) -> Result<Exit, Fa
         interrupt: conversation.interrupt.clone(),
         redactor: conversation.redactor.clone(),
     };
-    let report = carry_out(&order, conversation.reporter(&project), &|plans| conversation.confirm(plans));
-    conversation.end(report, wanted.talk.detailed_exitcode)
+    let report = carry_out(&order, conversation.reporter(&project), &|plans| conversation.confirm(plans))?;
+    Ok(exit(&report, wanted.talk.detailed_exitcode))
 }

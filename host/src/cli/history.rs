@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{args::History as Wanted, open};
+use super::{args::History as Wanted, open, print_line};
 use crate::{
     exit::Exit,
     failure::Failure,
@@ -17,17 +17,17 @@ pub(super) fn history(wanted: &Wanted) -> Result<Exit, Failure> {
         |record: &&Record| wanted.target.as_ref().is_none_or(|name| record.target.as_ref() == Some(name));
     let records: Vec<_> = history.records().iter().filter(fits).collect();
     if wanted.json {
-        println!("{:#}", Value::from(records.iter().map(|record| record.raw.clone()).collect::<Vec<_>>()));
+        print_line!("{:#}", Value::from(records.iter().map(|record| record.raw.clone()).collect::<Vec<_>>()));
         return Ok(Exit::Done);
     }
     for run in journal::interrupted(&project.data)?.into_iter().filter(journal::PastRun::began_steps) {
-        println!("{}\n", Failure::Interrupted(Box::new(run)));
+        print_line!("{}\n", Failure::Interrupted(Box::new(run)));
     }
     if records.is_empty() {
-        println!("Nothing was deployed yet.");
+        print_line!("Nothing was deployed yet.");
     }
     for record in records {
-        println!("{}", line(record));
+        print_line!("{}", line(record));
     }
     Ok(Exit::Done)
 }

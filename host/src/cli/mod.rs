@@ -12,7 +12,9 @@ mod rollback;
 mod verify;
 
 use std::{
-    io::IsTerminal as _,
+    ffi::OsStr,
+    io::{IsTerminal as _, Write as _},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     process::ExitCode,
     sync::{Arc, mpsc},
@@ -22,12 +24,17 @@ use std::{
 
 use clap::Parser as _;
 use pop_deploy_plugin_api::{protocol::Plan, redact::Redactor};
+use signal_hook::consts::SIGPIPE;
 
 use crate::{
     config::DeployConfig,
     exit::Exit,
     failure::Failure,
-    pipeline::{event::Listener, outcome::Report},
+    keeper,
+    pipeline::{
+        event::Listener,
+        outcome::{Ending, Report},
+    },
     plugins::SearchPath,
     project::Project,
     reporter::{error_lines, human::Human, json::Json},
@@ -36,10 +43,13 @@ use crate::{
 };
 use args::{Cli, Command, Talk, Targets};
 
-/// Runs the program: a worker when the host started it as one, else what the command line says.
+/// Runs the program: a helper process when the host started it as one, else what the command line says.
 pub fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|word| word == crate::plugins::WORKER_ARGUMENT) {
-        return crate::plugins::serve();
+    match std::env::args_os().nth(1).as_deref().and_then(OsStr::to_str) {
+        Some(crate::plugins::WORKER_ARGUMENT) => return crate::plugins::serve(),
+        Some(keeper::ARGUMENT) => return keeper::serve(),
+        Some(keeper::HOOK_ARGUMENT) => return keeper::begin_hook(),
+        _ => {}
     }
     let cli = Cli::parse();
     let plugins = || SearchPath::new(&cli.plugin_dir);
@@ -54,6 +64,18 @@ pub fn main() -> ExitCode {
         Command::Man { dir } => man::man(dir),
     };
     done.unwrap_or_else(|failure| tell(&failure)).into()
+}
+
+/// Prints a line on standard output. Where nobody reads any more, that is the end, as it is of any filter.
+macro_rules! print_line {
+    ($($text:tt)*) => { $crate::cli::print_or_end(format_args!($($text)*)) };
+}
+use print_line;
+
+fn print_or_end(line: std::fmt::Arguments<'_>) {
+    if writeln!(std::io::stdout().lock(), "{line}").is_err() {
+        std::process::exit(Exit::Signal(SIGPIPE).code().into());
+    }
 }
 
 /// Tells a failure on standard error.
@@ -91,17 +113,28 @@ struct Conversation {
 }
 
 impl Conversation {
-    /// Settles how to talk. Without a terminal nobody can be asked, so `--yes` or `--dry-run` must stand there.
-    fn new(talk: &Talk, targets: &[&str]) -> Result<Self, Failure> {
+    /// Holds a conversation to its end. Whatever keeps it from a report, a panic too, programs get their last line.
+    fn hold(talk: &Talk, about: impl FnOnce(&Self) -> Result<Exit, Failure>) -> Result<Exit, Failure> {
         let interrupt = Interrupt::install(last_words).map_err(Failure::Signals)?;
         let redactor = Redactor::default();
         let json = talk.json.then(|| Arc::new(Json::new(redactor.clone(), Arc::clone(&interrupt))));
         let conversation = Self { interrupt, redactor, json, asks: !talk.yes && !talk.dry_run };
-        let somebody = std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && !talk.json;
-        if conversation.asks && !somebody {
-            return Err(conversation.cut_short(Failure::Unconfirmed { targets: targets.join(", ") }));
+        // What the panic hook printed stands on standard error already.
+        let ended = catch_unwind(AssertUnwindSafe(|| about(&conversation))).unwrap_or(Err(Failure::Panicked));
+        if let (Err(failure), Some(json)) = (&ended, &conversation.json) {
+            json.finish_early(&failure.to_error(), failure.exit());
         }
-        Ok(conversation)
+        ended
+    }
+
+    /// Without a terminal nobody can be asked, so `--yes` or `--dry-run` must stand there.
+    fn find_somebody(&self, targets: &[&str]) -> Result<(), Failure> {
+        let somebody =
+            std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && self.json.is_none();
+        if self.asks && !somebody {
+            return Err(Failure::Unconfirmed { targets: targets.join(", ") });
+        }
+        Ok(())
     }
 
     fn reporter(&self, project: &Project) -> Box<dyn Listener> {
@@ -141,18 +174,12 @@ impl Conversation {
             }
         }
     }
+}
 
-    /// Ends a conversation that a failure cut short; programs get their last line too.
-    fn cut_short(&self, failure: Failure) -> Failure {
-        if let Some(json) = &self.json {
-            json.finish_early(&failure.to_error(), failure.exit().code());
-        }
-        failure
-    }
-
-    fn end(&self, report: Result<Report, Failure>, detailed: bool) -> Result<Exit, Failure> {
-        let report = report.map_err(|failure| self.cut_short(failure))?;
-        let pending = report.ending == crate::pipeline::outcome::Ending::Planned { pending: true };
-        Ok(if detailed && pending { Exit::Pending } else { report.ending.exit() })
+/// The exit code of a run that came to its end.
+fn exit(report: &Report, detailed: bool) -> Exit {
+    match report.ending {
+        Ending::Planned { pending: true } if detailed => Exit::Pending,
+        ending => ending.exit(),
     }
 }

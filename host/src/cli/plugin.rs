@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::args::Plugin;
+use super::{args::Plugin, print_line};
 use crate::{
     config::nearest,
     exit::Exit,
@@ -17,17 +17,17 @@ pub(super) fn plugin(wanted: &Plugin, search: &SearchPath) -> Result<Exit, Failu
     let discovered = || Ok::<_, Failure>(plugins::discover(search, &known()?));
     match wanted {
         Plugin::List { json: true } => {
-            println!("{:#}", Value::from(discovered()?.iter().map(candidate_value).collect::<Vec<_>>()));
+            print_line!("{:#}", Value::from(discovered()?.iter().map(candidate_value).collect::<Vec<_>>()));
         }
         Plugin::List { json: false } => list(&discovered()?, search),
         Plugin::Info { name, json } => info(&discovered()?, name, *json)?,
         Plugin::Add { path } => {
             let (build, to) = plugins::add(search, path)?;
-            println!("Added {} {} as {}", build.plugin.id, build.version, to.display());
+            print_line!("Added {} {} as {}", build.plugin.id, build.version, to.display());
         }
         Plugin::Remove { name } => {
             for path in plugins::remove(search, name)? {
-                println!("Removed {}", path.display());
+                print_line!("Removed {}", path.display());
             }
         }
         Plugin::Trust { name, place } => trust(search, name, &place.dir)?,
@@ -40,8 +40,8 @@ fn trust(search: &SearchPath, name: &str, dir: &Path) -> Result<(), Failure> {
     let mut known = PluginsLock::read(&project.data.join("plugins.lock"))?;
     let found = plugins::find(search, &known, name).map_err(|error| Failure::Find(Box::new(error)))?;
     known.record(&found)?;
-    println!("Recorded {} {} at {}", found.build.plugin.id, found.build.version, found.path.display());
-    println!("  sha256 {}", found.sha256);
+    print_line!("Recorded {} {} at {}", found.build.plugin.id, found.build.version, found.path.display());
+    print_line!("  sha256 {}", found.sha256);
     Ok(())
 }
 
@@ -57,7 +57,7 @@ fn known() -> Result<PluginsLock, Failure> {
 fn list(found: &[Candidate], search: &SearchPath) {
     for candidate in found {
         match &candidate.build {
-            Some(build) => println!(
+            Some(build) => print_line!(
                 "{} {}  serves {}  api {}-{}  {}",
                 build.plugin.id,
                 build.version,
@@ -66,14 +66,14 @@ fn list(found: &[Candidate], search: &SearchPath) {
                 build.api[1],
                 state_text(candidate),
             ),
-            None => println!("?  {}", state_text(candidate)),
+            None => print_line!("?  {}", state_text(candidate)),
         }
-        println!("  {} ({})", candidate.path.display(), candidate.origin);
+        print_line!("  {} ({})", candidate.path.display(), candidate.origin);
     }
     if found.is_empty() {
-        println!("There are no plugins. Looked in:");
+        print_line!("There are no plugins. Looked in:");
         for folder in search.folders() {
-            println!("  {} ({})", folder.path.display(), folder.origin);
+            print_line!("  {} ({})", folder.path.display(), folder.origin);
         }
     }
 }
@@ -116,18 +116,18 @@ fn info(found: &[Candidate], name: &str, as_json: bool) -> Result<(), Failure> {
         return Err(Failure::NoPlugin { name: name.to_owned(), nearest });
     };
     if as_json {
-        println!("{:#}", json!(build));
+        print_line!("{:#}", json!(build));
         return Ok(());
     }
-    println!("{} {}: {}", build.plugin.id, build.version, build.plugin.description);
-    println!("  file          {} ({})", candidate.path.display(), state_text(candidate));
-    println!("  serves        {}", build.plugin.types.join(", "));
-    println!("  can           {}", or_nothing(&build.plugin.capabilities));
-    println!("  environment   {}", or_nothing(&build.plugin.environment));
-    println!("  built         api {}-{}, {}, {}", build.api[0], build.api[1], build.triple, build.rustc);
-    println!("  licence       {}", build.license);
-    println!("  homepage      {}", build.homepage);
-    println!("  config keys");
+    print_line!("{} {}: {}", build.plugin.id, build.version, build.plugin.description);
+    print_line!("  file          {} ({})", candidate.path.display(), state_text(candidate));
+    print_line!("  serves        {}", build.plugin.types.join(", "));
+    print_line!("  can           {}", or_nothing(&build.plugin.capabilities));
+    print_line!("  environment   {}", or_nothing(&build.plugin.environment));
+    print_line!("  built         api {}-{}, {}, {}", build.api[0], build.api[1], build.triple, build.rustc);
+    print_line!("  licence       {}", build.license);
+    print_line!("  homepage      {}", build.homepage);
+    print_line!("  config keys");
     keys(&build.plugin.config);
     Ok(())
 }
@@ -147,10 +147,10 @@ fn keys(schema: &Value) {
             Value::Null => String::new(),
             value => format!(" [default: {value}]"),
         };
-        println!("    {key}{must}{default}");
+        print_line!("    {key}{must}{default}");
         let text = property["description"].as_str().unwrap_or_default();
         for line in text.lines().take_while(|line| !line.is_empty()) {
-            println!("        {line}");
+            print_line!("        {line}");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pop_deploy_plugin_api::protocol::PastRelease;
 
-use super::{Conversation, args::Rollback, open, selection};
+use super::{Conversation, args::Rollback, exit, open, print_line, selection};
 use crate::{
     config::{DeployConfig, TargetConfig},
     exit::Exit,
@@ -22,6 +22,18 @@ use crate::{
 };
 
 pub(super) fn rollback(wanted: &Rollback, plugins: &SearchPath) -> Result<Exit, Failure> {
+    Conversation::hold(&wanted.talk, |conversation| {
+        loop {
+            match talk(wanted, plugins, conversation) {
+                // While this one waited for the lock, another run ended: history is read anew.
+                Err(Failure::Outdated) => {}
+                ended => return ended,
+            }
+        }
+    })
+}
+
+fn talk(wanted: &Rollback, plugins: &SearchPath, conversation: &Conversation) -> Result<Exit, Failure> {
     let (project, config) = open(&wanted.place.dir)?;
     let targets = select::select(&config, &selection(&wanted.targets))?;
     let history = History::of(&config);
@@ -32,7 +44,7 @@ pub(super) fn rollback(wanted: &Rollback, plugins: &SearchPath) -> Result<Exit, 
         return Ok(Exit::Done);
     }
     let names: Vec<_> = targets.iter().map(|target| target.name.as_str()).collect();
-    let conversation = Conversation::new(&wanted.talk, &names)?;
+    conversation.find_somebody(&names)?;
     let actor = version::actor();
     let mut order = Order {
         project: &project,
@@ -46,22 +58,20 @@ pub(super) fn rollback(wanted: &Rollback, plugins: &SearchPath) -> Result<Exit, 
         interrupt: conversation.interrupt.clone(),
         redactor: conversation.redactor.clone(),
     };
-    let died = died_at(&project, &names).map_err(|failure| conversation.cut_short(failure))?;
-    let report = match died {
+    let report = match died_at(&project, &names)? {
         Some(_) if !order.mode.is_dry() && !conversation.confirm(&[]) => Err(Failure::Declined),
         Some(past) if !order.mode.is_dry() => {
             recover::take_back(&order, &past, conversation.reporter(&project))
         }
         _ => {
             for target in targets {
-                let goal = goal(&project, &config, target, wanted.to.as_deref());
-                let goal = goal.map_err(|failure| conversation.cut_short(failure))?;
+                let goal = goal(&project, &config, target, wanted.to.as_deref())?;
                 order.errands.push(Errand { target, goal });
             }
             carry_out(&order, conversation.reporter(&project), &|plans| conversation.confirm(plans))
         }
     };
-    conversation.end(report, wanted.talk.detailed_exitcode)
+    Ok(exit(&report?, wanted.talk.detailed_exitcode))
 }
 
 /// The oldest run that died while it was at one of these targets.
@@ -130,7 +140,7 @@ fn list(history: &TargetHistory<'_>, name: &str) {
     let live = history.live().and_then(|live| live.version.map(str::to_owned));
     let previous = history.previous().and_then(|previous| previous.version.map(str::to_owned));
     let bad = history.bad_versions();
-    println!("Target: {name}");
+    print_line!("Target: {name}");
     for version in versions(history) {
         let note = match &version {
             version if Some(version) == live.as_ref() => "  live",
@@ -138,6 +148,6 @@ fn list(history: &TargetHistory<'_>, name: &str) {
             version if bad.contains(&version.as_str()) => "  went bad",
             _ => "",
         };
-        println!("  {version}{note}");
+        print_line!("  {version}{note}");
     }
 }

@@ -6,13 +6,11 @@ use serde_json::json;
 use super::{
     Conversation,
     args::{Talk, Verify},
-    open, selection,
+    open, print_line, selection,
 };
 use crate::{exit::Exit, failure::Failure, pipeline::look, plugins::SearchPath, select, version};
 
 pub(super) fn verify(wanted: &Verify, plugins: &SearchPath) -> Result<Exit, Failure> {
-    let (project, config) = open(&wanted.place.dir)?;
-    let targets = select::select(&config, &selection(&wanted.targets))?;
     let talk = Talk {
         yes: true,
         dry_run: true,
@@ -21,7 +19,12 @@ pub(super) fn verify(wanted: &Verify, plugins: &SearchPath) -> Result<Exit, Fail
         json: wanted.json,
         locked: false,
     };
-    let conversation = Conversation::new(&talk, &[])?;
+    Conversation::hold(&talk, |conversation| look_at_all(wanted, plugins, conversation))
+}
+
+fn look_at_all(wanted: &Verify, plugins: &SearchPath, conversation: &Conversation) -> Result<Exit, Failure> {
+    let (project, config) = open(&wanted.place.dir)?;
+    let targets = select::select(&config, &selection(&wanted.targets))?;
     let mut healthy = true;
     let mut results = Vec::new();
     for target in targets {
@@ -33,8 +36,7 @@ pub(super) fn verify(wanted: &Verify, plugins: &SearchPath) -> Result<Exit, Fail
             actor: &version::actor(),
             interrupt: conversation.interrupt.clone(),
             redactor: conversation.redactor.clone(),
-        });
-        let sight = sight.map_err(|failure| conversation.cut_short(failure))?;
+        })?;
         healthy &= sight.is_healthy();
         if wanted.json {
             results.push(json!({
@@ -45,18 +47,18 @@ pub(super) fn verify(wanted: &Verify, plugins: &SearchPath) -> Result<Exit, Fail
         let live = sight.live.as_ref().map_or("nothing of ours".to_owned(), |live| {
             live.version.clone().unwrap_or_else(|| live.id.clone())
         });
-        println!("Target: {} · Live: {live}", target.name);
+        print_line!("Target: {} · Live: {live}", target.name);
         for check in &sight.checks {
-            println!("  {} {}: {}", word(check.status), check.name, check.message);
+            print_line!("  {} {}: {}", word(check.status), check.name, check.message);
             if let Some(hint) = &check.hint {
-                println!("       hint: {hint}");
+                print_line!("       hint: {hint}");
             }
         }
     }
     if wanted.json {
-        println!("{}", json!({"v": 1, "type": "verify", "healthy": healthy, "targets": results}));
+        print_line!("{}", json!({"v": 1, "type": "verify", "healthy": healthy, "targets": results}));
     } else {
-        println!("Result: {}", if healthy { "healthy" } else { "not healthy" });
+        print_line!("Result: {}", if healthy { "healthy" } else { "not healthy" });
     }
     Ok(if healthy { Exit::Done } else { Exit::Failed })
 }

@@ -1,13 +1,12 @@
 //! What a run leaves on disk: its plans before it walks, its result and history records afterwards.
 
-use pop_deploy_plugin_api::protocol::Release;
 use serde_json::{Value, json};
 
 use super::{
     engine::described,
     member::Member,
     outcome::{Ending, Report, TargetEnding, TargetReport},
-    run::Order,
+    run::{Errand, Goal, Order},
 };
 use crate::{
     config::OnInterrupt,
@@ -82,8 +81,6 @@ fn is_left_open(order: &Order<'_>, report: &Report) -> bool {
 
 fn record(order: &Order<'_>, kind: RunKind, report: &Report, target: &TargetReport) -> Record {
     let went_well = target.ending == TargetEnding::Verified;
-    let before = target.before.as_ref();
-    let version = |release: Option<&Release>| release.and_then(|release| release.version.clone());
     let common = Record {
         timestamp: Some(journal::timestamp()),
         target: Some(target.name.clone()),
@@ -99,7 +96,7 @@ fn record(order: &Order<'_>, kind: RunKind, report: &Report, target: &TargetRepo
     match (kind, went_well) {
         (RunKind::Rollback, true) => Record {
             status: Some(Status::RolledBack),
-            version: version(before),
+            version: gone_from(order, target),
             rollback_to: target.release.version.clone(),
             rollback_to_id: Some(target.release.id.clone()),
             ..common
@@ -107,7 +104,7 @@ fn record(order: &Order<'_>, kind: RunKind, report: &Report, target: &TargetRepo
         // A rollback that failed and was taken back leaves everything as it was: not a word about bad versions.
         (RunKind::Rollback, false) => Record {
             status: Some(Status::Failed),
-            version: version(before),
+            version: gone_from(order, target),
             error: error(),
             switched: Some(target.was_live && !target.is_back()),
             ..common
@@ -128,6 +125,16 @@ fn record(order: &Order<'_>, kind: RunKind, report: &Report, target: &TargetRepo
             ..common
         },
     }
+}
+
+/// The version that a rollback leaves: as the place has it, else as history does.
+fn gone_from(order: &Order<'_>, target: &TargetReport) -> Option<String> {
+    let seen = target.before.as_ref().and_then(|before| before.version.clone());
+    let known = |errand: &Errand<'_>| match &errand.goal {
+        Goal::Back { from, .. } => from.as_ref()?.version.clone(),
+        Goal::Forward { .. } => None,
+    };
+    seen.or_else(|| order.errands.iter().find(|errand| errand.target.name == target.name).and_then(known))
 }
 
 fn rollback(target: &TargetReport) -> RollbackRecord {

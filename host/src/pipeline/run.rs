@@ -29,7 +29,7 @@ use crate::{
     failure::Failure,
     hooks::Hooks,
     journal::{self, Journal, JournalError, PastRun, RunInfo, RunKind},
-    lock::{self, Holder, TargetLock},
+    lock::{self, Holder, LockError, TargetLock},
     plugins::{self, PluginsLock, Ready, SearchPath, Verdict},
     project::Project,
     reporter::log::Log,
@@ -196,11 +196,23 @@ impl Order<'_> {
             .into_iter()
             .map(|name| TargetLock::acquire(&self.project.data, name, &holder, self.wait, &cancelled))
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| self.stopped().unwrap_or(error.into()))?;
+            .map_err(|error| match (error, self.interrupt.signal()) {
+                (LockError::Cancelled { .. }, Some(signal)) => Failure::Stopped { signal },
+                (error, _) => error.into(),
+            })?;
+        if self.kind() == RunKind::Rollback {
+            self.refuse_outdated()?;
+        }
         match self.interrupted()?.into_iter().next() {
             Some(run) => Err(Failure::Interrupted(Box::new(run))),
             None => Ok(locks),
         }
+    }
+
+    /// Where to go back to was read from history before the lock was held; who held it may have moved on since.
+    fn refuse_outdated(&self) -> Result<(), Failure> {
+        let now = DeployConfig::read(&self.project.deploy_json)?;
+        if now.raw.get("history") == self.config.raw.get("history") { Ok(()) } else { Err(Failure::Outdated) }
     }
 
     /// The runs that died while they were at one of these targets.

@@ -66,7 +66,7 @@ impl Default for Options {
 }
 
 /// The running executable, even when another file has taken its name meanwhile.
-fn this_executable() -> PathBuf {
+pub fn this_executable() -> PathBuf {
     let running = Path::new("/proc/self/exe");
     if running.exists() {
         return running.to_owned();

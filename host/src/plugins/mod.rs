@@ -32,7 +32,7 @@ pub use cache::{CopyError, Ready, private_copy, private_copy_in};
 pub use choose::{ChooseError, Found, NotFound, Rejection, Wanted, choose, find};
 pub use discover::{Candidate, State, discover};
 pub use install::{InstallError, add, remove};
-pub use launch::{ARGUMENT as WORKER_ARGUMENT, Options, Services};
+pub use launch::{ARGUMENT as WORKER_ARGUMENT, Options, Services, this_executable};
 pub use ownership::Unsafe;
 pub use preflight::Refusal;
 pub use search::{Folder, Origin, SearchPath};

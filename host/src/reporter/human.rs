@@ -259,6 +259,13 @@ fn closing(report: &Report, history: &str) -> String {
 
 fn result(report: &Report) -> String {
     match report.ending {
+        Ending::Succeeded if report.mode == Mode::Recovery => match report.targets.as_slice() {
+            [TargetReport { before: Some(before), .. }] => {
+                format!("taken back, {} is live", before.version.as_deref().unwrap_or(&before.id))
+            }
+            [_] => "taken back, nothing is live".to_owned(),
+            targets => format!("taken back, {} targets", targets.len()),
+        },
         Ending::Succeeded => match report.targets.as_slice() {
             [target] => {
                 let to = target.release.version.as_deref().unwrap_or(&target.release.id);

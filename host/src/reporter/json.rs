@@ -4,13 +4,14 @@
 
 use std::{
     io::Write as _,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use pop_deploy_plugin_api::{Error, redact::Redactor};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    exit::Exit,
     pipeline::{
         event::{Event, Listener, What},
         outcome::{Mode, Report, RollbackReport, StepEnding, StepReport, TargetReport},
@@ -32,6 +33,7 @@ pub struct Json {
 struct State {
     run: String,
     seq: u64,
+    finished: bool,
 }
 
 impl Json {
@@ -40,17 +42,28 @@ impl Json {
         Self { redactor, interrupt, state: Mutex::default() }
     }
 
-    /// The last line of a run that ended before it could begin: wrong usage, a lock, an unknown target.
-    pub fn finish_early(&self, error: &Error, exit: u8) {
-        let result =
-            json!({"ending": "refused", "exit_code": exit, "success": false, "error": error_value(error)});
+    /// The last line where a run didn't get to say it itself: wrong usage, a lock, an unknown target, a panic.
+    pub fn finish_early(&self, error: &Error, exit: Exit) {
+        if self.state().finished {
+            return;
+        }
+        let ending = match exit {
+            Exit::Locked => "locked",
+            Exit::NoRelease => "no_release",
+            Exit::NotReady => "not_ready",
+            Exit::Stuck => "stuck",
+            Exit::Signal(_) => "interrupted",
+            _ => "refused",
+        };
+        let result = json!({"ending": ending, "exit_code": exit.code(), "success": false, "error": error_value(error)});
         self.write(jiff::Timestamp::now(), None, "run.finished", result);
     }
 
     fn write(&self, at: jiff::Timestamp, target: Option<&str>, kind: &str, body: Value) {
         // Held while writing: lines come out whole, in the order of their numbers.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         state.seq += 1;
+        state.finished = kind == "run.finished";
         let mut line = Map::new();
         line.insert("v".into(), VERSION.into());
         line.insert("ts".into(), at.to_string().into());
@@ -71,12 +84,16 @@ impl Json {
             self.interrupt.output_closed();
         }
     }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Listener for Json {
     fn hear(&self, event: &Event<'_>) {
         if let What::RunStarted { run, .. } = &event.what {
-            self.state.lock().unwrap_or_else(PoisonError::into_inner).run = (*run).to_owned();
+            self.state().run = (*run).to_owned();
         }
         let (kind, body) = match &event.what {
             What::RunStarted { mode, targets, .. } => {

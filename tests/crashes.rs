@@ -1,0 +1,381 @@
+//! Runs that die or are stopped: what is live is one whole release, nothing runs on, and the next commands mend it.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    os::fd::AsFd as _,
+    process::{Child, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use insta::assert_snapshot;
+use rustix::process::{Pid, Signal, kill_process};
+use support::{Project, Said, wait_for};
+
+#[path = "support/mod.rs"]
+mod support;
+
+const EXECUTE: [&str; 4] = ["execute", "--yes", "--version", "2"];
+
+/// A project whose version 1 is live, and whose source is ready for version 2.
+fn deployed() -> Project {
+    let project = Project::new();
+    fill(&project, "one");
+    project.must(&["execute", "--yes", "--version", "1"]);
+    fill(&project, "two");
+    project
+}
+
+/// Makes every page of the source say the same.
+fn fill(project: &Project, word: &str) {
+    for page in ["index", "about", "a/deep", "b/deep"] {
+        project.write(&format!("public/{page}.html"), word);
+    }
+}
+
+/// What the pages that are live say, all of them.
+fn live(project: &Project) -> String {
+    let pages =
+        ["index", "about", "a/deep", "b/deep"].map(|page| project.read(&format!("www/current/{page}.html")));
+    assert!(pages.iter().all(|page| *page == pages[0]), "a mixture is live: {pages:?}");
+    pages[0].clone()
+}
+
+fn releases(project: &Project) -> usize {
+    fs::read_dir(project.path().join("www/releases")).unwrap().count()
+}
+
+fn send(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
+}
+
+/// The processes that work in the project or for it.
+fn processes(project: &Project) -> Vec<String> {
+    let place = project.path();
+    let here = |entry: &fs::DirEntry| {
+        let commands = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let commands = String::from_utf8_lossy(&commands).replace('\0', " ");
+        let cwd = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
+        (cwd.starts_with(&place) || commands.contains(place.to_str().unwrap())).then_some(commands)
+    };
+    fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| here(&entry))
+        .filter(|it| !it.is_empty())
+        .collect()
+}
+
+fn nothing_runs_on(project: &Project) {
+    let mut left = Vec::new();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(10) {
+        left = processes(project);
+        if left.is_empty() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    panic!("still there: {left:?}");
+}
+
+/// The worker process of a run.
+fn worker(run: &Child) -> Option<u32> {
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", run.id())).unwrap_or_default();
+    let all_threads = fs::read_dir(format!("/proc/{}/task", run.id()))
+        .ok()?
+        .flatten()
+        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    let children: String = std::iter::once(children).chain(all_threads).collect::<Vec<_>>().join(" ");
+    let is_worker = |pid: &u32| {
+        let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        command.contains("__worker")
+    };
+    children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(is_worker)
+}
+
+fn ended(run: Child) -> Said {
+    run.wait_with_output().unwrap().into()
+}
+
+/// After a death: the next deployment says so, `rollback` mends it, and then one can deploy again.
+fn mend(project: &Project) {
+    assert_eq!(project.run(&EXECUTE).code, Some(7));
+    project.must(&["rollback", "--yes"]);
+    assert_eq!((live(project).as_str(), releases(project)), ("one", 1));
+    project.edit(|json| json["hooks"] = serde_json::json!({}));
+    project.must(&EXECUTE);
+    assert_eq!(live(project), "two");
+    project.must(&["verify"]);
+    project.must(&["rollback", "--yes"]);
+    assert_eq!(live(project), "one");
+}
+
+#[test]
+fn a_host_that_is_killed_before_the_switch() {
+    let project = deployed();
+    project.gate("pre_switch");
+    let mut run = project.start(&EXECUTE);
+    project.wait_at_gate();
+    run.kill().unwrap();
+    run.wait().unwrap();
+    assert_eq!(live(&project), "one");
+    nothing_runs_on(&project);
+    assert_snapshot!(project.see(&["execute", "--yes", "--version", "3"]), @r"
+    --- stderr
+    error: run `[id]` was interrupted; target `docs` has done `stage`, the stage of it
+      hint: `pop-deploy rollback` takes it back
+    --- exit 7
+    ");
+    assert_snapshot!(project.see(&["history"]), @r"
+    run `[id]` was interrupted; target `docs` has done `stage`, the stage of it
+
+    [date] [time]  docs: 1 went live by [actor]
+    --- exit 0
+    ");
+    assert_snapshot!(project.see(&["rollback", "--yes"]), @r"
+    Target: docs · Mode: recovery · Version: 2
+    Taking docs back
+      stage: removed release [id]
+
+    Result: taken back, 1 is live
+    Duration: [t]
+    Deployment: [id]
+    History: [project]/.pop-deploy/deploy.json
+    Log: [project]/.pop-deploy/deployments/[id]/log
+    Next: `pop-deploy verify` looks again, `pop-deploy history` shows what was
+    --- exit 0
+    ");
+    assert_eq!((live(&project).as_str(), releases(&project)), ("one", 1));
+    project.edit(|json| json["hooks"] = serde_json::json!({}));
+    project.must(&EXECUTE);
+    assert_eq!(live(&project), "two");
+}
+
+#[test]
+fn a_host_that_is_killed_at_any_hook() {
+    for (point, word) in [("pre_stage", "one"), ("post_switch", "two"), ("pre_finalize", "two")] {
+        let project = deployed();
+        project.gate(point);
+        let mut run = project.start(&EXECUTE);
+        project.wait_at_gate();
+        run.kill().unwrap();
+        run.wait().unwrap();
+        assert_eq!(live(&project), word, "{point}");
+        nothing_runs_on(&project);
+        mend(&project);
+    }
+}
+
+#[test]
+fn a_host_that_is_killed_at_any_moment() {
+    let project = deployed();
+    let begun = Instant::now();
+    project.must(&EXECUTE);
+    let whole = begun.elapsed();
+    let mut before = "two".to_owned();
+    for moment in 0..15 {
+        let word = format!("moment {moment}");
+        fill(&project, &word);
+        let mut run = project.start(&["execute", "--yes", "--version", &word]);
+        thread::sleep(whole * moment / 14);
+        run.kill().unwrap();
+        run.wait().unwrap();
+        nothing_runs_on(&project);
+        let now = live(&project);
+        assert!(now == before || now == word, "{now} is live, neither {before} nor {word}");
+        let again = project.run(&["execute", "--yes", "--version", &word]);
+        if again.code == Some(7) {
+            project.must(&["rollback", "--yes"]);
+            assert_eq!(live(&project), before, "{}", again.stderr);
+            project.must(&["execute", "--yes", "--version", &word]);
+        } else {
+            assert_eq!(again.code, Some(0), "{}{}", again.stdout, again.stderr);
+        }
+        assert_eq!(live(&project), word);
+        project.must(&["verify"]);
+        before = word;
+    }
+}
+
+#[test]
+fn a_worker_that_is_killed_between_two_steps() {
+    for point in ["pre_stage", "pre_switch", "post_switch", "pre_finalize"] {
+        let project = deployed();
+        project.gate(point);
+        let run = project.start(&EXECUTE);
+        project.wait_at_gate();
+        send(worker(&run).unwrap(), Signal::KILL);
+        project.write("go", "");
+        let said = ended(run);
+        let word = if said.code == Some(0) { "two" } else { "one" };
+        assert!([0, 1, 8].map(Some).contains(&said.code), "{point}: {}{}", said.stdout, said.stderr);
+        assert_eq!(live(&project), word, "{point}");
+        nothing_runs_on(&project);
+        project.must(&["verify"]);
+    }
+}
+
+#[test]
+fn a_worker_that_is_killed_at_any_moment() {
+    let project = deployed();
+    let begun = Instant::now();
+    project.must(&EXECUTE);
+    let whole = begun.elapsed();
+    let mut before = "two".to_owned();
+    for moment in 0..12 {
+        let word = format!("moment {moment}");
+        fill(&project, &word);
+        let mut run = project.start(&["execute", "--yes", "--version", &word]);
+        let pid = wait_for("a worker", || match run.try_wait().unwrap() {
+            None => worker(&run).map(Some),
+            Some(_) => Some(None),
+        });
+        thread::sleep(whole * moment / 14);
+        // It may have ended by itself.
+        if let Some(pid) = pid.filter(|_| run.try_wait().unwrap().is_none()) {
+            let _gone = kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL);
+        }
+        let said = ended(run);
+        let expected = if said.code == Some(0) { &word } else { &before };
+        assert!(
+            [0, 1, 3, 8].map(Some).contains(&said.code),
+            "{:?} {}{}",
+            said.code,
+            said.stdout,
+            said.stderr
+        );
+        assert_eq!(live(&project), *expected, "{}", said.stdout);
+        nothing_runs_on(&project);
+        project.must(&["verify"]);
+        before = live(&project);
+    }
+}
+
+#[test]
+fn ctrl_c_in_a_hook_after_the_switch_takes_the_run_back() {
+    let project = deployed();
+    project.gate("post_switch");
+    let run = project.start(&EXECUTE);
+    project.wait_at_gate();
+    assert_eq!(live(&project), "two");
+    send(run.id(), Signal::INT);
+    assert_snapshot!(project.show(&ended(run)), @r"
+    Target: docs (primary) · Mode: deploy · Version: 2
+    Plan: 0 added, 4 changed, 0 removed, 0 unchanged
+    [1/5] Locking [project]/www... done ([t])
+    [2/5] Staging 4 files (4 changed)... done, 4 copied (12 bytes), 0 linked ([t])
+    [3/5] Switching to release [id]... done ([t])
+    Taking docs back
+      switch: release [id] is live again
+      stage: removed release [id]
+
+    error: hook `post_switch`: `sh` was ended because the run was cancelled
+    docs: rolled back, 1 is live
+    Result: stopped by signal 2
+    Duration: [t]
+    Deployment: [id]
+    History: [project]/.pop-deploy/deploy.json
+    Log: [project]/.pop-deploy/deployments/[id]/log
+    Next: `pop-deploy history` shows how it stands
+    --- exit 130
+    ");
+    assert_eq!((live(&project).as_str(), releases(&project)), ("one", 1));
+    assert_eq!(project.history()[0]["status"], "failed");
+    nothing_runs_on(&project);
+    project.must(&["verify"]);
+}
+
+#[test]
+fn a_supervisor_that_stops_a_slow_step_takes_the_run_back() {
+    let project = deployed();
+    let build = ["sh", "-c", "echo $$ > at_gate; sleep 100"];
+    project.edit(|json| json["targets"]["docs"]["config"]["build"] = serde_json::json!(build));
+    let run = project.start(&["execute", "--yes", "--json", "--version", "2"]);
+    project.wait_at_gate();
+    send(run.id(), Signal::TERM);
+    let said = ended(run);
+    assert_eq!(said.code, Some(143), "{}{}", said.stdout, said.stderr);
+    let last: serde_json::Value = serde_json::from_str(said.stdout.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["type"], &last["ending"]), (&"run.finished".into(), &"interrupted".into()));
+    assert_eq!((live(&project).as_str(), releases(&project)), ("one", 1));
+    assert_eq!(project.history()[0]["status"], "failed");
+    nothing_runs_on(&project);
+}
+
+#[test]
+fn a_run_that_is_stopped_while_it_waits_for_the_lock() {
+    let project = deployed();
+    project.gate("pre_switch");
+    let first = project.start(&EXECUTE);
+    project.wait_at_gate();
+    let waiting = project.start(&["execute", "--yes", "--wait", "100"]);
+    let runs = project.path().join(".pop-deploy/deployments");
+    wait_for("the second run", || (fs::read_dir(&runs).unwrap().count() == 3).then_some(()));
+    send(waiting.id(), Signal::TERM);
+    assert_eq!(ended(waiting).code, Some(143));
+    project.write("go", "");
+    assert_eq!(ended(first).code, Some(0));
+}
+
+#[test]
+fn insisting_ends_it_at_once_and_says_how_to_mend_it() {
+    let project = deployed();
+    project.hook("post_switch", "exit 1");
+    project.gate("on_rollback");
+    let mut run = project.start(&EXECUTE);
+    project.wait_at_gate();
+    wait_for("the end", || {
+        send(run.id(), Signal::INT);
+        run.try_wait().unwrap()
+    });
+    let said = ended(run);
+    assert_eq!(said.code, Some(130));
+    assert_snapshot!(said.stderr, @"Stopped at once; what was begun stands as it is. `pop-deploy rollback` takes it back.");
+    assert_eq!(live(&project), "two");
+    nothing_runs_on(&project);
+    project.edit(|json| json["hooks"] = serde_json::json!({}));
+    mend(&project);
+}
+
+#[test]
+fn a_reader_that_leaves_stops_a_deployment_cleanly() {
+    let project = deployed();
+    project.gate("post_switch");
+    let mut run = project.start(&EXECUTE);
+    let mut first = String::new();
+    BufReader::new(run.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert!(first.starts_with("Target: docs"), "{first}");
+    let said = ended(run);
+    assert_eq!((said.code, said.stderr.as_str()), (Some(141), ""));
+    assert_eq!((live(&project).as_str(), releases(&project)), ("one", 1));
+    nothing_runs_on(&project);
+}
+
+#[test]
+fn no_command_panics_where_nobody_reads() {
+    let project = deployed();
+    for arguments in [
+        &["history"][..],
+        &["history", "--json"],
+        &["rollback", "--list"],
+        &["plugin", "list"],
+        &["plugin", "info", "static-site"],
+        &["verify"],
+        &["verify", "--json"],
+        &["execute", "--dry-run"],
+        &["execute", "--dry-run", "--json"],
+        &["execute", "--action", "prepare"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let nobody = Stdio::from(writer.as_fd().try_clone_to_owned().unwrap());
+        drop(writer);
+        let said: Said = project.command(arguments).stdout(nobody).output().unwrap().into();
+        assert!(!said.stderr.contains("panicked"), "{arguments:?}: {}", said.stderr);
+        assert_ne!(said.code, None);
+    }
+}
