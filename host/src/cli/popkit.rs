@@ -171,8 +171,7 @@ impl<'a> Request<'a> {
         let goal = || Goal::Forward { version: version.clone(), commit: commit.clone() };
         let errands = targets.into_iter().map(|target| Errand { target, goal: goal() }).collect();
         let report = self.carry_out(mode, errands).map_err(refuse)?;
-        let id = if report.mode.is_dry() { journal::proposed_id() } else { report.run.clone() };
-        let asked = Asked { mode: name, id: &id, timestamp: &self.timestamp };
+        let asked = Asked { mode: name, id: &report.run, timestamp: &self.timestamp };
         Ok(popkit::execute(&self.project, asked, &report))
     }
 
