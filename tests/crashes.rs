@@ -38,7 +38,8 @@ fn fill(project: &Project, word: &str) {
 
 /// What the pages that are live say, all of them.
 fn live(project: &Project) -> String {
-    let pages = ["index", "about", "a/deep", "b/deep"].map(|page| project.read(&format!("www/current/{page}.html")));
+    let pages =
+        ["index", "about", "a/deep", "b/deep"].map(|page| project.read(&format!("www/current/{page}.html")));
     assert!(pages.iter().all(|page| *page == pages[0]), "a mixture is live: {pages:?}");
     pages[0].clone()
 }
@@ -60,7 +61,12 @@ fn processes(project: &Project) -> Vec<String> {
         let cwd = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
         (cwd.starts_with(&place) || commands.contains(place.to_str().unwrap())).then_some(commands)
     };
-    fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| here(&entry)).filter(|it| !it.is_empty()).collect()
+    fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| here(&entry))
+        .filter(|it| !it.is_empty())
+        .collect()
 }
 
 fn nothing_runs_on(project: &Project) {
@@ -79,9 +85,10 @@ fn nothing_runs_on(project: &Project) {
 /// The worker process of a run.
 fn worker(run: &Child) -> Option<u32> {
     let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", run.id())).unwrap_or_default();
-    let all_threads = fs::read_dir(format!("/proc/{}/task", run.id())).ok()?.flatten().filter_map(|task| {
-        fs::read_to_string(task.path().join("children")).ok()
-    });
+    let all_threads = fs::read_dir(format!("/proc/{}/task", run.id()))
+        .ok()?
+        .flatten()
+        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
     let children: String = std::iter::once(children).chain(all_threads).collect::<Vec<_>>().join(" ");
     let is_worker = |pid: &u32| {
         let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -234,7 +241,13 @@ fn a_worker_that_is_killed_at_any_moment() {
         }
         let said = ended(run);
         let expected = if said.code == Some(0) { &word } else { &before };
-        assert!([0, 1, 3, 8].map(Some).contains(&said.code), "{:?} {}{}", said.code, said.stdout, said.stderr);
+        assert!(
+            [0, 1, 3, 8].map(Some).contains(&said.code),
+            "{:?} {}{}",
+            said.code,
+            said.stdout,
+            said.stderr
+        );
         assert_eq!(live(&project), *expected, "{}", said.stdout);
         nothing_runs_on(&project);
         project.must(&["verify"]);

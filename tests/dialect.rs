@@ -16,13 +16,17 @@ fn generated() -> Project {
     let project = Project::empty();
     project.write("public/index.html", "<h1>one</h1>");
     project.write("package.json", r#"{"version": "1.0.0"}"#);
-    configure(&project, &json!({"enabled": true, "primary": true, "config": {"source": "public", "dir": "www"}}));
+    configure(
+        &project,
+        &json!({"enabled": true, "primary": true, "config": {"source": "public", "dir": "www"}}),
+    );
     project
 }
 
 /// deploy.json in the wrapper's folder, with this target `static-site` and a disabled one beside it.
 fn configure(project: &Project, target: &Value) {
-    let other = json!({"type": "static_site", "enabled": false, "config": {"source": "public", "dir": "www2"}});
+    let other =
+        json!({"type": "static_site", "enabled": false, "config": {"source": "public", "dir": "www2"}});
     let json = json!({
         "version": "1.0", "project_name": "handbook", "created_at": "2026-01-01T00:00:00Z",
         "targets": {"static-site": target, "spare": other}, "ci": {"provider": "github_actions"}, "history": [],
@@ -32,7 +36,8 @@ fn configure(project: &Project, target: &Value) {
 
 /// The one object, which must be all there is on its stream, and nothing on the other.
 fn answer(said: &Said) -> (&'static str, Value) {
-    let (stream, text) = if said.stdout.is_empty() { ("stderr", &said.stderr) } else { ("stdout", &said.stdout) };
+    let (stream, text) =
+        if said.stdout.is_empty() { ("stderr", &said.stderr) } else { ("stdout", &said.stdout) };
     assert!(said.stdout.is_empty() || said.stderr.is_empty(), "both streams: {}{}", said.stdout, said.stderr);
     let value: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
     assert_eq!(*text, format!("{value:#}\n"), "indented by 2");
@@ -135,7 +140,11 @@ fn prepare_dry_run_deploy_and_verify() {
     }
     --- stdout, exit 0
     "#);
-    assert_eq!((project.snapshot("www"), project.snapshot(".claude")), before, "`dry_run` is the default mode");
+    assert_eq!(
+        (project.snapshot("www"), project.snapshot(".claude")),
+        before,
+        "`dry_run` is the default mode"
+    );
     assert_snapshot!(see(&project, &["execute", "--action", "execute", "--mode", "deploy"]), @r#"
     {
       "operation": "execute_deployment",
@@ -460,7 +469,10 @@ fn a_deployment_that_fails_says_what_was_rolled_back() {
     "#);
     assert_eq!(project.page(), "<h1>one</h1>");
     let (_, assessed) = answer(&project.must(&["rollback", "--action", "assess"]));
-    assert_eq!((&assessed["current_version"], &assessed["current_status"]), (&json!("1.0.0"), &json!("failed")));
+    assert_eq!(
+        (&assessed["current_version"], &assessed["current_status"]),
+        (&json!("1.0.0"), &json!("failed"))
+    );
 }
 
 #[test]
@@ -591,7 +603,10 @@ fn a_target_without_a_plugin_fails() {
         let (stream, report) = answer(&said);
         assert_eq!((stream, said.code, &report["success"]), ("stdout", Some(1), &json!(false)));
         let error = report["error"].as_str().unwrap();
-        assert!(error.contains("no plugin serves targets of type `docker`") && error.contains("looked in"), "{error}");
+        assert!(
+            error.contains("no plugin serves targets of type `docker`") && error.contains("looked in"),
+            "{error}"
+        );
     }
     let said = project.run(&["execute", "--action", "verify"]);
     let (_, report) = answer(&said);
@@ -601,7 +616,17 @@ fn a_target_without_a_plugin_fails() {
 #[test]
 fn several_targets_answer_with_one_report_each() {
     let project = generated();
-    let both = ["execute", "--action", "execute", "--mode", "deploy", "--target", "static-site", "--target", "spare"];
+    let both = [
+        "execute",
+        "--action",
+        "execute",
+        "--mode",
+        "deploy",
+        "--target",
+        "static-site",
+        "--target",
+        "spare",
+    ];
     let (_, report) = answer(&project.must(&both));
     assert_eq!(keys(&report), ["operation", "directory", "timestamp", "success", "results"]);
     let results = report["results"].as_array().unwrap();
@@ -616,10 +641,16 @@ fn the_data_folder_of_the_environment_is_read_and_written() {
     let project = generated();
     fs::rename(project.path().join(".claude/popkit"), project.path().join("elsewhere")).unwrap();
     let mut command = project.command(&["execute", "--action", "execute", "--mode", "deploy"]);
-    let said: Said = command.env("CLAUDE_PLUGIN_DATA", project.path().join("elsewhere")).output().unwrap().into();
+    let said: Said =
+        command.env("CLAUDE_PLUGIN_DATA", project.path().join("elsewhere")).output().unwrap().into();
     let (_, report) = answer(&said);
     assert_eq!((said.code, &report["success"]), (Some(0), &json!(true)));
-    assert!(report["log"].as_str().unwrap().starts_with(project.path().join("elsewhere/deployments").to_str().unwrap()));
+    assert!(
+        report["log"]
+            .as_str()
+            .unwrap()
+            .starts_with(project.path().join("elsewhere/deployments").to_str().unwrap())
+    );
     let written: Value = serde_json::from_str(&project.read("elsewhere/deploy.json")).unwrap();
     assert_eq!(written["history"][0]["status"], "success");
     assert!(!project.path().join(".claude/popkit").exists());
@@ -635,7 +666,8 @@ fn a_run_that_died_is_mended_by_the_dialects_rollback_too() {
     let gate = "echo > at_gate; while [ ! -e go ]; do sleep 0.02; done";
     config["hooks"] = json!({"post_switch": {"command": gate, "shell": true}});
     project.write(".claude/popkit/deploy.json", &format!("{config:#}"));
-    let mut run = project.start(&["execute", "--action", "execute", "--mode", "deploy", "--version", "1.1.0"]);
+    let mut run =
+        project.start(&["execute", "--action", "execute", "--mode", "deploy", "--version", "1.1.0"]);
     project.wait_at_gate();
     assert_snapshot!(see(&project, &["execute", "--action", "execute", "--mode", "deploy"]).replace(&run.id().to_string(), "[pid]"), @r#"
     {

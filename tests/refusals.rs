@@ -43,7 +43,8 @@ fn refusal(project: &Project, arguments: &[&str]) -> String {
 fn told(project: &Project, said: &Said) -> String {
     let seen = project.show(said);
     let from = seen.find("error: ").unwrap_or(0);
-    let wanted = |line: &&str| !["Duration", "Deployment", "History", "Log"].iter().any(|word| line.starts_with(word));
+    let wanted =
+        |line: &&str| !["Duration", "Deployment", "History", "Log"].iter().any(|word| line.starts_with(word));
     seen[from..].lines().filter(wanted).map(|line| line.to_owned() + "\n").collect()
 }
 
@@ -110,7 +111,11 @@ fn mounted(project: &Project, mount: &str) -> Option<Said> {
             None => command.env_remove(name),
         };
     }
-    let said = command.output().ok().map(Said::from).filter(|said| said.code != Some(99) && !said.stderr.contains("unshare"));
+    let said = command
+        .output()
+        .ok()
+        .map(Said::from)
+        .filter(|said| said.code != Some(99) && !said.stderr.contains("unshare"));
     if said.is_none() {
         support::skipped("no mounts of one's own here");
     }
@@ -121,7 +126,9 @@ fn mounted(project: &Project, mount: &str) -> Option<Said> {
 fn a_web_root_that_is_read_only() {
     let project = deployed();
     let before = kept(&project);
-    let Some(said) = mounted(&project, "mount --bind www www && mount -o remount,ro,bind www") else { return };
+    let Some(said) = mounted(&project, "mount --bind www www && mount -o remount,ro,bind www") else {
+        return;
+    };
     assert_eq!(kept(&project), before);
     assert_snapshot!(told(&project, &said), @r"
     error: can't write to `[project]/www`: Read-only file system (os error 30)
@@ -396,7 +403,11 @@ fn every_refusal_ends_the_json_lines_too() {
     let project = deployed();
     let last = |arguments: &[&str]| {
         let said = project.run(arguments);
-        let last = said.stdout.lines().last().unwrap_or_else(|| panic!("{arguments:?} said nothing: {}", said.stderr));
+        let last = said
+            .stdout
+            .lines()
+            .last()
+            .unwrap_or_else(|| panic!("{arguments:?} said nothing: {}", said.stderr));
         let last: Value = serde_json::from_str(last).unwrap();
         assert_eq!((&last["type"], &last["success"]), (&json!("run.finished"), &json!(false)));
         assert_eq!(last["exit_code"], json!(said.code), "{arguments:?}");

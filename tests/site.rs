@@ -27,7 +27,9 @@ fn without_cache(project: &Project) -> BTreeMap<PathBuf, String> {
 
 /// The lines of `--json`, each an object.
 fn lines(text: &str) -> Vec<Value> {
-    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
 }
 
 /// A project with targets `first` and `second`.
@@ -258,7 +260,11 @@ fn a_detailed_exit_code_tells_that_something_would_change() {
     let mut plain = look.to_vec();
     plain.retain(|word| *word != "--detailed-exitcode");
     assert_eq!(project.run(&plain).code, Some(0));
-    assert_eq!(project.run(&["execute", "--yes", "--detailed-exitcode"]).code, Some(2), "it belongs to a dry run");
+    assert_eq!(
+        project.run(&["execute", "--yes", "--detailed-exitcode"]).code,
+        Some(2),
+        "it belongs to a dry run"
+    );
 }
 
 #[test]
@@ -498,8 +504,21 @@ fn a_second_target_that_fails_leaves_the_first_where_the_policy_is_to_continue()
 fn hooks_run_in_order_and_are_told_what_goes_on() {
     let project = Project::new();
     let points = [
-        "before_all", "pre_build", "post_build", "pre_stage", "post_stage", "pre_switch", "post_switch", "pre_verify",
-        "post_verify", "pre_finalize", "post_finalize", "on_success", "on_failure", "on_rollback", "after_all",
+        "before_all",
+        "pre_build",
+        "post_build",
+        "pre_stage",
+        "post_stage",
+        "pre_switch",
+        "post_switch",
+        "pre_verify",
+        "post_verify",
+        "pre_finalize",
+        "post_finalize",
+        "on_success",
+        "on_failure",
+        "on_rollback",
+        "after_all",
     ];
     for point in points {
         project.hook(point, "echo $POP_DEPLOY_HOOK $POP_DEPLOY_TARGET $POP_DEPLOY_VERSION $POP_DEPLOY_MODE in ${PWD#$POP_DEPLOY_PROJECT}. >> ran; cat > told");

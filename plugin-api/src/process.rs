@@ -133,7 +133,8 @@ impl Process {
 
     fn spawn(&self, session: &Session) -> Result<Child> {
         let cwd = self.command.cwd.as_deref().unwrap_or(&session.project);
-        let mut words = self.starter.iter().map(OsString::as_os_str).chain(self.command.argv.iter().map(OsStr::new));
+        let mut words =
+            self.starter.iter().map(OsString::as_os_str).chain(self.command.argv.iter().map(OsStr::new));
         std::process::Command::new(words.next().unwrap_or_default())
             .args(words)
             .envs(&self.command.env)

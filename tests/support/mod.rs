@@ -199,9 +199,8 @@ fn steady_line(line: &str) -> String {
 
 fn steady_word(word: &str) -> String {
     let inner = word.trim_matches(['(', ')', ',', ':', ';']);
-    let is_duration = inner
-        .strip_suffix('s')
-        .is_some_and(|number| number.contains('.') && number.parse::<f64>().is_ok());
+    let is_duration =
+        inner.strip_suffix('s').is_some_and(|number| number.contains('.') && number.parse::<f64>().is_ok());
     if is_duration {
         return word.replace(inner, "[t]");
     }
@@ -235,7 +234,10 @@ fn steady_word(word: &str) -> String {
 /// Whether `text` has digits where `form` has zeros, and the same everywhere else.
 fn is_like(text: &str, form: &str) -> bool {
     text.len() == form.len()
-        && text.chars().zip(form.chars()).all(|(c, form)| if form == '0' { c.is_ascii_digit() } else { c == form })
+        && text
+            .chars()
+            .zip(form.chars())
+            .all(|(c, form)| if form == '0' { c.is_ascii_digit() } else { c == form })
 }
 
 fn visit(path: &Path, found: &mut BTreeMap<PathBuf, String>) {
@@ -256,7 +258,10 @@ fn visit(path: &Path, found: &mut BTreeMap<PathBuf, String>) {
 
 /// Whether tests may be skipped for want of a service; CI forbids it.
 pub fn skipped(why: &str) {
-    assert!(std::env::var_os("POP_DEPLOY_NO_SKIP").is_none(), "skipped: {why}, but skipping is forbidden here");
+    assert!(
+        std::env::var_os("POP_DEPLOY_NO_SKIP").is_none(),
+        "skipped: {why}, but skipping is forbidden here"
+    );
     eprintln!("skipped: {why}");
 }
 
