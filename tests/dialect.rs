@@ -125,7 +125,7 @@ fn prepare_dry_run_deploy_and_verify() {
         },
         {
           "step": "switch",
-          "description": "Switching to release dry-run"
+          "description": "Switching to release [id]"
         },
         {
           "step": "verify",

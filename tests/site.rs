@@ -71,7 +71,7 @@ fn a_day_of_looking_deploying_and_going_back() {
     Steps
       1. Making and locking [project]/www: one deployment at a time, and what is live must be what was planned with
       2. Staging 2 files (2 changed): 2 added, 0 changed, 0 removed, 0 unchanged
-      3. Switching to release dry-run: `current` is absent
+      3. Switching to release [id]: `current` is absent
       4. Verifying what is live: only a verified release counts for `keep` and for a rollback
       5. Keeping all releases: `keep` is 5
 
@@ -126,7 +126,7 @@ fn a_day_of_looking_deploying_and_going_back() {
     Steps
       1. Locking [project]/www: one deployment at a time, and what is live must be what was planned with
       2. Staging 2 files (2 changed): 1 added, 1 changed, 1 removed, 0 unchanged
-      3. Switching to release dry-run: `current` is a link to release [id]
+      3. Switching to release [id]: `current` is a link to release [id]
       4. Verifying what is live: only a verified release counts for `keep` and for a rollback
       5. Keeping all releases: `keep` is 5
 
@@ -265,6 +265,8 @@ fn a_detailed_exit_code_tells_that_something_would_change() {
         Some(2),
         "it belongs to a dry run"
     );
+    project.must(&["execute", "--yes", "--version", "1"]);
+    assert_eq!(project.run(&look).code, Some(0), "nothing would change");
 }
 
 #[test]
@@ -304,7 +306,7 @@ fn what_a_dry_run_plans_is_what_a_deployment_does() {
     let journal = project.read(&format!(".pop-deploy/deployments/{run}/journal.jsonl"));
     let intents = lines(&journal).into_iter().filter(|line| line["entry"] == "intent");
     let walked = json!(intents.map(|mut intent| intent["step"].take()).collect::<Vec<_>>()).to_string();
-    assert_eq!(planned.replace("dry-run", run), walked);
+    assert_eq!(planned.replace(dry[0]["run"].as_str().unwrap(), run), walked);
 }
 
 #[test]

@@ -99,8 +99,17 @@ pub fn is_id(id: &str) -> bool {
 }
 
 /// The id that a run begun now would get, for dry runs: nothing is reserved.
-pub fn proposed_id() -> String {
-    jiff::Zoned::now().strftime("deploy-%Y%m%d-%H%M%S").to_string()
+pub fn proposed_id(data: &Path) -> String {
+    let runs = runs_folder(data);
+    let mut ids = ids_of_now();
+    // The ids never end.
+    ids.find(|id| !runs.join(id).exists()).unwrap_or_default()
+}
+
+/// The ids that a run begun in this second may have: the second one is `<id>-2`.
+fn ids_of_now() -> impl Iterator<Item = String> {
+    let id = jiff::Zoned::now().strftime("deploy-%Y%m%d-%H%M%S").to_string();
+    std::iter::once(id.clone()).chain((2..).map(move |n: u32| format!("{id}-{n}")))
 }
 
 /// Now, as journals, history and reports write it: local time with its offset, ISO 8601 with microseconds.

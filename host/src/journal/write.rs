@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use crate::lock::{PATIENCE, Waited, lock_within};
 
 use super::{
-    Entry, JournalError, RunInfo, entry::Line, io_at, journal_file, plan_file, proposed_id, runs_folder,
+    Entry, JournalError, RunInfo, entry::Line, ids_of_now, io_at, journal_file, plan_file, runs_folder,
 };
 
 /// The journal of the run that goes on. Usable from any thread.
@@ -48,7 +48,7 @@ impl Journal {
     pub fn create(data: &Path, info: &RunInfo) -> Result<Self, JournalError> {
         let runs = runs_folder(data);
         private_folder().recursive(true).create(&runs).map_err(io_at("create", &runs))?;
-        let (id, dir) = new_folder(&runs, &proposed_id())?;
+        let (id, dir) = new_folder(&runs)?;
         let path = journal_file(&dir);
         let file = OpenOptions::new()
             .append(true)
@@ -177,10 +177,9 @@ pub(super) fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// `mkdir` decides who gets an id: the second of a second becomes `<id>-2`.
-fn new_folder(runs: &Path, id: &str) -> Result<(String, PathBuf), JournalError> {
-    let names = std::iter::once(id.to_owned()).chain((2..).map(|n: u32| format!("{id}-{n}")));
-    for name in names {
+/// `mkdir` decides who gets an id.
+fn new_folder(runs: &Path) -> Result<(String, PathBuf), JournalError> {
+    for name in ids_of_now() {
         let dir = runs.join(&name);
         match private_folder().create(&dir) {
             Ok(()) => return Ok((name, dir)),
@@ -188,7 +187,7 @@ fn new_folder(runs: &Path, id: &str) -> Result<(String, PathBuf), JournalError> 
             Err(error) => return Err(io_at("create", &dir)(error)),
         }
     }
-    unreachable!("the names never end")
+    unreachable!("the ids never end")
 }
 
 fn private_folder() -> DirBuilder {

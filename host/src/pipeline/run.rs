@@ -141,7 +141,8 @@ pub fn carry_out(
 
 /// Plans, and nothing else.
 fn dry(order: &Order<'_>, reporter: Box<dyn Listener>) -> Result<Report, Failure> {
-    let run = Run::new(order, &journal::proposed_id(), Bus::new(vec![reporter]), Vec::new());
+    let run =
+        Run::new(order, &journal::proposed_id(&order.project.data), Bus::new(vec![reporter]), Vec::new());
     run.announce();
     run.name_obstacles()?;
     let mut members = Vec::new();
