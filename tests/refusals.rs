@@ -228,7 +228,7 @@ fn a_deploy_json_that_is_not_understood() {
       caused by: looked in `/usr/local/lib/pop-deploy/plugins` (system)
       caused by: looked in `/usr/lib/pop-deploy/plugins` (system)
       caused by: looked in `[bin]` (beside the executable)
-      hint: `pop-deploy plugin list` says what each file that was found lacks
+      hint: ask for a version that is there, or install one that the target asks for
     docs: nothing was changed
     Result: preflight failed, nothing was changed
     Next: mend what the error names, then run it again
