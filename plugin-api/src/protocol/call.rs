@@ -9,7 +9,7 @@ use super::{PastRelease, Receipt, Release, Step, StepReceipt};
 
 /// Method names, as they cross the boundary.
 pub mod method {
-    /// Reads the place. [`()`] → [`Status`](super::Status).
+    /// Reads the place. `()` → [`Status`](super::Status).
     pub const STATUS: &str = "status";
     /// Makes a plan. [`PlanRequest`](super::PlanRequest) → [`Plan`](super::super::Plan).
     pub const PLAN: &str = "plan";
@@ -17,7 +17,7 @@ pub mod method {
     pub const RUN: &str = "run";
     /// Takes a step back. [`UndoRequest`](super::UndoRequest) → [`Undo`](super::Undo).
     pub const UNDO: &str = "undo";
-    /// Gathers what helps to understand a failure. [`()`] → a list of [`Diagnostic`](super::Diagnostic).
+    /// Gathers what helps to understand a failure. `()` → a list of [`Diagnostic`](super::Diagnostic).
     pub const DIAGNOSE: &str = "diagnose";
     /// Asked of the host: the value behind a secret reference.
     pub const SECRET: &str = "secret";
