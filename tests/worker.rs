@@ -52,7 +52,7 @@ fn a_run_goes_there_and_back() {
     let worker = place.worker("none", "nothing");
     let plan: Plan =
         worker.call(method::PLAN, &PlanRequest::Deploy { release: release("r1", "1.0") }, LONG).unwrap();
-    assert_eq!(plan.steps.len(), 2);
+    assert_eq!(plan.steps.len(), 3);
     let receipt = run(&worker).unwrap();
     assert_eq!(receipt.data["step"], "stage");
     assert_eq!(place.services.events().len(), 1);

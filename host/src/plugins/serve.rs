@@ -23,9 +23,10 @@ use pop_deploy_plugin_api::{
     protocol::{Build, Event},
 };
 use rustix::process::getpgrp;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
+    confine::{self, Limits},
     groups::{Groups, kill_group},
     loader,
     wire::{self, FromWorker, LARGEST_ANSWER, LARGEST_EVENT, ToWorker},
@@ -164,7 +165,10 @@ impl Plugin {
     fn work(mut self, work: &mpsc::Receiver<ToWorker>) -> ExitCode {
         for job in work {
             let (id, result) = match job {
-                ToWorker::Load { id, plugin, expected, kept } => (id, self.load(&plugin, &expected, kept)),
+                ToWorker::Load { id, plugin, expected, kept, limits, only } => {
+                    let prepared = prepare(kept, limits, only.as_deref());
+                    (id, prepared.and_then(|confined| self.load(&plugin, &expected).map(|()| confined)))
+                }
                 ToWorker::Open { id, request } => (id, self.open(id, &request)),
                 ToWorker::Call { id, method, params } => (id, self.call(id, &method, &params)),
                 ToWorker::Close => break,
@@ -176,10 +180,7 @@ impl Plugin {
         ExitCode::SUCCESS
     }
 
-    fn load(&mut self, plugin: &Path, expected: &Build, kept: i32) -> Result<Box<RawValue>> {
-        loader::keep_inherited(kept).map_err(|error| {
-            Error::failed("the worker didn't inherit the locks of the run").because(&error)
-        })?;
+    fn load(&mut self, plugin: &Path, expected: &Build) -> Result<()> {
         let foreign = loader::load(plugin).map_err(|error| {
             Error::failed("the plugin can't be loaded")
                 .because(&error)
@@ -191,7 +192,7 @@ impl Plugin {
             ));
         }
         self.foreign = Some(foreign);
-        Ok(null())
+        Ok(())
     }
 
     fn open(&mut self, id: u64, request: &RawValue) -> Result<Box<RawValue>> {
@@ -216,6 +217,19 @@ impl Plugin {
             Error::failed(format!("`{method}` answered something that isn't JSON")).because(&error)
         })
     }
+}
+
+/// Everything that must be so before the plugin's first instruction. Says, as JSON, whether writing is confined.
+fn prepare(kept: i32, limits: Limits, only: Option<&Path>) -> Result<Box<RawValue>> {
+    loader::keep_inherited(kept)
+        .map_err(|error| Error::failed("the worker didn't inherit the locks of the run").because(&error))?;
+    confine::limit(limits).map_err(|error| {
+        Error::failed("the worker can't limit itself")
+            .because(&error)
+            .hint("lower `limits` of the target to what this user may use: `ulimit -H -v -n` shows it")
+    })?;
+    let confined = only.is_some_and(|scratch| confine::read_only(scratch).unwrap_or(false));
+    to_raw_value(&confined).map_err(|error| Error::failed("true or false isn't JSON").because(&error))
 }
 
 fn null() -> Box<RawValue> {
