@@ -192,7 +192,7 @@ fn options() -> Options {
 }
 
 /// The faulty plugin, built by the compiler that builds the tests.
-static PLUGIN: LazyLock<PathBuf> = LazyLock::new(|| {
+pub(crate) static PLUGIN: LazyLock<PathBuf> = LazyLock::new(|| {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     build(Command::new(cargo), "stable")
 });

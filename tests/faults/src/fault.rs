@@ -1,6 +1,9 @@
 //! The faults, one by one.
 
-use std::{collections::BTreeMap, env, fs, io::Write as _, process, sync::Mutex, thread, time::Duration};
+use std::{
+    collections::BTreeMap, env, fs, io::Write as _, os::fd::BorrowedFd, process, sync::Mutex, thread,
+    time::Duration,
+};
 
 use pop_deploy_plugin_api::{Error, IoContext as _, Process, Result, Session, protocol};
 use rustix::process::{Signal, getpid, kill_process};
@@ -198,8 +201,12 @@ impl Fault {
 #[allow(unsafe_code, reason = "nothing safe does such a thing")]
 fn close_fds() {
     for number in 0..=10 {
-        // SAFETY: none; that is the fault.
-        unsafe { rustix::io::close(number) };
+        // SAFETY: none; that is the fault. Closing what isn't open would be rustix's panic instead.
+        unsafe {
+            if rustix::io::fcntl_getfd(BorrowedFd::borrow_raw(number)).is_ok() {
+                rustix::io::close(number);
+            }
+        }
     }
 }
 
@@ -212,7 +219,8 @@ fn set_env() {
 /// The ways to change what is there, each with how it ended.
 fn tamper(note: &str) -> Value {
     let beside = format!("{note}.beside");
-    let came = |result: std::io::Result<()>| result.err().map_or("done".to_owned(), |error| error.to_string());
+    let came =
+        |result: std::io::Result<()>| result.err().map_or("done".to_owned(), |error| error.to_string());
     let open = |options: &mut fs::OpenOptions| came(options.open(note).map(drop));
     json!({
         "append": open(fs::OpenOptions::new().append(true)),
