@@ -194,29 +194,12 @@ fn options() -> Options {
 /// The faulty plugin, built by the compiler that builds the tests.
 pub(crate) static PLUGIN: LazyLock<PathBuf> = LazyLock::new(|| {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    build(Command::new(cargo), "stable")
+    build(Command::new(cargo))
 });
 
-/// The faulty plugin, built by the nightly compiler where there is one; the CI has it.
-#[allow(clippy::print_stderr, reason = "a skipped test says so")]
-pub(crate) fn nightly_plugin() -> Option<PathBuf> {
-    let mut cargo = Command::new("rustup");
-    cargo.args(["run", "nightly", "cargo"]);
-    for inherited in ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN"] {
-        cargo.env_remove(inherited);
-    }
-    let there = Command::new("rustup").args(["run", "nightly", "cargo", "--version"]).output();
-    if there.is_ok_and(|output| output.status.success()) {
-        return Some(build(cargo, "nightly"));
-    }
-    assert!(env::var_os("CI").is_none(), "the CI needs a nightly toolchain");
-    eprintln!("skipped: no nightly toolchain");
-    None
-}
-
-fn build(mut cargo: Command, name: &str) -> PathBuf {
+fn build(mut cargo: Command) -> PathBuf {
     let faults = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/faults").canonicalize().unwrap();
-    let target = faults.join("target").join(name);
+    let target = faults.join("target/stable");
     let built = cargo
         .args(["build", "--locked", "--manifest-path"])
         .arg(faults.join("Cargo.toml"))

@@ -235,3 +235,61 @@ fn prepare(kept: i32, limits: Limits, only: Option<&Path>) -> Result<Box<RawValu
 fn null() -> Box<RawValue> {
     RawValue::NULL.to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use pop_deploy_plugin_api::ffi::abi::{
+        Answer, EntryV1, HostV1,
+        abi_stable::{
+            prefix_type::PrefixTypeTrait as _,
+            std_types::{RErr, ROk, RResult, RSlice, RStr, RVec},
+        },
+    };
+
+    use super::*;
+
+    extern "C" fn describe() -> Answer {
+        ROk(b"{}".to_vec().into())
+    }
+
+    extern "C" fn open(_: HostV1, _: RSlice<'_, u8>) -> RResult<u64, RVec<u8>> {
+        ROk(1)
+    }
+
+    extern "C" fn close(_: u64) {}
+
+    /// Answers what no plugin of our macro can.
+    extern "C" fn call(_: u64, method: RStr<'_>, _: RSlice<'_, u8>) -> Answer {
+        let bytes: &[u8] = match method.as_str() {
+            "empty" => b"",
+            "half" => b"{\"outcome\":",
+            "two" => b"{} {}",
+            "nul" => b"{\"a\":\"\0\"}",
+            "not_utf8" => b"\"\xff\xfe\"",
+            "pretty" => b"{\n\"a\": 1\n}",
+            _ => return RErr(b"\xff no error either".to_vec().into()),
+        };
+        ROk(bytes.to_vec().into())
+    }
+
+    #[test]
+    fn answers_that_are_no_json_are_errors_of_the_plugin() {
+        let foreign = Foreign::new(EntryV1 { describe, open, call, close }.leak_into_prefix());
+        let link = Arc::new(Link::new(File::create("/dev/null").unwrap()));
+        let mut plugin = Plugin { link, foreign: Some(foreign), session: None };
+        plugin.open(1, &null()).unwrap();
+        let answer = |method: &str| plugin.call(2, method, &null());
+        for method in ["empty", "half", "two", "nul"] {
+            let error = answer(method).unwrap_err();
+            assert_eq!(error.message, format!("`{method}` answered something that isn't JSON"));
+        }
+        assert_eq!(answer("not_utf8").unwrap_err().message, "`not_utf8` answered bytes that aren't UTF-8");
+        assert_eq!(
+            answer("broken").unwrap_err().message,
+            "the plugin failed with an error that can't be read"
+        );
+        assert_eq!(answer("pretty").unwrap().get(), "{ \"a\": 1 }");
+    }
+}
