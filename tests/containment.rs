@@ -153,6 +153,17 @@ fn what_is_a_workers_own_affair_spoils_no_run() {
 }
 
 #[test]
+fn a_plugin_that_is_replaced_while_the_run_is_on_goes_on_from_its_copy() {
+    // It also dies afterwards, so that a fresh worker must load it again to take its steps back.
+    let replace = json!({"command": ["sh", "-c", "echo no plugin > plugins/libfaults.so"]});
+    let pair = Pair::new("run:verify", "abort", &json!({"hooks": {"pre_switch": [replace]}}));
+    let text = pair.execute(8);
+    must_say(&text, &["plugin `faults` 0.1.0 crashed with SIGABRT in `run`"]);
+    assert_eq!(pair.0.read("plugins/libfaults.so"), "no plugin\n");
+    assert!(!pair.site_is_live());
+}
+
+#[test]
 fn a_dry_run_that_writes_fails_by_name() {
     let pair = Pair::new("plan", "write", &Value::Null);
     let said = pair.run(&["execute", "--all", "--dry-run"]);
