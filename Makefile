@@ -43,6 +43,7 @@ test: ## Run every test there is; POP_DEPLOY_NO_SKIP=1 makes a skipped one a fai
 bench: build ## Measure against cp, rsync and Python
 	@sh tests/services.sh rsync=rsync
 	$(ALONE) $(CARGO) bench --locked -p pop-deploy --bench site
+	$(CARGO) bench --locked -p pop-deploy --bench plugins
 
 install: build ## Install or upgrade: PREFIX (/usr/local) and DESTDIR are respected
 	@set -eu; \

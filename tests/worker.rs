@@ -52,7 +52,7 @@ fn a_run_goes_there_and_back() {
     let worker = place.worker("none", "nothing");
     let plan: Plan =
         worker.call(method::PLAN, &PlanRequest::Deploy { release: release("r1", "1.0") }, LONG).unwrap();
-    assert_eq!(plan.steps.len(), 2);
+    assert_eq!(plan.steps.len(), 3);
     let receipt = run(&worker).unwrap();
     assert_eq!(receipt.data["step"], "stage");
     assert_eq!(place.services.events().len(), 1);
@@ -306,6 +306,8 @@ fn answers_that_are_too_big_or_too_deep_are_typed_errors_and_the_worker_lives_on
     };
     let (text, _) = message("big_answer");
     assert!(text.starts_with("plugin `faults` 0.1.0 answered `run` with a receipt of 2097"), "{text}");
+    let (text, _) = message("fat_answer");
+    assert!(text.starts_with("plugin `faults` 0.1.0 answered `run` with a receipt of 52428"), "{text}");
     let (text, _) = message("huge_answer");
     assert!(text.starts_with("`run` answered 7340"), "{text}");
     let (text, causes) = message("deep_answer");
@@ -389,10 +391,59 @@ fn locks_are_held_until_the_worker_is_gone() {
 }
 
 #[test]
-fn a_plugin_of_the_nightly_compiler_runs() {
-    let Some(plugin) = support::nightly_plugin() else { return };
+fn a_gigabyte_of_output_is_read_and_forgotten() {
     let place = Place::new();
-    run(&place.start(&plugin, "none", "nothing").unwrap()).unwrap();
+    run(&place.worker("run", "flood")).unwrap();
+    let lines = place.services.output();
+    assert!((1024..=1026).contains(&lines.len()), "{}", lines.len());
+}
+
+#[test]
+fn an_answer_after_the_deadline_and_within_the_grace_counts() {
+    let place = Place::new();
+    let worker = place.worker("run", "answer_late");
+    let deadline = Some(Duration::from_millis(50));
+    worker.call::<Receipt>(method::RUN, &run_request(), deadline).unwrap();
+    assert!(worker.alive());
+}
+
+#[test]
+fn what_a_plugin_does_to_its_own_process_is_its_own_affair() {
+    let place = Place::new();
+    for fault in ["setenv", "close_fds", "strange_event"] {
+        let worker = place.worker("run", fault);
+        run(&worker).unwrap();
+        worker.call::<Status>(method::STATUS, &(), LONG).unwrap();
+    }
+    assert_eq!(std::env::var_os("POP_DEPLOY_FAULT"), None);
+}
+
+#[test]
+fn whatever_goes_wrong_in_drop_ends_with_the_worker() {
+    let place = Place::new();
+    for fault in ["deadlock", "panic", "bomb", "abort", "exit_one", "overflow"] {
+        let worker = place.worker("drop", fault);
+        run(&worker).unwrap();
+        let begun = Instant::now();
+        drop(worker);
+        assert!(begun.elapsed() < Duration::from_secs(5), "{fault}: {:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn a_crash_in_any_hook_names_the_hook() {
+    let place = Place::new();
+    let error = place.worker("status", "abort").call::<Status>(method::STATUS, &(), LONG).unwrap_err();
+    assert_eq!(error.message, "plugin `faults` 0.1.0 crashed with SIGABRT in `status`");
+    let RunRequest { step, release, .. } = run_request();
+    let request = UndoRequest { step, release, receipt: None };
+    let error = place.worker("undo", "segfault").call::<Undo>(method::UNDO, &request, LONG).unwrap_err();
+    assert_eq!(error.message, "plugin `faults` 0.1.0 crashed with SIGSEGV in `undo`");
+    let error = place
+        .worker("diagnose", "exit_zero")
+        .call::<Vec<Diagnostic>>(method::DIAGNOSE, &(), LONG)
+        .unwrap_err();
+    assert_eq!(error.message, "plugin `faults` 0.1.0 ended by itself with exit code 0 in `diagnose`");
 }
 
 #[test]

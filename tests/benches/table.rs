@@ -44,5 +44,8 @@ fn met(met: bool) -> &'static str {
 
 fn show(time: Duration) -> String {
     let ms = time.as_secs_f64() * 1e3;
+    if ms < 1.0 {
+        return format!("{:.0} µs", ms * 1e3);
+    }
     if ms < 100.0 { format!("{ms:.1} ms") } else { format!("{:.2} s", ms / 1e3) }
 }

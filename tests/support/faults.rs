@@ -1,5 +1,7 @@
 //! The faulty plugin, and a place for its workers to work in.
 
+#![allow(dead_code, reason = "shared by tests that each use a part of it")]
+
 use std::{
     env, fs,
     os::fd::OwnedFd,
@@ -11,7 +13,8 @@ use std::{
 };
 
 use pop_deploy::plugins::{
-    Folder, Options, Origin, PluginsLock, Ready, SearchPath, Services, Worker, choose, private_copy_in,
+    Folder, Limits, Options, Origin, PluginsLock, Ready, SearchPath, Services, Worker, choose,
+    private_copy_in,
 };
 use pop_deploy_plugin_api::{
     Error,
@@ -72,6 +75,10 @@ impl Recorder {
 pub(crate) struct Place {
     pub(crate) root: PathBuf,
     pub(crate) services: Arc<Recorder>,
+    /// Whether sessions may only read.
+    read_only: bool,
+    /// What workers may use.
+    limits: Limits,
     _temporary: Option<TempDir>,
 }
 
@@ -82,17 +89,34 @@ impl Place {
         Self { _temporary: Some(temporary), ..place }
     }
 
+    /// A place whose sessions may only read.
+    pub(crate) fn read_only() -> Self {
+        Self { read_only: true, ..Self::new() }
+    }
+
+    /// A place whose workers are limited.
+    pub(crate) fn limited(limits: Limits) -> Self {
+        Self { limits, ..Self::new() }
+    }
+
     /// A place in a folder that somebody else cleans up.
     pub(crate) fn at(root: &Path) -> Self {
         fs::create_dir_all(root.join("project")).unwrap();
-        Self { root: root.to_owned(), services: Arc::default(), _temporary: None }
+        fs::create_dir_all(root.join("scratch")).unwrap();
+        Self {
+            root: root.to_owned(),
+            services: Arc::default(),
+            read_only: false,
+            limits: Limits::default(),
+            _temporary: None,
+        }
     }
 
     pub(crate) fn project(&self) -> PathBuf {
         self.root.join("project")
     }
 
-    fn note(&self) -> PathBuf {
+    pub(crate) fn note(&self) -> PathBuf {
         self.project().join("note")
     }
 
@@ -117,7 +141,7 @@ impl Place {
 
     /// Starts a worker with the plugin at `plugin`.
     pub(crate) fn start(&self, plugin: &Path, hook: &str, fault: &str) -> Result<Worker, Error> {
-        self.start_with(plugin, hook, fault, &options())
+        self.start_with(plugin, hook, fault, &Options { limits: self.limits, ..options() })
     }
 
     fn start_with(&self, plugin: &Path, hook: &str, fault: &str, options: &Options) -> Result<Worker, Error> {
@@ -128,7 +152,7 @@ impl Place {
             project: self.project(),
             scratch: self.root.join("scratch"),
             data: self.root.join("data"),
-            read_only: false,
+            read_only: self.read_only,
             source_may_change: false,
             actor: "tester@localhost".into(),
             run_id: "run".into(),
@@ -168,31 +192,14 @@ fn options() -> Options {
 }
 
 /// The faulty plugin, built by the compiler that builds the tests.
-static PLUGIN: LazyLock<PathBuf> = LazyLock::new(|| {
+pub(crate) static PLUGIN: LazyLock<PathBuf> = LazyLock::new(|| {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    build(Command::new(cargo), "stable")
+    build(Command::new(cargo))
 });
 
-/// The faulty plugin, built by the nightly compiler where there is one; the CI has it.
-#[allow(clippy::print_stderr, reason = "a skipped test says so")]
-pub(crate) fn nightly_plugin() -> Option<PathBuf> {
-    let mut cargo = Command::new("rustup");
-    cargo.args(["run", "nightly", "cargo"]);
-    for inherited in ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN"] {
-        cargo.env_remove(inherited);
-    }
-    let there = Command::new("rustup").args(["run", "nightly", "cargo", "--version"]).output();
-    if there.is_ok_and(|output| output.status.success()) {
-        return Some(build(cargo, "nightly"));
-    }
-    assert!(env::var_os("CI").is_none(), "the CI needs a nightly toolchain");
-    eprintln!("skipped: no nightly toolchain");
-    None
-}
-
-fn build(mut cargo: Command, name: &str) -> PathBuf {
+fn build(mut cargo: Command) -> PathBuf {
     let faults = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/faults").canonicalize().unwrap();
-    let target = faults.join("target").join(name);
+    let target = faults.join("target/stable");
     let built = cargo
         .args(["build", "--locked", "--manifest-path"])
         .arg(faults.join("Cargo.toml"))
@@ -202,6 +209,13 @@ fn build(mut cargo: Command, name: &str) -> PathBuf {
         .unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     target.join("debug/libpop_deploy_faults.so")
+}
+
+/// Says that a test is skipped; CI forbids it.
+#[allow(clippy::print_stderr, reason = "a skipped test says so")]
+pub(crate) fn skipped(why: &str) {
+    assert!(env::var_os("POP_DEPLOY_NO_SKIP").is_none(), "skipped: {why}, but skipping is forbidden here");
+    eprintln!("skipped: {why}");
 }
 
 /// Waits until `check` finds something.

@@ -24,7 +24,7 @@ pub use error::{ConfigError, Position};
 pub use hooks::{DryRun, Hook, HookPoint, Hooks, OnError};
 pub(crate) use nearest::nearest;
 
-use crate::project::Project;
+use crate::{plugins::Limits, project::Project};
 
 /// A whole deploy.json.
 #[derive(Debug, Clone)]
@@ -72,6 +72,8 @@ pub struct TargetConfig {
     pub hooks: Hooks,
     /// How long the steps of a phase may take together (`deadlines`, in seconds); no entry: no limit of the user.
     pub deadlines: BTreeMap<Phase, Duration>,
+    /// What its worker may use (`limits`); no entry: no limit but the system's.
+    pub limits: Limits,
     /// The whole target object.
     pub raw: Value,
 }

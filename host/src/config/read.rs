@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::{
     ConfigError, DeployConfig, OnInterrupt, OnPartial, Position, TargetConfig, Warning, nearest, text,
 };
+use crate::plugins::Limits;
 
 const TOP_KEYS: [&str; 10] = [
     "version",
@@ -22,8 +23,8 @@ const TOP_KEYS: [&str; 10] = [
     "on_interrupt",
     "hooks",
 ];
-const TARGET_KEYS: [&str; 8] =
-    ["enabled", "primary", "config", "type", "plugin", "auto_rollback", "hooks", "deadlines"];
+const TARGET_KEYS: [&str; 9] =
+    ["enabled", "primary", "config", "type", "plugin", "auto_rollback", "hooks", "deadlines", "limits"];
 
 pub(super) fn config(path: &Path, bytes: &[u8]) -> Result<DeployConfig, ConfigError> {
     let raw: Value = serde_json::from_slice(bytes)
@@ -126,6 +127,7 @@ impl Reader<'_> {
             config,
             hooks: self.hooks(target, &key.then("hooks"))?,
             deadlines: self.deadlines(target, &key.then("deadlines"))?,
+            limits: self.limits(target, &key.then("limits"))?,
             raw: value.clone(),
         })
     }
@@ -160,6 +162,20 @@ impl Reader<'_> {
             }
         }
         Ok(deadlines)
+    }
+
+    fn limits(&mut self, object: &Map<String, Value>, key: &Key) -> Result<Limits, ConfigError> {
+        let Some(value) = present(object, key.last()) else { return Ok(Limits::default()) };
+        let value = self.object(value, key)?;
+        self.warn_of_keys(value, key, &["memory_mb", "files"]);
+        let number = |key: Key| {
+            let number = |found: &Value| {
+                let number = found.as_u64().filter(|number| *number > 0);
+                number.ok_or_else(|| self.shape(&key, "a whole number above 0", found))
+            };
+            present(value, key.last()).map(number).transpose()
+        };
+        Ok(Limits { memory_mb: number(key.then("memory_mb"))?, files: number(key.then("files"))? })
     }
 
     pub(super) fn object<'v>(

@@ -115,7 +115,8 @@ fn slips_are_warned_of_and_other_keys_are_nobodys_business() {
 fn a_target_has_its_own_word_about_rollback_and_its_own_deadlines() {
     let config = parse(
         r#"{"auto_rollback": false, "targets": {
-            "z": {"type": "static_site", "plugin": "^1.2", "deadlines": {"build": 600}},
+            "z": {"type": "static_site", "plugin": "^1.2", "deadlines": {"build": 600},
+                "limits": {"memory_mb": 512}},
             "a": {"auto_rollback": true, "enabled": null}
         }}"#,
     )
@@ -124,5 +125,7 @@ fn a_target_has_its_own_word_about_rollback_and_its_own_deadlines() {
     assert_eq!((z.name.as_str(), z.kind.as_str(), a.kind.as_str()), ("z", "static_site", "a"));
     assert_eq!((z.auto_rollback, a.auto_rollback, a.enabled), (false, true, true));
     assert_eq!(z.deadlines.get(&Phase::Build), Some(&Duration::from_secs(600)));
+    assert_eq!(z.limits, Limits { memory_mb: Some(512), files: None });
+    assert_eq!(a.limits, Limits::default());
     assert!(z.plugin.as_ref().unwrap().matches(&semver::Version::new(1, 3, 0)));
 }

@@ -81,8 +81,13 @@ pub fn at(view: &View<'_>) -> Result<Sight, Failure> {
         interrupt: Arc::clone(&view.interrupt),
         redactor: view.redactor.clone(),
     };
-    let seat =
-        Seat { plugin, open: OpenRequest { context, config: target.config.clone() }, held: Vec::new() };
+    let seat = Seat {
+        plugin,
+        open: OpenRequest { context, config: target.config.clone() },
+        held: Vec::new(),
+        deadlines: target.deadlines.clone(),
+        limits: target.limits,
+    };
     let nothing = Release { id: String::new(), version: None, commit: None };
     let mut member = Member::new(&target.name, target.primary, nothing, seat, scratch, &around);
     let status = member.status()?;

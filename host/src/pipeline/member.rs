@@ -1,6 +1,7 @@
 //! One target of a run: its worker, its plan, and what became of each step.
 
 use std::{
+    collections::BTreeMap,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -10,7 +11,7 @@ use std::{
 use pop_deploy_plugin_api::{
     Error, ErrorKind, Secret,
     protocol::{
-        self, Command, OpenRequest, Plan, PlanRequest, Receipt, Release, RunRequest, Status, Step,
+        self, Command, OpenRequest, Phase, Plan, PlanRequest, Receipt, Release, RunRequest, Status, Step,
         StepReceipt, Stream, Undo, UndoRequest, method,
     },
     redact::Redactor,
@@ -23,7 +24,7 @@ use super::{
     outcome::{RollbackReport, StepEnding, StepReport, TargetEnding, TargetReport},
 };
 use crate::{
-    plugins::{Options, Ready, Services, Worker},
+    plugins::{Limits, Options, Ready, Services, Worker},
     secrets,
     signals::Interrupt,
 };
@@ -41,6 +42,10 @@ pub struct Seat {
     pub open: OpenRequest,
     /// The descriptors that a worker holds as long as it lives: the run's locks.
     pub held: Vec<OwnedFd>,
+    /// How long the steps of a phase may take together; no entry: each step has its own [`STEP`].
+    pub deadlines: BTreeMap<Phase, Duration>,
+    /// What a worker may use.
+    pub limits: Limits,
 }
 
 /// A target of a run.
@@ -76,6 +81,8 @@ pub struct Member {
     desk: Arc<Desk>,
     interrupt: Arc<Interrupt>,
     since: Instant,
+    /// How long the steps of each phase took so far.
+    spent: BTreeMap<Phase, Duration>,
     _scratch: tempfile::TempDir,
 }
 
@@ -126,6 +133,7 @@ impl Member {
             desk: Arc::new(desk),
             interrupt: Arc::clone(&around.interrupt),
             since: Instant::now(),
+            spent: BTreeMap::new(),
             _scratch: scratch,
         }
     }
@@ -193,7 +201,11 @@ impl Member {
         let step = self.planned()[index].clone();
         let request = RunRequest { step, release: self.release.clone(), receipts: self.receipts.clone() };
         self.desk.seat(Some(Current::new(&request.step, index + 1, self.planned().len())));
-        let result = self.call(method::RUN, &request, STEP);
+        let (phase, begun) = (request.step.phase, Instant::now());
+        let spent = self.spent.get(&phase).copied().unwrap_or_default();
+        let left = self.seat.deadlines.get(&phase).map_or(STEP, |whole| whole.saturating_sub(spent));
+        let result = self.call(method::RUN, &request, left);
+        self.spent.insert(phase, spent + begun.elapsed());
         let current = self.desk.seat(None);
         self.exit_code = current.as_ref().and_then(|current| current.exit_code);
         let receipt = result?;
@@ -250,7 +262,7 @@ impl Member {
         let held = self.seat.held.iter().map(OwnedFd::try_clone).collect::<Result<_, _>>();
         let keep_open =
             held.map_err(|error| Error::failed("can't share the run's locks with a worker").because(&error))?;
-        let options = Options { keep_open, ..Options::default() };
+        let options = Options { keep_open, limits: self.seat.limits, ..Options::default() };
         let worker = Arc::new(Worker::start(&self.seat.plugin, &self.seat.open, desk, &options)?);
         self.interrupt.watch(&worker);
         self.worker = Some(Arc::clone(&worker));

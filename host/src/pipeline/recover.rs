@@ -1,6 +1,6 @@
 //! Takes a run that died back: what its journal says was begun, newest first, by the plugins that began it.
 
-use std::{os::fd::AsFd, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, os::fd::AsFd, sync::Arc, time::Instant};
 
 use pop_deploy_plugin_api::{
     Error, ErrorKind,
@@ -139,7 +139,16 @@ fn seat(
     let held = locks.iter().map(AsFd::as_fd).chain([journal.as_fd()]);
     let held =
         held.map(|fd| fd.try_clone_to_owned()).collect::<Result<_, _>>().map_err(Failure::Descriptors)?;
-    let seat = Seat { plugin, open: OpenRequest { context, config: planned.config.clone() }, held };
+    // What the machine allows is of today, not of the run that died.
+    let configured = order.config.targets.iter().find(|configured| configured.name == planned.target);
+    let limits = configured.map(|target| target.limits).unwrap_or_default();
+    let seat = Seat {
+        plugin,
+        open: OpenRequest { context, config: planned.config.clone() },
+        held,
+        deadlines: BTreeMap::new(),
+        limits,
+    };
     let mut member = Member::new(&planned.target, false, planned.release.clone(), seat, scratch, around);
     // Whatever `auto_rollback` says: somebody asked for this.
     member.auto_rollback = true;

@@ -348,7 +348,13 @@ impl<'a> Run<'a> {
             .map(OwnedFd::try_clone)
             .collect::<Result<_, _>>()
             .map_err(Failure::Descriptors)?;
-        let seat = Seat { plugin, open: OpenRequest { context, config }, held };
+        let seat = Seat {
+            plugin,
+            open: OpenRequest { context, config },
+            held,
+            deadlines: target.deadlines.clone(),
+            limits: target.limits,
+        };
         let release = errand.release(&self.id);
         let mut member = Member::new(&target.name, target.primary, release, seat, scratch, &self.around);
         // A rollback that fails goes back where it was, whatever is said of deployments.

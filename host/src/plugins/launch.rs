@@ -14,12 +14,15 @@ use std::{
 use command_fds::{CommandFdExt as _, FdMapping};
 use pop_deploy_plugin_api::{
     Error,
-    protocol::{Event, Stream},
+    protocol::{Event, Stream, TargetContext},
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde_json::Value;
 
-use super::wire::{ANSWERS, FIRST_KEPT, REQUESTS};
+use super::{
+    confine::Limits,
+    wire::{ANSWERS, FIRST_KEPT, REQUESTS},
+};
 
 /// The hidden first argument that makes the executable a worker.
 pub const ARGUMENT: &str = "__worker";
@@ -48,6 +51,8 @@ pub struct Options {
     pub executable: PathBuf,
     /// Files that the worker keeps open until it is gone: the locks of the run.
     pub keep_open: Vec<OwnedFd>,
+    /// What the worker may use.
+    pub limits: Limits,
     /// How long loading, describing and opening may take, each.
     pub start_deadline: Duration,
     /// How long a call may go on after it was asked to stop.
@@ -59,6 +64,7 @@ impl Default for Options {
         Self {
             executable: this_executable(),
             keep_open: Vec::new(),
+            limits: Limits::default(),
             start_deadline: Duration::from_secs(10),
             grace: Duration::from_secs(5),
         }
@@ -81,8 +87,8 @@ pub(super) struct Launched {
     pub(super) from: File,
 }
 
-/// Starts a worker in `folder` that sees the base environment and what `wishes` name.
-pub(super) fn launch(options: &Options, folder: &Path, wishes: &[String]) -> io::Result<Launched> {
+/// Starts a worker in the project folder that sees the base environment and what `wishes` name.
+pub(super) fn launch(options: &Options, context: &TargetContext, wishes: &[String]) -> io::Result<Launched> {
     let (requests, to) = pipe_with(PipeFlags::CLOEXEC)?;
     let (from, answers) = pipe_with(PipeFlags::CLOEXEC)?;
     let mut mappings = vec![
@@ -92,12 +98,15 @@ pub(super) fn launch(options: &Options, folder: &Path, wishes: &[String]) -> io:
     for (child_fd, kept) in (FIRST_KEPT..).zip(&options.keep_open) {
         mappings.push(FdMapping { parent_fd: kept.try_clone()?, child_fd });
     }
+    // Where nothing else may be written, temporary files belong there too.
+    let temporary = context.read_only.then_some(("TMPDIR", &context.scratch));
     let child = Command::new(&options.executable)
         .arg0("pop-deploy")
         .arg(ARGUMENT)
-        .current_dir(folder)
+        .current_dir(&context.project)
         .env_clear()
         .envs(env::vars_os().filter(|(name, _)| is_wanted(name, wishes)))
+        .envs(temporary)
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

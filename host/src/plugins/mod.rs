@@ -6,6 +6,7 @@
 
 mod cache;
 mod choose;
+mod confine;
 #[cfg(test)]
 mod crafted;
 mod discover;
@@ -30,6 +31,7 @@ mod worker;
 
 pub use cache::{CopyError, Ready, private_copy, private_copy_in};
 pub use choose::{ChooseError, Found, NotFound, Rejection, Wanted, choose, find};
+pub use confine::Limits;
 pub use discover::{Candidate, State, discover};
 pub use install::{InstallError, add, remove};
 pub use launch::{ARGUMENT as WORKER_ARGUMENT, Options, Services, this_executable};

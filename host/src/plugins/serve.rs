@@ -23,9 +23,10 @@ use pop_deploy_plugin_api::{
     protocol::{Build, Event},
 };
 use rustix::process::getpgrp;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
+    confine::{self, Limits},
     groups::{Groups, kill_group},
     loader,
     wire::{self, FromWorker, LARGEST_ANSWER, LARGEST_EVENT, ToWorker},
@@ -164,7 +165,10 @@ impl Plugin {
     fn work(mut self, work: &mpsc::Receiver<ToWorker>) -> ExitCode {
         for job in work {
             let (id, result) = match job {
-                ToWorker::Load { id, plugin, expected, kept } => (id, self.load(&plugin, &expected, kept)),
+                ToWorker::Load { id, plugin, expected, kept, limits, only } => {
+                    let prepared = prepare(kept, limits, only.as_deref());
+                    (id, prepared.and_then(|confined| self.load(&plugin, &expected).map(|()| confined)))
+                }
                 ToWorker::Open { id, request } => (id, self.open(id, &request)),
                 ToWorker::Call { id, method, params } => (id, self.call(id, &method, &params)),
                 ToWorker::Close => break,
@@ -176,10 +180,7 @@ impl Plugin {
         ExitCode::SUCCESS
     }
 
-    fn load(&mut self, plugin: &Path, expected: &Build, kept: i32) -> Result<Box<RawValue>> {
-        loader::keep_inherited(kept).map_err(|error| {
-            Error::failed("the worker didn't inherit the locks of the run").because(&error)
-        })?;
+    fn load(&mut self, plugin: &Path, expected: &Build) -> Result<()> {
         let foreign = loader::load(plugin).map_err(|error| {
             Error::failed("the plugin can't be loaded")
                 .because(&error)
@@ -191,7 +192,7 @@ impl Plugin {
             ));
         }
         self.foreign = Some(foreign);
-        Ok(null())
+        Ok(())
     }
 
     fn open(&mut self, id: u64, request: &RawValue) -> Result<Box<RawValue>> {
@@ -218,6 +219,77 @@ impl Plugin {
     }
 }
 
+/// Everything that must be so before the plugin's first instruction. Says, as JSON, whether writing is confined.
+fn prepare(kept: i32, limits: Limits, only: Option<&Path>) -> Result<Box<RawValue>> {
+    loader::keep_inherited(kept)
+        .map_err(|error| Error::failed("the worker didn't inherit the locks of the run").because(&error))?;
+    confine::limit(limits).map_err(|error| {
+        Error::failed("the worker can't limit itself")
+            .because(&error)
+            .hint("lower `limits` of the target to what this user may use: `ulimit -H -v -n` shows it")
+    })?;
+    let confined = only.is_some_and(|scratch| confine::read_only(scratch).unwrap_or(false));
+    to_raw_value(&confined).map_err(|error| Error::failed("true or false isn't JSON").because(&error))
+}
+
 fn null() -> Box<RawValue> {
     RawValue::NULL.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use pop_deploy_plugin_api::ffi::abi::{
+        Answer, EntryV1, HostV1,
+        abi_stable::{
+            prefix_type::PrefixTypeTrait as _,
+            std_types::{RErr, ROk, RResult, RSlice, RStr, RVec},
+        },
+    };
+
+    use super::*;
+
+    extern "C" fn describe() -> Answer {
+        ROk(b"{}".to_vec().into())
+    }
+
+    extern "C" fn open(_: HostV1, _: RSlice<'_, u8>) -> RResult<u64, RVec<u8>> {
+        ROk(1)
+    }
+
+    extern "C" fn close(_: u64) {}
+
+    /// Answers what no plugin of our macro can.
+    extern "C" fn call(_: u64, method: RStr<'_>, _: RSlice<'_, u8>) -> Answer {
+        let bytes: &[u8] = match method.as_str() {
+            "empty" => b"",
+            "half" => b"{\"outcome\":",
+            "two" => b"{} {}",
+            "nul" => b"{\"a\":\"\0\"}",
+            "not_utf8" => b"\"\xff\xfe\"",
+            "pretty" => b"{\n\"a\": 1\n}",
+            _ => return RErr(b"\xff no error either".to_vec().into()),
+        };
+        ROk(bytes.to_vec().into())
+    }
+
+    #[test]
+    fn answers_that_are_no_json_are_errors_of_the_plugin() {
+        let foreign = Foreign::new(EntryV1 { describe, open, call, close }.leak_into_prefix());
+        let link = Arc::new(Link::new(File::create("/dev/null").unwrap()));
+        let mut plugin = Plugin { link, foreign: Some(foreign), session: None };
+        plugin.open(1, &null()).unwrap();
+        let answer = |method: &str| plugin.call(2, method, &null());
+        for method in ["empty", "half", "two", "nul"] {
+            let error = answer(method).unwrap_err();
+            assert_eq!(error.message, format!("`{method}` answered something that isn't JSON"));
+        }
+        assert_eq!(answer("not_utf8").unwrap_err().message, "`not_utf8` answered bytes that aren't UTF-8");
+        assert_eq!(
+            answer("broken").unwrap_err().message,
+            "the plugin failed with an error that can't be read"
+        );
+        assert_eq!(answer("pretty").unwrap().get(), "{ \"a\": 1 }");
+    }
 }

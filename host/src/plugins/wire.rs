@@ -12,6 +12,8 @@ use pop_deploy_plugin_api::{Error, protocol::Build};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::confine::Limits;
+
 /// The file descriptor on which a worker reads. High, so that a plugin that closes low numbers doesn't hit it.
 pub(super) const REQUESTS: i32 = 200;
 /// The file descriptor on which a worker answers.
@@ -32,8 +34,16 @@ const LONGEST_LINE: u64 = (LARGEST_ANSWER as u64) + 4096;
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum ToWorker {
-    /// Load this plugin, which must describe itself like this.
-    Load { id: u64, plugin: PathBuf, expected: Box<Build>, kept: i32 },
+    /// Load this plugin, which must describe itself like this. The answer says whether writing is confined.
+    Load {
+        id: u64,
+        plugin: PathBuf,
+        expected: Box<Build>,
+        kept: i32,
+        limits: Limits,
+        /// The only folder that may be written; none: no such restriction.
+        only: Option<PathBuf>,
+    },
     /// Open the session.
     Open { id: u64, request: Box<RawValue> },
     /// Call a method of the session.

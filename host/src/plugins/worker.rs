@@ -8,13 +8,14 @@ use std::{
 
 use pop_deploy_plugin_api::{
     Error, ErrorKind, Result,
-    protocol::{Build, OpenRequest, method},
+    protocol::{Build, Event, OpenRequest, method},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
     cache::Ready,
+    confine,
     launch::{Options, Services, launch},
     watch::{Ending, Reply, Watched},
     wire::{LARGEST_RECEIPT, ToWorker},
@@ -25,6 +26,10 @@ const CLOSE: Duration = Duration::from_secs(2);
 /// How long a killed process may take to be gone.
 const GONE: Duration = Duration::from_secs(1);
 
+/// What older kernels and other systems leave to the plugin's word.
+const NOT_ENFORCED: &str =
+    "that a dry run writes nothing is not enforced here: this system can't confine a plugin";
+
 /// A process that serves one target by one plugin. Dropping it closes the session and ends the process, soon.
 ///
 /// Whatever the plugin does costs its own process: a call then ends with an error that names the plugin, what it
@@ -33,6 +38,8 @@ pub struct Worker {
     watched: Arc<Watched>,
     build: Build,
     grace: Duration,
+    /// Whether the system keeps it from writing.
+    confined: bool,
 }
 
 impl Worker {
@@ -47,11 +54,11 @@ impl Worker {
         services: Arc<dyn Services>,
         options: &Options,
     ) -> Result<Self> {
-        let project = &request.context.project;
-        let watched = launch(options, project, &ready.build.plugin.environment)
-            .and_then(|launched| Watched::new(launched, services))
-            .map_err(|error| cannot_start(ready, project, &error))?;
-        let worker = Self { watched, build: ready.build.clone(), grace: options.grace };
+        let context = &request.context;
+        let watched = launch(options, context, &ready.build.plugin.environment)
+            .and_then(|launched| Watched::new(launched, services.clone()))
+            .map_err(|error| cannot_start(ready, &context.project, &error))?;
+        let mut worker = Self { watched, build: ready.build.clone(), grace: options.grace, confined: false };
         let deadline = Some(options.start_deadline);
         let kept = i32::try_from(options.keep_open.len()).unwrap_or_default();
         let load = |id| ToWorker::Load {
@@ -59,8 +66,14 @@ impl Worker {
             plugin: ready.copy.clone(),
             expected: Box::new(ready.build.clone()),
             kept,
+            limits: options.limits,
+            only: context.read_only.then(|| context.scratch.clone()),
         };
-        worker.ask("load", deadline, load).map_err(|error| worker.cannot_load(ready, error))?;
+        let loaded = worker.ask("load", deadline, load).map_err(|error| worker.cannot_load(ready, error))?;
+        worker.confined = worker.read("load", &loaded)?;
+        if context.read_only && !worker.confined {
+            services.event(Event::Warning { message: NOT_ENFORCED.into() });
+        }
         let request = to_raw_value(request).map_err(|error| strange_question("open", &error))?;
         worker.ask("open", deadline, |id| ToWorker::Open { id, request })?;
         Ok(worker)
@@ -182,6 +195,11 @@ impl Worker {
             let words = error.message.trim_start_matches("the plugin panicked: ");
             error.message = format!("{} panicked in `{method}`: {words}", self.name());
             return self.report(error);
+        }
+        if self.confined && confine::denied(&error) {
+            let message = format!("{} tried to write during a dry run", self.name());
+            let causes = std::iter::once(error.message).chain(error.causes).collect();
+            return self.report(Error { message, causes, hint: None, ..error });
         }
         // It stopped because it was asked to, and it was asked because it took too long.
         if stopping == Some(ErrorKind::Timeout) && error.kind == ErrorKind::Cancelled {

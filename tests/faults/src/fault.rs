@@ -1,6 +1,9 @@
 //! The faults, one by one.
 
-use std::{collections::BTreeMap, env, fs, io::Write as _, process, thread, time::Duration};
+use std::{
+    collections::BTreeMap, env, fs, io::Write as _, os::fd::BorrowedFd, process, sync::Mutex, thread,
+    time::Duration,
+};
 
 use pop_deploy_plugin_api::{Error, IoContext as _, Process, Result, Session, protocol};
 use rustix::process::{Signal, getpid, kill_process};
@@ -39,6 +42,34 @@ pub enum Fault {
     WaitForCancel,
     /// Prints a megabyte.
     Print,
+    /// Prints a gigabyte.
+    Flood,
+    /// Takes ten gigabytes of memory.
+    Memory,
+    /// Opens files until it may open no more, and answers how many those were.
+    Files,
+    /// Waits for a lock that it holds itself.
+    Deadlock,
+    /// Closes the file descriptors 0 to 10.
+    CloseFds,
+    /// Sets an environment variable.
+    Setenv,
+    /// Reports an event that nobody knows.
+    StrangeEvent,
+    /// Runs a command that no plan has.
+    UnplannedCommand,
+    /// Answers only after it was asked to stop, and as if nothing had been.
+    AnswerLate,
+    /// Writes a file, at `note`.
+    Write,
+    /// Has another program write a file, at `note`.
+    WriteByChild,
+    /// Truncates, renames, links and removes what lies at `note`, and answers what came of it.
+    Tamper,
+    /// Writes files where it may: the folder for temporary files and `/dev/null`.
+    WriteScratch,
+    /// Answers fifty megabytes.
+    FatAnswer,
     /// Leaves a child running, in its own group, and notes its process id.
     LeaveChild,
     /// Runs a command that doesn't end, and notes its process id.
@@ -91,6 +122,55 @@ impl Fault {
                 thread::sleep(Duration::from_millis(1));
             },
             Self::Print => print(std::io::stdout(), &format!("{}\n", "x".repeat(1023)).repeat(1024))?,
+            Self::Flood => {
+                let much = format!("{}\n", "x".repeat(1023)).repeat(1024);
+                (0..1024).try_for_each(|_| print(std::io::stdout(), &much))?;
+            }
+            Self::Memory => {
+                let much = vec![1_u8; 10 << 30];
+                return Ok(json!(std::hint::black_box(much).len()));
+            }
+            Self::Files => {
+                let mut files = Vec::new();
+                while let Ok(file) = fs::File::open("/dev/null") {
+                    files.push(file);
+                }
+                return Ok(json!(files.len()));
+            }
+            Self::Deadlock => {
+                let lock = Mutex::new(());
+                let first = lock.lock();
+                let second = lock.lock();
+                drop((first, second));
+            }
+            Self::CloseFds => close_fds(),
+            Self::Setenv => set_env(),
+            Self::StrangeEvent => session.emit(&protocol::Event::Unknown),
+            Self::UnplannedCommand => {
+                Process::new(&protocol::Command::new(["true", "unplanned"])).run(session)?;
+            }
+            Self::AnswerLate => {
+                while !session.cancelled() {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            }
+            Self::Write => fs::write(note, "written").at("write", note.as_ref())?,
+            Self::WriteByChild => {
+                let script = format!("echo written > '{note}'");
+                let command = protocol::Command::new(["sh", "-c", &script]);
+                return Ok(json!(Process::new(&command).run(session)?.stderr));
+            }
+            Self::Tamper => return Ok(tamper(note)),
+            Self::WriteScratch => {
+                fs::write("/dev/null", "nothing").at("write", "/dev/null".as_ref())?;
+                let file = env::temp_dir().join("mine");
+                fs::write(&file, "mine").at("write", &file)?;
+                fs::rename(&file, session.scratch.join("moved")).at("rename", &file)?;
+                let folder = session.scratch.join("folder");
+                fs::create_dir(&folder).at("make", &folder)?;
+                fs::remove_dir(&folder).at("remove", &folder)?;
+            }
+            Self::FatAnswer => return Ok(json!("x".repeat(50 << 20))),
             Self::LeaveChild => {
                 let child = process::Command::new("sleep").arg("1000").spawn();
                 let child = child.map_err(|error| Error::failed("can't start `sleep`").because(&error))?;
@@ -116,6 +196,42 @@ impl Fault {
         }
         Ok(Value::Null)
     }
+}
+
+#[allow(unsafe_code, reason = "nothing safe does such a thing")]
+fn close_fds() {
+    for number in 0..=10 {
+        // SAFETY: none; that is the fault. Closing what isn't open would be rustix's panic instead.
+        unsafe {
+            if rustix::io::fcntl_getfd(BorrowedFd::borrow_raw(number)).is_ok() {
+                rustix::io::close(number);
+            }
+        }
+    }
+}
+
+#[allow(unsafe_code, reason = "nothing safe does such a thing")]
+fn set_env() {
+    // SAFETY: nothing else in a worker looks at the environment at this time.
+    unsafe { env::set_var("POP_DEPLOY_FAULT", "set") };
+}
+
+/// The ways to change what is there, each with how it ended.
+fn tamper(note: &str) -> Value {
+    let beside = format!("{note}.beside");
+    let came =
+        |result: std::io::Result<()>| result.err().map_or("done".to_owned(), |error| error.to_string());
+    let open = |options: &mut fs::OpenOptions| came(options.open(note).map(drop));
+    json!({
+        "append": open(fs::OpenOptions::new().append(true)),
+        "truncate": open(fs::OpenOptions::new().write(true).truncate(true)),
+        "rename": came(fs::rename(note, &beside)),
+        "link": came(fs::hard_link(note, &beside)),
+        "symlink": came(std::os::unix::fs::symlink(note, &beside)),
+        "folder": came(fs::create_dir(&beside)),
+        "remove": came(fs::remove_file(note)),
+        "read": came(fs::read(note).map(drop)),
+    })
 }
 
 fn endless(mut what: impl FnMut()) -> ! {

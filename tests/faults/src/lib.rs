@@ -1,6 +1,6 @@
 //! A target that misbehaves on purpose: in the hook that its config names, the way its config names.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod fault;
 
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Config {
-    /// The hook: `open`, `status`, `plan`, `run`, `undo`, `diagnose` or `drop`.
+    /// The hooks, with commas between: `open`, `status`, `plan`, `run`, `run:stage` and so on, `undo`, `diagnose` or `drop`.
     #[serde(rename = "in", default)]
     hook: String,
     /// What happens there.
@@ -38,7 +38,7 @@ struct Faults {
 
 impl Faults {
     fn at(&self, hook: &str) -> Result<Value> {
-        if self.config.hook == hook {
+        if self.config.hook.split(',').any(|chosen| chosen == hook) {
             return self.config.fault.commit(&self.session, &self.config.note);
         }
         Ok(Value::Null)
@@ -77,7 +77,11 @@ impl Target for Faults {
             identity: "fault:here".into(),
             fingerprint: "0".into(),
             live: None,
-            steps: vec![stage, Step::new("switch", Phase::Switch, Effect::Replace, "Switching")],
+            steps: vec![
+                stage,
+                Step::new("switch", Phase::Switch, Effect::Replace, "Switching"),
+                Step::new("verify", Phase::Verify, Effect::None, "Verifying"),
+            ],
             changes: vec![],
             checked: vec![],
             unchecked: vec![],
@@ -87,7 +91,10 @@ impl Target for Faults {
 
     fn run(&mut self, request: &RunRequest) -> Result<Receipt> {
         self.session.progress("uploading", 3, 7, "files");
-        let data = self.at("run")?;
+        let data = match self.at("run")? {
+            Value::Null => self.at(&format!("run:{}", request.step.id))?,
+            data => data,
+        };
         Ok(Receipt::new(Outcome::Changed, "ran").data(json!({"step": request.step.id, "found": data})))
     }
 

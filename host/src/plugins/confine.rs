@@ -1,0 +1,70 @@
+//! What a worker does to itself before it loads a plugin: limits, and in a dry run no writing.
+
+use std::{io, path::Path};
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+use serde::{Deserialize, Serialize};
+
+/// What a worker may use (`limits` of a target). The programs that it runs inherit them, each for itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Address space, in MiB.
+    pub memory_mb: Option<u64>,
+    /// Open files.
+    pub files: Option<u64>,
+}
+
+/// Sets the limits of this process and of all that it starts. A crash leaves no core file behind: it would hold the
+/// plugin's secrets.
+pub(super) fn limit(limits: Limits) -> io::Result<()> {
+    let both = |limit| Rlimit { current: Some(limit), maximum: Some(limit) };
+    setrlimit(Resource::Core, both(0))?;
+    if let Some(megabytes) = limits.memory_mb {
+        setrlimit(Resource::As, both(megabytes.saturating_mul(1 << 20)))?;
+    }
+    if let Some(files) = limits.files {
+        setrlimit(Resource::Nofile, both(files))?;
+    }
+    Ok(())
+}
+
+/// Takes from this thread, and from every thread and process that it starts, the right to write, make, rename or
+/// remove files anywhere but in `scratch`, `/dev/null` and the terminal. What is open already stays writable;
+/// sockets aren't concerned. Says whether this system enforces it.
+#[cfg(target_os = "linux")]
+pub(super) fn read_only(scratch: &Path) -> Result<bool, landlock::RulesetError> {
+    use landlock::{
+        ABI, AccessFs, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus, path_beneath_rules,
+    };
+    // The third knows truncation, the last of the ways to change a file's content or name.
+    let writing = AccessFs::from_write(ABI::V3);
+    let allowed = [scratch, Path::new("/dev/null"), Path::new("/dev/tty")];
+    let status = Ruleset::default()
+        .handle_access(writing)?
+        .create()?
+        .add_rules(path_beneath_rules(allowed, writing))?
+        .restrict_self()?;
+    Ok(status.ruleset == RulesetStatus::FullyEnforced)
+}
+
+/// Only Linux has a way for a process to confine itself like this.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn read_only(_: &Path) -> Result<bool, std::convert::Infallible> {
+    Ok(false)
+}
+
+/// Whether an error that a confined worker reports is the confinement's doing: the system denied something that this
+/// process, which has the same user and isn't confined, may do.
+pub(super) fn denied(error: &pop_deploy_plugin_api::Error) -> bool {
+    let told = || std::iter::once(&error.message).chain(&error.causes);
+    let ours_to_write = |path: &Path| {
+        let there = path.ancestors().find(|path| path.symlink_metadata().is_ok());
+        there.is_none_or(|path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok())
+    };
+    told().any(|text| text.contains("Permission denied (os error 13)"))
+        && told()
+            .flat_map(|text| text.split('`').skip(1).step_by(2))
+            .map(Path::new)
+            .filter(|path| path.is_absolute())
+            .all(ours_to_write)
+}
