@@ -19,9 +19,10 @@ use crate::{
     config::{self, Hook, HookPoint, OnError},
     keeper,
     pipeline::{
+        engine::described,
         event::What,
         member::{Member, Surroundings},
-        outcome::Mode,
+        outcome::{Ending, Mode},
     },
 };
 
@@ -29,16 +30,14 @@ use crate::{
 pub struct Hooks<'a> {
     /// Those of the whole run.
     pub of_run: &'a config::Hooks,
-    /// Those of each target.
-    pub of_targets: BTreeMap<&'a str, &'a config::Hooks>,
+    /// Those of each target, with the version that it is to have.
+    pub of_targets: BTreeMap<&'a str, (&'a config::Hooks, Option<&'a str>)>,
     /// What the run is to do.
     pub mode: Mode,
     /// The run's id.
     pub run: &'a str,
     /// Who deploys.
     pub actor: &'a str,
-    /// The version that is deployed, where there is one.
-    pub version: Option<&'a str>,
     /// The project folder, in which they run.
     pub project: &'a Path,
     /// Where events go.
@@ -52,6 +51,19 @@ impl Hooks<'_> {
     /// That one's failure, with the hook's name.
     pub fn run(&self, point: HookPoint, member: Option<&Member>) -> Result<(), Error> {
         self.run_where(point, member.map(|member| member.name.as_str()), |_| true)
+    }
+
+    /// Runs the hooks that close a run. Their failures are warnings: they never stand in the place of the first error.
+    pub fn close(&self, ending: Ending) {
+        let went_back = self.mode == Mode::Rollback && ending.is_success();
+        let fitting = if ending.is_success() { HookPoint::OnSuccess } else { HookPoint::OnFailure };
+        let points =
+            went_back.then_some(HookPoint::OnRollback).into_iter().chain([fitting, HookPoint::AfterAll]);
+        for point in points {
+            if let Err(error) = self.run(point, None) {
+                self.around.bus.tell(What::Warning(&described(&error)));
+            }
+        }
     }
 
     /// Runs those hooks that say `dry_run: run` and would run before anything goes live.
@@ -69,7 +81,7 @@ impl Hooks<'_> {
     /// Whether anything of the user's runs between the plan and the stage, so that the source may still change.
     pub fn before_stage(&self, target: &str) -> bool {
         let mut points = HookPoint::all().take_while(|point| *point != HookPoint::Post(Phase::Stage));
-        let of_target = self.of_targets.get(target);
+        let of_target = self.of_targets.get(target).map(|(hooks, _)| hooks);
         points.any(|point| {
             !self.of_run.at(point).is_empty() || of_target.is_some_and(|hooks| !hooks.at(point).is_empty())
         })
@@ -84,7 +96,7 @@ impl Hooks<'_> {
         for hook in self.of_run.at(point).iter().filter(|hook| wanted(hook)) {
             self.one(point, hook, target)?;
         }
-        for (name, hooks) in &self.of_targets {
+        for (name, (hooks, _)) in &self.of_targets {
             if target.is_none_or(|target| target == *name) {
                 for hook in hooks.at(point).iter().filter(|hook| wanted(hook)) {
                     self.one(point, hook, Some(name))?;
@@ -96,10 +108,11 @@ impl Hooks<'_> {
 
     fn one(&self, point: HookPoint, hook: &Hook, target: Option<&str>) -> Result<(), Error> {
         let mut command = Command::new(hook.argv());
-        command.env = self.environment(point, target);
+        let version = self.version(target);
+        command.env = self.environment(point, target, version);
         let context = json!({
             "v": 1, "hook": point.name(), "run": self.run, "mode": self.mode.name(), "target": target,
-            "version": self.version, "actor": self.actor, "project": self.project,
+            "version": version, "actor": self.actor, "project": self.project,
         });
         let ran = Process::new(&command)
             .started_by(keeper::hook_starter())
@@ -115,7 +128,7 @@ impl Hooks<'_> {
                 match hook.on_error {
                     OnError::Fail => Err(failed),
                     OnError::Warn => {
-                        self.around.bus.tell(What::Warning(&crate::pipeline::engine::described(&failed)));
+                        self.around.bus.tell(What::Warning(&described(&failed)));
                         Ok(())
                     }
                 }
@@ -123,7 +136,22 @@ impl Hooks<'_> {
         }
     }
 
-    fn environment(&self, point: HookPoint, target: Option<&str>) -> BTreeMap<String, String> {
+    /// The version that a target is to have; of the whole run, the one that its targets share.
+    fn version(&self, target: Option<&str>) -> Option<&str> {
+        if let Some(target) = target {
+            return self.of_targets.get(target).and_then(|(_, version)| *version);
+        }
+        let mut versions = self.of_targets.values().map(|(_, version)| *version);
+        let first = versions.next()?;
+        versions.all(|version| version == first).then_some(first)?
+    }
+
+    fn environment(
+        &self,
+        point: HookPoint,
+        target: Option<&str>,
+        version: Option<&str>,
+    ) -> BTreeMap<String, String> {
         let project = self.project.display().to_string();
         let facts = [
             ("HOOK", Some(point.name())),
@@ -132,7 +160,7 @@ impl Hooks<'_> {
             ("ACTOR", Some(self.actor)),
             ("PROJECT", Some(project.as_str())),
             ("TARGET", target),
-            ("VERSION", self.version),
+            ("VERSION", version),
         ];
         facts
             .into_iter()

@@ -66,7 +66,7 @@ impl ProjectError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NoDirectory { .. } | Self::NotADirectory { .. } => "check the path given with `--dir`",
-            Self::NoDeployJson { .. } => "run `pop-deploy init` here, or point `--dir` at the project",
+            Self::NoDeployJson { .. } => "write one, as README shows, or point `--dir` at the project",
             Self::Unreadable { .. } => "check who owns that folder and who may read it",
         };
         Some(hint.to_owned())

@@ -57,7 +57,7 @@ impl SelectError {
             Self::Unknown { .. } => "add it to `targets` in deploy.json".to_owned(),
             Self::Disabled { name, .. } => format!("set `targets.{name}.enabled` to true in deploy.json"),
             Self::NoneEnabled { .. } => "set `enabled` to true for one of them in deploy.json".to_owned(),
-            Self::NoTargets => "add one to `targets` in deploy.json, or run `pop-deploy init`".to_owned(),
+            Self::NoTargets => "add one to `targets` in deploy.json, as README shows".to_owned(),
         })
     }
 }

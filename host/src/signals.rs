@@ -25,6 +25,7 @@ use crate::{keeper::Keeper, plugins::Worker};
 pub struct Interrupt {
     signal: AtomicI32,
     workers: Mutex<Vec<Weak<Worker>>>,
+    shielded: Mutex<Vec<Weak<Worker>>>,
     groups: Mutex<Groups>,
     last_words: fn(),
 }
@@ -46,6 +47,7 @@ impl Interrupt {
         let interrupt = Arc::new(Self {
             signal: AtomicI32::new(0),
             workers: Mutex::default(),
+            shielded: Mutex::default(),
             groups: Mutex::default(),
             last_words,
         });
@@ -64,11 +66,16 @@ impl Interrupt {
         Some(self.signal.load(Ordering::SeqCst)).filter(|signal| *signal != 0)
     }
 
-    /// Tells this worker too, should a signal come or have come.
+    /// Tells this worker too, should a signal come.
     pub fn watch(&self, worker: &Arc<Worker>) {
         let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         workers.retain(|known| known.strong_count() > 0);
         workers.push(Arc::downgrade(worker));
+    }
+
+    /// Spares this worker the first signal from here on: it takes steps back, which is what the signal asks for.
+    pub fn shield(&self, worker: &Arc<Worker>) {
+        self.shielded.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(worker));
     }
 
     /// Ends this process group of a hook with the process, should a second signal come or the process be killed.
@@ -104,8 +111,14 @@ impl Interrupt {
     fn take(&self, signal: i32) {
         let first = self.signal.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst).is_ok();
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for worker in workers.iter().filter_map(Weak::upgrade) {
-            if first { worker.cancel() } else { worker.kill() }
+        let shielded = self.shielded.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let is_shielded = |worker: &Weak<Worker>| shielded.iter().any(|other| other.ptr_eq(worker));
+        for (known, worker) in workers.iter().filter_map(|known| Some((known, known.upgrade()?))) {
+            match first {
+                true if is_shielded(known) => {}
+                true => worker.cancel(),
+                false => worker.kill(),
+            }
         }
         if !first {
             for group in self.groups.lock().unwrap_or_else(PoisonError::into_inner).running.iter() {

@@ -52,7 +52,7 @@ impl Session {
     /// Reports an event. Secrets that this session has revealed are blotted out first.
     pub fn emit(&self, event: &Event) {
         if let Ok(json) = serde_json::to_string(event) {
-            self.inner.host.emit(self.inner.redactor.redact_json(&json).as_bytes());
+            self.inner.host.emit(self.inner.redactor.redact(&json).as_bytes());
         }
     }
 

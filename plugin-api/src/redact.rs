@@ -46,7 +46,8 @@ impl Redactor {
         known.finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&known.forms).ok();
     }
 
-    /// The text with every known secret replaced by [`BLOT`].
+    /// The text with every known secret replaced by [`BLOT`]. JSON stays JSON: `***` needs no escape, and the
+    /// JSON-escaped forms are among those looked for.
     pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         match &known.finder {
@@ -56,11 +57,6 @@ impl Redactor {
             }
             _ => Cow::Borrowed(text),
         }
-    }
-
-    /// The same for JSON text: `***` needs no escape, and the JSON-escaped forms are among those looked for.
-    pub fn redact_json<'t>(&self, json: &'t str) -> Cow<'t, str> {
-        self.redact(json)
     }
 
     /// A redactor for text that comes in pieces: what might be the start of a secret is held back until it is known.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Conversation, args::Execute, exit, open, selection};
+use super::{Conversation, args::Execute, command_line, exit, open, selection};
 use crate::{
     exit::Exit,
     failure::Failure,
@@ -36,6 +36,7 @@ fn talk(wanted: &Execute, plugins: &SearchPath, conversation: &Conversation) -> 
         plugins,
         mode: if wanted.talk.dry_run { Mode::DryRun } else { Mode::Deploy },
         actor: &version::actor(),
+        command: command_line(),
         wait: wanted.talk.wait.map(Duration::from_secs),
         locked: wanted.talk.locked,
         interrupt: conversation.interrupt.clone(),

@@ -37,7 +37,11 @@ use crate::{
     },
     plugins::SearchPath,
     project::Project,
-    reporter::{error_lines, human::Human, json::Json},
+    reporter::{
+        error_lines,
+        human::{Human, plan_text},
+        json::Json,
+    },
     select::Selection,
     signals::Interrupt,
 };
@@ -80,8 +84,20 @@ fn print_or_end(line: std::fmt::Arguments<'_>) {
 
 /// Tells a failure on standard error.
 fn tell(failure: &Failure) -> Exit {
-    eprint!("{}", error_lines(&failure.to_error()));
+    say_on_stderr(&error_lines(&failure.to_error()));
     failure.exit()
+}
+
+/// Where nobody reads standard error any more, the exit code has to do.
+fn say_on_stderr(text: &str) {
+    std::io::stderr().write_all(text.as_bytes()).unwrap_or_default();
+}
+
+/// The command line as it was typed, for those who find a lock held.
+fn command_line() -> String {
+    let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+    pop_deploy_plugin_api::protocol::Command::new(std::iter::once("pop-deploy".to_owned()).chain(words))
+        .to_string()
 }
 
 /// A project as people mean it, with its deploy.json.
@@ -101,7 +117,8 @@ fn selection(targets: &Targets) -> Selection {
 
 /// What a second signal leaves people with.
 fn last_words() {
-    eprintln!("Stopped at once; what was begun stands as it is. `pop-deploy rollback` takes it back.");
+    let words = "Stopped at once; what was begun stands as it is. `pop-deploy rollback` takes it back.";
+    say_on_stderr(&format!("{words}\n"));
 }
 
 /// A conversation with whoever runs the command: who listens, and who confirms.
@@ -153,12 +170,23 @@ impl Conversation {
         if !self.asks {
             return true;
         }
-        for plan in plans {
-            print!("\n{}", crate::reporter::human::plan_text(plan));
+        let plans = plans.iter().map(|plan| format!("\n{}", plan_text(plan)));
+        self.confirm_text(&plans.collect::<String>())
+    }
+
+    /// Shows what is to be done and asks, unless that was settled on the command line.
+    fn confirm_text(&self, what: &str) -> bool {
+        if !self.asks {
+            return true;
         }
-        print!("\nGo ahead? [y/N] ");
+        let mut screen = anstream::stdout().lock();
         // A closed terminal says no.
-        std::io::Write::flush(&mut std::io::stdout()).unwrap_or_default();
+        let asked =
+            write!(screen, "{}\nGo ahead? [y/N] ", self.redactor.redact(what)).and_then(|()| screen.flush());
+        drop(screen);
+        if asked.is_err() {
+            return false;
+        }
         let (send, receive) = mpsc::channel();
         thread::spawn(move || {
             let mut answer = String::new();

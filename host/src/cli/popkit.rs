@@ -1,16 +1,17 @@
 //! The popkit wrapper's dialect: `--action` is present, one JSON object comes back.
 
-use std::{io::Write as _, process::ExitCode, sync::Arc};
+use std::{io::Write as _, process::ExitCode, sync::Arc, time::Duration};
 
+use clap::{CommandFactory as _, error::ErrorKind};
 use pop_deploy_plugin_api::{
     protocol::{Check, CheckStatus},
     redact::Redactor,
 };
 
 use super::{
-    args::{Execute, ExecuteAction, PopkitMode, Rollback, RollbackAction},
-    last_words,
-    rollback::{died_at, goal},
+    args::{Cli, Execute, ExecuteAction, PopkitMode, Rollback, RollbackAction, Talk},
+    command_line, last_words,
+    rollback::goal,
     selection, tell,
 };
 use crate::{
@@ -47,6 +48,8 @@ struct Request<'a> {
     config: DeployConfig,
     timestamp: String,
     plugins: &'a SearchPath,
+    wait: Option<Duration>,
+    locked: bool,
     redactor: Redactor,
 }
 
@@ -57,7 +60,7 @@ pub(super) fn execute(wanted: &Execute, plugins: &SearchPath) -> ExitCode {
         _ => "execute",
     };
     let named = wanted.targets.target.first().map(String::as_str);
-    let request = match Request::new(Tool::Execute, action, &wanted.place.dir, plugins) {
+    let request = match Request::new(Tool::Execute, action, &wanted.place.dir, &wanted.talk, plugins) {
         Ok(request) => request,
         Err(answer) => return say(&answer, &Redactor::default()),
     };
@@ -79,8 +82,12 @@ pub(super) fn rollback(wanted: &Rollback, plugins: &SearchPath) -> ExitCode {
         Some(RollbackAction::Verify) => "verify",
         _ => "rollback",
     };
+    if wanted.targets.all || wanted.targets.target.len() > 1 {
+        let several = "the dialect's rollback takes one target";
+        Cli::command().error(ErrorKind::ArgumentConflict, several).exit();
+    }
     let named = wanted.targets.target.first().map(String::as_str);
-    let request = match Request::new(Tool::Rollback, action, &wanted.place.dir, plugins) {
+    let request = match Request::new(Tool::Rollback, action, &wanted.place.dir, &wanted.talk, plugins) {
         Ok(request) => request,
         Err(answer) => return say(&answer, &Redactor::default()),
     };
@@ -114,6 +121,7 @@ impl<'a> Request<'a> {
         tool: Tool,
         action: &'static str,
         dir: &std::path::Path,
+        talk: &Talk,
         plugins: &'a SearchPath,
     ) -> Result<Self, Answer> {
         let project =
@@ -121,7 +129,9 @@ impl<'a> Request<'a> {
         let config = DeployConfig::read(&project.deploy_json)
             .map_err(|error| popkit::config_refused(tool, action, &error))?;
         let timestamp = journal::timestamp();
-        Ok(Self { tool, action, project, config, timestamp, plugins, redactor: Redactor::default() })
+        let (wait, locked) = (talk.wait.map(Duration::from_secs), talk.locked);
+        let redactor = Redactor::default();
+        Ok(Self { tool, action, project, config, timestamp, plugins, wait, locked, redactor })
     }
 
     fn source<'s>(&'s self, target: Option<&'s str>) -> Source<'s> {
@@ -137,7 +147,16 @@ impl<'a> Request<'a> {
     fn targets(&self, wanted: &Execute) -> Result<Vec<&TargetConfig>, Answer> {
         match selection(&wanted.targets) {
             Selection::Primary => Ok(vec![self.target(None)?]),
-            Selection::Named(names) => names.iter().map(|name| self.target(Some(name))).collect(),
+            Selection::Named(names) => {
+                let mut chosen: Vec<&TargetConfig> = Vec::new();
+                for name in names {
+                    let target = self.target(Some(&name))?;
+                    if !chosen.iter().any(|earlier| earlier.name == target.name) {
+                        chosen.push(target);
+                    }
+                }
+                Ok(chosen)
+            }
             all => select::select(&self.config, &all)
                 .map_err(|error| popkit::refused_before_work(self.tool, self.action, &error.to_string())),
         }
@@ -159,6 +178,7 @@ impl<'a> Request<'a> {
         let targets = self.targets(wanted)?;
         let refuse = |failure: Failure| self.refuse(&failure);
         let (mode, name) = match wanted.mode {
+            _ if wanted.talk.dry_run => (Mode::DryRun, "dry_run"),
             PopkitMode::DryRun => (Mode::DryRun, "dry_run"),
             PopkitMode::Deploy => (Mode::Deploy, "deploy"),
             PopkitMode::Canary => return Err(refuse(Failure::NoCanary { target: targets[0].name.clone() })),
@@ -195,8 +215,9 @@ impl<'a> Request<'a> {
             plugins: self.plugins,
             mode,
             actor,
-            wait: None,
-            locked: false,
+            command: command_line(),
+            wait: self.wait,
+            locked: self.locked,
             interrupt,
             redactor: self.redactor.clone(),
         }
@@ -243,7 +264,10 @@ impl<'a> Request<'a> {
     }
 
     fn try_go_back(&self, target: &TargetConfig, to: Option<&str>, dry: bool) -> Result<Report, Failure> {
-        if !dry && let Some(past) = died_at(&self.project, &[&target.name])? {
+        if let Some(past) = recover::unfinished(&self.project, &[&target.name])?.into_iter().next() {
+            if dry || !recover::leads_to(&past, to) {
+                return Err(Failure::Interrupted(Box::new(past)));
+            }
             let interrupt = Interrupt::install(last_words).map_err(Failure::Signals)?;
             let actor = version::actor();
             let order = self.order(Mode::Recovery, Vec::new(), &actor, interrupt);

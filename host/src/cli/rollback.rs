@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use pop_deploy_plugin_api::protocol::PastRelease;
 
-use super::{Conversation, args::Rollback, exit, open, print_line, selection};
+use super::{Conversation, args::Rollback, command_line, exit, open, print_line, selection};
 use crate::{
     config::{DeployConfig, TargetConfig},
     exit::Exit,
     failure::Failure,
     history::{Deployed, History, TargetHistory},
-    journal::{self, PastRun},
+    journal,
     pipeline::{
         outcome::Mode,
         recover,
@@ -53,17 +53,27 @@ fn talk(wanted: &Rollback, plugins: &SearchPath, conversation: &Conversation) ->
         plugins,
         mode: if wanted.talk.dry_run { Mode::RollbackDryRun } else { Mode::Rollback },
         actor: &actor,
+        command: command_line(),
         wait: wanted.talk.wait.map(Duration::from_secs),
         locked: wanted.talk.locked,
         interrupt: conversation.interrupt.clone(),
         redactor: conversation.redactor.clone(),
     };
-    let report = match died_at(&project, &names)? {
-        Some(_) if !order.mode.is_dry() && !conversation.confirm(&[]) => Err(Failure::Declined),
-        Some(past) if !order.mode.is_dry() => {
-            recover::take_back(&order, &past, conversation.reporter(&project))
+    let died = recover::unfinished(&project, &names)?.into_iter().next();
+    let report = match died {
+        // Neither a look nor a way to another version before that run is mended; the failure says how it stands.
+        Some(past) if order.mode.is_dry() || !recover::leads_to(&past, wanted.to.as_deref()) => {
+            Err(Failure::Interrupted(Box::new(past)))
         }
-        _ => {
+        Some(past) => {
+            let how_it_stands = Failure::Interrupted(Box::new(past.clone())).to_string();
+            if conversation.confirm_text(&format!("{how_it_stands}\n\nIt is to be taken back.\n")) {
+                recover::take_back(&order, &past, conversation.reporter(&project))
+            } else {
+                Err(Failure::Declined)
+            }
+        }
+        None => {
             for target in targets {
                 let goal = goal(&project, &config, target, wanted.to.as_deref())?;
                 order.errands.push(Errand { target, goal });
@@ -72,13 +82,6 @@ fn talk(wanted: &Rollback, plugins: &SearchPath, conversation: &Conversation) ->
         }
     };
     Ok(exit(&report?, wanted.talk.detailed_exitcode))
-}
-
-/// The oldest run that died while it was at one of these targets.
-pub(super) fn died_at(project: &Project, names: &[&str]) -> Result<Option<PastRun>, Failure> {
-    let runs = journal::interrupted(&project.data)?.into_iter();
-    let at_one = |run: &PastRun| run.info.targets.iter().any(|target| names.contains(&target.as_str()));
-    Ok(runs.filter(PastRun::began_steps).find(at_one))
 }
 
 /// Where a target goes back to: the version named, else the newest good one before the live one.

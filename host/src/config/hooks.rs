@@ -127,7 +127,7 @@ pub enum OnError {
 /// What a dry run does with a hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DryRun {
-    /// Shows it.
+    /// Doesn't run it.
     #[default]
     Skip,
     /// Runs it.

@@ -5,7 +5,6 @@
 //! is that of an interrupted run. Process ids play no part in this. Beside it lie the plans, `report.json` and `log`.
 
 mod entry;
-mod log;
 mod past;
 mod read;
 mod write;
@@ -16,9 +15,8 @@ use std::{
 };
 
 pub use entry::{Entry, PlannedTarget, RunEnding, RunInfo, RunKind, TargetEnding};
-pub use log::RunLog;
 pub use past::{PastRun, PastStep, PastTarget};
-pub use read::{interrupted, keep_only, plan_of, read, receipts_of};
+pub use read::{interrupted, keep_only, read, receipts_of};
 pub use write::Journal;
 
 /// How many runs are kept.
@@ -81,7 +79,7 @@ impl JournalError {
             Self::Io { .. } => "check who owns the data folder and that its file system isn't read-only",
             Self::NoRun { .. } => "see `pop-deploy history` for the runs there are",
             Self::Damaged { .. } => {
-                "look at the target itself with `pop-deploy verify`; what the run left there is not known"
+                "move that run's folder away, then look at the target itself with `pop-deploy verify`"
             }
             Self::Alive { .. } => "wait for it to end",
             Self::Json { .. } => return None,

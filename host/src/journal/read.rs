@@ -6,11 +6,9 @@ use std::{
     path::Path,
 };
 
-use pop_deploy_plugin_api::protocol::{Plan, StepReceipt};
+use pop_deploy_plugin_api::protocol::StepReceipt;
 
-use super::{
-    Entry, JournalError, KEPT, PastRun, entry::Line, io_at, is_id, journal_file, plan_file, runs_folder,
-};
+use super::{Entry, JournalError, KEPT, PastRun, entry::Line, io_at, is_id, journal_file, runs_folder};
 
 /// Reads a run. A torn last line, as a crash leaves it, is passed over.
 ///
@@ -52,24 +50,6 @@ pub fn receipts_of(
         .as_ref()
         .and_then(|run| run.target(target))
         .map(|target| (target.planned.identity.clone(), target.receipts())))
-}
-
-/// The stored plan of a target, and its digest.
-///
-/// # Errors
-/// When it isn't there or can't be read.
-pub fn plan_of(data: &Path, id: &str, target: &str) -> Result<(Plan, String), JournalError> {
-    if !is_id(id) {
-        return Err(JournalError::NoRun { id: id.to_owned(), folder: runs_folder(data) });
-    }
-    let path = plan_file(&runs_folder(data).join(id), target);
-    let bytes = fs::read(&path).map_err(io_at("read", &path))?;
-    let plan = serde_json::from_slice(&bytes).map_err(|source| JournalError::Damaged {
-        path,
-        line: source.line(),
-        source,
-    })?;
-    Ok((plan, super::write::digest(&bytes)))
 }
 
 /// Removes the folders of old runs: those beyond the newest 50 that history doesn't know. Never one of a run that is

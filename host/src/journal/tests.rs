@@ -11,6 +11,10 @@ use semver::Version;
 use serde_json::json;
 
 use super::*;
+use crate::{
+    pipeline::event::{Bus, What},
+    reporter::log::Log,
+};
 
 fn info() -> RunInfo {
     RunInfo {
@@ -205,16 +209,15 @@ fn plan_report_and_log_are_kept_for_the_owner_alone() {
     let folder = tempfile::tempdir().unwrap();
     let journal = half_done(folder.path());
     let plan = serde_json::from_value(json!({ "identity": "i", "fingerprint": "f", "steps": [] })).unwrap();
-    let digest = journal.store_plan("docs/eu", &plan).unwrap();
-    assert_eq!(plan_of(folder.path(), journal.id(), "docs/eu").unwrap(), (plan, digest));
+    journal.store_plan("docs/eu", &plan).unwrap();
     journal.store_report(&json!({ "success": true })).unwrap();
 
     let redactor = Redactor::default();
     redactor.learn("hunter22");
-    let mut log = RunLog::open(&journal.log_path(), redactor).unwrap();
-    log.line(Some("docs"), "login hunter22").unwrap();
+    let log = Log::create(&journal.log_path(), redactor).unwrap();
+    Bus::new(vec![Box::new(log)]).tell_of("docs", What::Warning("login hunter22"));
     let text = fs::read_to_string(journal.log_path()).unwrap();
-    assert!(text.ends_with(" [docs] login ***\n"), "{text}");
+    assert!(text.ends_with(" docs: warning: login ***\n"), "{text}");
     for entry in fs::read_dir(journal.dir()).unwrap() {
         let entry = entry.unwrap();
         assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.path());

@@ -108,7 +108,7 @@ impl Journal {
         &self.dir
     }
 
-    /// Where [`RunLog`](super::RunLog) keeps the output.
+    /// Where the run's log keeps the output.
     pub fn log_path(&self) -> PathBuf {
         self.dir.join("log")
     }

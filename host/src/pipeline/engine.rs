@@ -56,7 +56,7 @@ impl Walk<'_> {
         }
         let error = walked.err();
         let ending = self.ending(members, error.as_ref());
-        self.closing_hooks(ending);
+        self.hooks.close(ending);
         (ending, error)
     }
 
@@ -172,6 +172,13 @@ impl Walk<'_> {
     fn settle(&self, members: &mut [Member], error: &Error) {
         let interrupted = self.around.interrupt.signal().is_some();
         if interrupted && self.on_interrupt == OnInterrupt::Leave {
+            for member in members.iter_mut().filter(|member| member.ending == TargetEnding::Skipped) {
+                member.ending = match (member.was_live, member.begun.is_empty()) {
+                    (true, _) => TargetEnding::LeftLive,
+                    (false, false) => TargetEnding::Staged,
+                    (false, true) => TargetEnding::Skipped,
+                };
+            }
             return;
         }
         for member in members.iter_mut().rev() {
@@ -185,20 +192,18 @@ impl Walk<'_> {
     /// Takes a member's steps back, newest first.
     pub fn take_back(&self, member: &mut Member, because: &Error) {
         if member.was_live && !member.auto_rollback {
-            member.ending = TargetEnding::LeftLive;
+            // A good release stays good when another target fails.
+            if member.ending != TargetEnding::Verified {
+                member.ending = TargetEnding::LeftLive;
+            }
             return;
         }
         let untouched = TargetEnding::Skipped;
-        if member.begun.is_empty() {
+        if member.begun.is_empty() && !member.was_live {
             member.ending = if member.error.is_some() { TargetEnding::Failed } else { untouched };
             return;
         }
         self.bus().tell_of(&member.name, What::RollbackStarted { because });
-        if member.was_live
-            && let Err(error) = self.hooks.run(HookPoint::OnRollback, Some(member))
-        {
-            self.bus().tell_of(&member.name, What::Warning(&described(&error)));
-        }
         let mut report = RollbackReport::default();
         for index in member.begun.clone().into_iter().rev() {
             let step = member.planned()[index].clone();
@@ -214,7 +219,7 @@ impl Walk<'_> {
             );
             let lost = result.is_err();
             report.steps.push((step.id, result));
-            if lost {
+            if lost && step.phase == Phase::Switch {
                 // Nobody knows what is live: unstaging now could pull the pages from under it.
                 break;
             }
@@ -227,6 +232,11 @@ impl Walk<'_> {
             (None, false, None) => untouched,
         };
         member.rollback = Some(report);
+        if member.was_live
+            && let Err(error) = self.hooks.run(HookPoint::OnRollback, Some(member))
+        {
+            self.bus().tell_of(&member.name, What::Warning(&described(&error)));
+        }
     }
 
     /// The gravest of what happened to the members.
@@ -248,16 +258,6 @@ impl Walk<'_> {
         let in_preflight =
             members.iter().all(|member| member.steps.iter().all(|step| step.phase == Phase::Preflight));
         before_live(error, in_preflight)
-    }
-
-    fn closing_hooks(&self, ending: Ending) {
-        let fitting = if ending.is_success() { HookPoint::OnSuccess } else { HookPoint::OnFailure };
-        for point in [fitting, HookPoint::AfterAll] {
-            // Recorded, and never in the place of the first error.
-            if let Err(error) = self.hooks.run(point, None) {
-                self.bus().tell(What::Warning(&described(&error)));
-            }
-        }
     }
 
     fn may_go_on(&self, halted: &AtomicBool) -> Result<(), Error> {

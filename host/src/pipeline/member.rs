@@ -144,6 +144,11 @@ impl Member {
         (&build.plugin.id, &build.version)
     }
 
+    /// The plugin's file, as it was found.
+    pub fn plugin_path(&self) -> &Path {
+        &self.seat.plugin.source
+    }
+
     /// What the session is opened with.
     pub fn opened_with(&self) -> &OpenRequest {
         &self.seat.open
@@ -230,7 +235,10 @@ impl Member {
         let receipt = self.receipts.iter().find(|kept| kept.step == step.id).map(|kept| kept.receipt.clone());
         let request = UndoRequest { step, release: self.release.clone(), receipt };
         self.desk.seat(Some(Current::new(&request.step, index + 1, self.planned().len())));
-        let answer = self.call(method::UNDO, &request, STEP);
+        let answer = self.worker().and_then(|worker| {
+            self.interrupt.shield(&worker);
+            worker.call(method::UNDO, &request, Some(STEP))
+        });
         self.desk.seat(None);
         match answer? {
             Undo::Undone { summary } => Ok(summary),
@@ -250,11 +258,14 @@ impl Member {
         input: &impl Serialize,
         limit: Duration,
     ) -> Result<R, Error> {
-        let worker = match &self.worker {
-            Some(worker) if worker.alive() => Arc::clone(worker),
-            _ => self.start()?,
-        };
-        worker.call(name, input, Some(limit))
+        self.worker()?.call(name, input, Some(limit))
+    }
+
+    fn worker(&mut self) -> Result<Arc<Worker>, Error> {
+        match &self.worker {
+            Some(worker) if worker.alive() => Ok(Arc::clone(worker)),
+            _ => self.start(),
+        }
     }
 
     fn start(&mut self) -> Result<Arc<Worker>, Error> {
@@ -397,9 +408,4 @@ pub fn scratch() -> Result<tempfile::TempDir, Error> {
             .because(&error)
             .hint("free some space there, or set TMPDIR to another folder")
     })
-}
-
-/// The path as a person would type it: relative to `base` where it lies in it.
-pub fn shown(path: &Path, base: &Path) -> String {
-    path.strip_prefix(base).unwrap_or(path).display().to_string()
 }

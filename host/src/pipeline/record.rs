@@ -29,7 +29,7 @@ pub(super) fn plans(order: &Order<'_>, journal: &Journal, members: &[Member]) ->
             kind: errand.target.kind.clone(),
             plugin: plugin.to_owned(),
             plugin_version: plugin_version.clone(),
-            plugin_path: None,
+            plugin_path: Some(member.plugin_path().to_owned()),
             identity: plan.identity.clone(),
             config: member.opened_with().config.clone(),
             release: member.release.clone(),
@@ -41,17 +41,34 @@ pub(super) fn plans(order: &Order<'_>, journal: &Journal, members: &[Member]) ->
     Ok(())
 }
 
+/// Keeps a run's result, and says in the report where that couldn't be done: what is live and what history says are
+/// then two things, and a person is needed.
+pub(super) fn kept(order: &Order<'_>, kind: RunKind, journal: &Journal, report: Report) -> Report {
+    let report = Report { log: Some(journal.log_path()), ..report };
+    match keep(order, kind, journal, &report) {
+        Ok(()) => report,
+        Err(failure) => {
+            let unrecorded = failure.to_error();
+            let error = match report.error {
+                Some(mut first) => {
+                    first.causes.push(format!("and it can't be recorded: {}", described(&unrecorded)));
+                    first
+                }
+                None => unrecorded,
+            };
+            let began = report.targets.iter().any(TargetReport::was_begun);
+            let ending = if began { Ending::Stuck } else { report.ending };
+            Report { ending, error: Some(error), ..report }
+        }
+    }
+}
+
 /// Keeps a run's result: history records, `report.json`, the journal's end. Everything but a run that was left as
 /// it stood ends here; that one stays open, for the next command to find.
 ///
 /// # Errors
 /// When deploy.json or the run's folder can't be written. What was deployed stays deployed.
-pub(super) fn keep(
-    order: &Order<'_>,
-    kind: RunKind,
-    journal: &Journal,
-    report: &Report,
-) -> Result<(), Failure> {
+fn keep(order: &Order<'_>, kind: RunKind, journal: &Journal, report: &Report) -> Result<(), Failure> {
     if is_left_open(order, report) {
         return Ok(());
     }
@@ -156,14 +173,22 @@ fn run_ending(report: &Report) -> RunEnding {
         Ending::RolledBack => RunEnding::RolledBack,
         Ending::Partial => RunEnding::Partial,
         Ending::Stuck => RunEnding::Stuck,
-        Ending::Interrupted { .. } if report.targets.iter().any(|target| target.was_live) => {
-            RunEnding::RolledBack
-        }
-        Ending::Interrupted { .. }
-        | Ending::Refused
+        Ending::Interrupted { .. } => interrupted_ending(report),
+        Ending::Refused
         | Ending::NotReady
         | Ending::Locked
         | Ending::NoRelease
         | Ending::FailedBeforeLive => RunEnding::Failed,
+    }
+}
+
+fn interrupted_ending(report: &Report) -> RunEnding {
+    let any = |wanted: TargetEnding| report.targets.iter().any(|target| target.ending == wanted);
+    if any(TargetEnding::Verified) || any(TargetEnding::LeftLive) {
+        RunEnding::Partial
+    } else if any(TargetEnding::RolledBack) {
+        RunEnding::RolledBack
+    } else {
+        RunEnding::Failed
     }
 }

@@ -1,4 +1,5 @@
-//! Takes a run that died back: what its journal says was begun, newest first, by the plugins that began it.
+//! Takes a run that died back: what its journal says was begun, newest first. The plugin may be a newer version than
+//! the one that began it: receipts of older versions stay readable.
 
 use std::{collections::BTreeMap, os::fd::AsFd, sync::Arc, time::Instant};
 
@@ -8,7 +9,7 @@ use pop_deploy_plugin_api::{
 };
 
 use super::{
-    engine::{Walk, described},
+    engine::Walk,
     event::{Announced, Bus, Listener, What},
     member::{Member, Seat, Surroundings, scratch},
     outcome::{Ending, Mode, Report, TargetEnding},
@@ -16,10 +17,13 @@ use super::{
     run::{Order, admit},
 };
 use crate::{
+    config::DeployConfig,
     failure::Failure,
+    history::History,
     hooks::Hooks,
     journal::{self, Journal, PastRun, PastTarget},
     lock::{Holder, TargetLock},
+    project::Project,
     reporter::log::Log,
 };
 
@@ -31,6 +35,10 @@ pub fn take_back(order: &Order<'_>, past: &PastRun, reporter: Box<dyn Listener>)
     let begun = Instant::now();
     let journal = Journal::reopen(&order.project.data, &past.id)?;
     let locks = hold(order, past)?;
+    // It was read before the locks were held: somebody else may have mended it meanwhile.
+    if journal::read(&order.project.data, &past.id)?.ending.is_some() {
+        return Err(Failure::Outdated);
+    }
     let log = Log::create(&journal.log_path(), order.redactor.clone())?;
     let around = Surroundings {
         bus: Arc::new(Bus::new(vec![reporter, Box::new(log)])),
@@ -50,11 +58,16 @@ pub fn take_back(order: &Order<'_>, past: &PastRun, reporter: Box<dyn Listener>)
     }
     let hooks = Hooks {
         of_run: &order.config.hooks,
-        of_targets: order.config.targets.iter().map(|target| (target.name.as_str(), &target.hooks)).collect(),
+        of_targets: order
+            .config
+            .targets
+            .iter()
+            .filter(|target| past.target(&target.name).is_some())
+            .map(|target| (target.name.as_str(), (&target.hooks, past.info.version.as_deref())))
+            .collect(),
         mode: Mode::Recovery,
         run: &past.id,
         actor: order.actor,
-        version: past.info.version.as_deref(),
         project: &order.project.dir,
         around: around.clone(),
     };
@@ -78,14 +91,37 @@ pub fn take_back(order: &Order<'_>, past: &PastRun, reporter: Box<dyn Listener>)
         ending: if stuck { Ending::Stuck } else { Ending::Succeeded },
         targets: members.iter().map(Member::report).collect(),
         error: members.iter().find_map(|member| member.rollback.as_ref()?.error().cloned()),
-        log: Some(journal.log_path()),
+        log: None,
         took: begun.elapsed(),
     };
-    if let Err(failure) = record::keep(order, past.info.kind, &journal, &report) {
-        around.bus.tell(What::Warning(&described(&failure.to_error())));
-    }
+    let report = record::kept(order, past.info.kind, &journal, report);
     around.bus.tell(What::RunFinished(&report));
     Ok(report)
+}
+
+/// The runs that died while they were at one of these targets, oldest first. One that history has a record of had come to
+/// its end but for the journal's last word, and isn't among them.
+///
+/// # Errors
+/// When a journal or deploy.json can't be read.
+pub fn unfinished(project: &Project, targets: &[&str]) -> Result<Vec<PastRun>, Failure> {
+    let mut runs = journal::interrupted(&project.data)?;
+    runs.retain(|run| {
+        run.began_steps() && run.info.targets.iter().any(|target| targets.contains(&target.as_str()))
+    });
+    if !runs.is_empty() {
+        let history = History::of(&DeployConfig::read(&project.deploy_json)?);
+        let recorded =
+            |id: &str| history.records().iter().any(|record| record.deployment_id.as_deref() == Some(id));
+        runs.retain(|run| !recorded(&run.id));
+    }
+    Ok(runs)
+}
+
+/// Whether taking that run back makes `version` live again; where none is asked for, whatever was live before will do.
+pub fn leads_to(past: &PastRun, version: Option<&str>) -> bool {
+    let before = |target: &PastTarget| target.planned.from.as_ref().and_then(|from| from.version.clone());
+    version.is_none_or(|version| past.targets.iter().all(|target| before(target).as_deref() == Some(version)))
 }
 
 fn hold(order: &Order<'_>, past: &PastRun) -> Result<Vec<TargetLock>, Failure> {
@@ -94,7 +130,7 @@ fn hold(order: &Order<'_>, past: &PastRun) -> Result<Vec<TargetLock>, Failure> {
         pid: std::process::id(),
         run_id: past.id.clone(),
         since: journal::timestamp(),
-        command: "pop-deploy rollback".to_owned(),
+        command: order.command.clone(),
     };
     let mut names = past.info.targets.clone();
     names.sort_unstable();
@@ -114,16 +150,19 @@ fn seat(
     around: &Surroundings,
 ) -> Result<Member, Failure> {
     let planned = &target.planned;
-    let plugin = admit(
+    let configured = order.config.target(&planned.target);
+    let (plugin, note) = admit(
         order.plugins,
         &planned.target,
         &planned.kind,
-        None,
+        configured.and_then(|target| target.plugin.as_ref()),
         &order.project.data,
         Mode::Recovery,
         order.locked,
-    )?
-    .0;
+    )?;
+    if let Some(note) = note {
+        around.bus.tell_of(&planned.target, What::Warning(&note));
+    }
     let scratch = scratch()?;
     let context = TargetContext {
         target: planned.target.clone(),

@@ -18,17 +18,17 @@ use semver::VersionReq;
 use serde_json::Value;
 
 use super::{
-    engine::{Walk, before_live, described},
+    engine::{Walk, before_live},
     event::{Announced, Bus, Listener, What},
     member::{Member, Seat, Surroundings, scratch},
     outcome::{Ending, Mode, Report, TargetEnding, TargetReport},
-    record,
+    record, recover,
 };
 use crate::{
     config::{DeployConfig, TargetConfig},
     failure::Failure,
     hooks::Hooks,
-    journal::{self, Journal, JournalError, PastRun, RunInfo, RunKind},
+    journal::{self, Journal, JournalError, RunInfo, RunKind},
     lock::{self, Holder, LockError, TargetLock},
     plugins::{self, PluginsLock, Ready, SearchPath, Verdict},
     project::Project,
@@ -50,6 +50,8 @@ pub struct Order<'a> {
     pub mode: Mode,
     /// Who does it.
     pub actor: &'a str,
+    /// The command line, for those who find the lock held.
+    pub command: String,
     /// How long to wait for another run to end.
     pub wait: Option<Duration>,
     /// Whether only recorded plugins are used.
@@ -103,19 +105,16 @@ pub fn carry_out(
         return dry(order, reporter);
     }
     let journal = Journal::create(&order.project.data, &order.info())?;
-    let locks = match order.hold(&journal) {
-        Ok(locks) => locks,
+    let begun =
+        order.hold(&journal).and_then(|locks| Ok((held(&locks, &journal)?, log(order, &journal)?, locks)));
+    let (held, log, locks) = match begun {
+        Ok(begun) => begun,
         Err(failure) => {
-            journal.discard()?;
+            // Should the folder stay behind, what counts is still what kept the run from beginning.
+            journal.discard().unwrap_or_default();
             return Err(failure);
         }
     };
-    let log = Log::create(&journal.log_path(), order.redactor.clone())?;
-    let held = locks.iter().map(AsFd::as_fd).chain([journal.as_fd()]);
-    let held = held
-        .map(|fd| fd.try_clone_to_owned())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(Failure::Descriptors)?;
     let run = Run::new(order, journal.id(), Bus::new(vec![reporter, Box::new(log)]), held);
     run.announce();
     let mut members = Vec::new();
@@ -127,16 +126,21 @@ pub fn carry_out(
         }
         Err(error) => run.failed_early(&members, error),
     };
-    let report = Report { log: Some(journal.log_path()), ..report };
-    let recorded = record::keep(order, order.kind(), &journal, &report);
-    if let Err(failure) = &recorded {
-        run.around.bus.tell(What::Warning(&described(&failure.to_error())));
-    }
+    let report = record::kept(order, order.kind(), &journal, report);
     run.around.bus.tell(What::RunFinished(&report));
-    // The workers hold the locks too: they go first.
-    drop(members);
+    // Released when nothing of the run is left to be written.
     drop(locks);
-    recorded.map(|()| report)
+    Ok(report)
+}
+
+/// The descriptors that a worker holds as long as it lives.
+fn held(locks: &[TargetLock], journal: &Journal) -> Result<Vec<OwnedFd>, Failure> {
+    let held = locks.iter().map(AsFd::as_fd).chain([journal.as_fd()]);
+    held.map(|fd| fd.try_clone_to_owned()).collect::<Result<_, _>>().map_err(Failure::Descriptors)
+}
+
+fn log(order: &Order<'_>, journal: &Journal) -> Result<Log, Failure> {
+    Ok(Log::create(&journal.log_path(), order.redactor.clone())?)
 }
 
 /// Plans, and nothing else.
@@ -170,9 +174,9 @@ impl Order<'_> {
             kind: self.kind(),
             targets: self.errands.iter().map(|errand| errand.target.name.clone()).collect(),
             actor: self.actor.to_owned(),
-            command: self.mode.name().to_owned(),
+            command: self.command.clone(),
             version: version.map(str::to_owned),
-            commit: None,
+            commit: self.errands.first().and_then(Errand::commit).map(str::to_owned),
         }
     }
 
@@ -188,13 +192,13 @@ impl Order<'_> {
             pid: std::process::id(),
             run_id: journal.id().to_owned(),
             since: journal::timestamp(),
-            command: format!("pop-deploy {}", self.mode.name()),
+            command: self.command.clone(),
         };
         let mut names: Vec<_> = self.errands.iter().map(|errand| errand.target.name.as_str()).collect();
         names.sort_unstable();
         let cancelled = || self.interrupt.signal().is_some();
         let locks = names
-            .into_iter()
+            .iter()
             .map(|name| TargetLock::acquire(&self.project.data, name, &holder, self.wait, &cancelled))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| match (error, self.interrupt.signal()) {
@@ -204,7 +208,7 @@ impl Order<'_> {
         if self.kind() == RunKind::Rollback {
             self.refuse_outdated()?;
         }
-        match self.interrupted()?.into_iter().next() {
+        match recover::unfinished(self.project, &names)?.into_iter().next() {
             Some(run) => Err(Failure::Interrupted(Box::new(run))),
             None => Ok(locks),
         }
@@ -215,16 +219,6 @@ impl Order<'_> {
         let now = DeployConfig::read(&self.project.deploy_json)?;
         if now.raw.get("history") == self.config.raw.get("history") { Ok(()) } else { Err(Failure::Outdated) }
     }
-
-    /// The runs that died while they were at one of these targets.
-    fn interrupted(&self) -> Result<Vec<PastRun>, Failure> {
-        let mut runs = journal::interrupted(&self.project.data)?;
-        runs.retain(|run| {
-            self.errands.iter().any(|errand| run.info.targets.contains(&errand.target.name))
-                && run.began_steps()
-        });
-        Ok(runs)
-    }
 }
 
 impl Errand<'_> {
@@ -233,6 +227,13 @@ impl Errand<'_> {
         match &self.goal {
             Goal::Forward { version, .. } => version.as_deref(),
             Goal::Back { to, .. } => to.release.version.as_deref(),
+        }
+    }
+
+    fn commit(&self) -> Option<&str> {
+        match &self.goal {
+            Goal::Forward { commit, .. } => commit.as_deref(),
+            Goal::Back { to, .. } => to.release.commit.as_deref(),
         }
     }
 
@@ -297,7 +298,8 @@ impl<'a> Run<'a> {
                 self.around.bus.tell_of(name, What::Warning(&held));
             }
         }
-        for run in self.order.interrupted()? {
+        let names: Vec<_> = self.order.errands.iter().map(|errand| errand.target.name.as_str()).collect();
+        for run in recover::unfinished(self.order.project, &names)? {
             self.around.bus.tell(What::Warning(&Failure::Interrupted(Box::new(run)).to_string()));
         }
         Ok(())
@@ -399,15 +401,16 @@ impl<'a> Run<'a> {
 
     fn hooks(&self) -> Hooks<'_> {
         let order = self.order;
-        let of_targets =
-            order.errands.iter().map(|errand| (errand.target.name.as_str(), &errand.target.hooks));
+        let of_targets = order
+            .errands
+            .iter()
+            .map(|errand| (errand.target.name.as_str(), (&errand.target.hooks, errand.version())));
         Hooks {
             of_run: &order.config.hooks,
             of_targets: of_targets.collect(),
             mode: order.mode,
             run: &self.id,
             actor: order.actor,
-            version: order.errands.first().and_then(Errand::version),
             project: &order.project.dir,
             around: self.around.clone(),
         }
@@ -434,6 +437,9 @@ impl<'a> Run<'a> {
     fn failed_early(&self, members: &[Member], error: Error) -> Report {
         let signal = self.around.interrupt.signal();
         let ending = signal.map_or(before_live(&error, true), |signal| Ending::Interrupted { signal });
+        if !self.order.mode.is_dry() {
+            self.hooks().close(ending);
+        }
         self.report(members, ending, Some(error))
     }
 

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     sync::{Mutex, PoisonError},
 };
@@ -24,7 +25,7 @@ impl Log {
     /// # Errors
     /// When it can't be made.
     pub fn create(path: &Path, redactor: Redactor) -> Result<Self, Error> {
-        let file = File::options().create(true).append(true).open(path).at("write", path)?;
+        let file = File::options().create(true).append(true).mode(0o600).open(path).at("write", path)?;
         Ok(Self { file: Mutex::new(file), redactor })
     }
 }

@@ -14,7 +14,8 @@ use crate::{
 /// The releases of `heads` (newest first) that may go when `live` is live and `keep` verified ones stay.
 ///
 /// Releases that never were verified are leftovers of failed runs: they don't count, and go. The newest verified one
-/// before the live one stays, and so does `before`, what was live before this deployment: after a rollback these are two.
+/// before the live one stays, and so do the newest one of another version, which is where a rollback goes, and
+/// `before`, what was live before this deployment: after a rollback these differ.
 pub(crate) fn surplus<'h>(
     heads: &'h [Head],
     live: &Head,
@@ -23,7 +24,10 @@ pub(crate) fn surplus<'h>(
 ) -> Vec<&'h Head> {
     let is_live = |head: &Head| head.release.id == live.release.id;
     let older = |head: &&Head| head.verified_at.is_some() && !is_live(head) && head.made_at <= live.made_at;
-    let next = heads.iter().find(older).map(|head| head.release.id.as_str());
+    let id = |head: &'h Head| head.release.id.as_str();
+    let next = heads.iter().find(older).map(id);
+    let differs = |head: &&Head| head.release.version != live.release.version;
+    let other_version = heads.iter().filter(older).find(differs).map(id);
     let mut verified = 0;
     heads
         .iter()
@@ -31,7 +35,7 @@ pub(crate) fn surplus<'h>(
             let counts = head.verified_at.is_some() || is_live(head);
             verified += usize::from(counts);
             let kept = counts && verified <= keep;
-            !kept && !is_live(head) && ![before, next].contains(&Some(head.release.id.as_str()))
+            !kept && !is_live(head) && ![before, next, other_version].contains(&Some(id(head)))
         })
         .collect()
 }
