@@ -43,6 +43,12 @@ pub enum ProjectError {
         /// The path, made absolute.
         dir: PathBuf,
     },
+    /// The folder's name can't go into reports, journals and plugins' requests, which are JSON.
+    #[error("the path of `{}` is not UTF-8", dir.display())]
+    NotUtf8 {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// None of the places has a deploy.json.
     #[error("no deploy.json found for `{}`; looked at {}", dir.display(), paths(looked))]
     NoDeployJson {
@@ -66,6 +72,7 @@ impl ProjectError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NoDirectory { .. } | Self::NotADirectory { .. } => "check the path given with `--dir`",
+            Self::NotUtf8 { .. } => "rename the folder, or reach it by another path",
             Self::NoDeployJson { .. } => "write one, as README shows, or point `--dir` at the project",
             Self::Unreadable { .. } => "check who owns that folder and who may read it",
         };
@@ -138,6 +145,9 @@ fn resolved(dir: &Path) -> Result<PathBuf, ProjectError> {
         fs::canonicalize(dir).map_err(|source| ProjectError::NoDirectory { dir: absolute(), source })?;
     if !resolved.is_dir() {
         return Err(ProjectError::NotADirectory { dir: absolute() });
+    }
+    if resolved.to_str().is_none() {
+        return Err(ProjectError::NotUtf8 { dir: resolved });
     }
     Ok(resolved)
 }

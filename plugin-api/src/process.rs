@@ -24,6 +24,8 @@ use crate::{
 
 /// A line longer than this is reported in pieces.
 const LONGEST_LINE: u64 = 8 * 1024;
+/// How many lines of a program are reported; what floods beyond that is counted.
+const MOST_LINES: u64 = 100_000;
 /// How much of the output stays in [`Finished`].
 const TAIL: usize = 16 * 1024;
 /// How long a program has between being asked to stop and being killed.
@@ -166,7 +168,8 @@ impl Process {
                 // A program that doesn't read its input closes the pipe: its exit code tells whether that is an error.
                 scope.spawn(move || stdin.write_all(bytes).unwrap_or_default());
             }
-            let (send, receive) = mpsc::channel();
+            // Bounded: a program that floods waits for us, not the other way round.
+            let (send, receive) = mpsc::sync_channel(1024);
             for (stream, pipe) in [
                 (Stream::Stdout, child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>)),
                 (Stream::Stderr, child.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>)),
@@ -178,9 +181,17 @@ impl Process {
             }
             drop(send);
             let mut tails = [String::new(), String::new()];
+            let mut lines = 0;
             let mut take = |(stream, text): (Stream, String)| {
                 keep_tail(&mut tails[usize::from(stream == Stream::Stderr)], &text);
-                session.emit(&Event::Output { stream, text });
+                lines += 1;
+                match lines {
+                    ..MOST_LINES => session.emit(&Event::Output { stream, text }),
+                    MOST_LINES => {
+                        session.warn(format!("only the first {MOST_LINES} lines of output are kept"))
+                    }
+                    _ => {}
+                }
             };
             let mut ending: Option<Ending> = None;
             let status = loop {
@@ -258,7 +269,12 @@ impl Ending {
     }
 }
 
-fn forward(pipe: impl Read, mut redact: RedactStream, stream: Stream, send: &mpsc::Sender<(Stream, String)>) {
+fn forward(
+    pipe: impl Read,
+    mut redact: RedactStream,
+    stream: Stream,
+    send: &mpsc::SyncSender<(Stream, String)>,
+) {
     let mut reader = BufReader::new(pipe);
     let mut line = Vec::new();
     loop {

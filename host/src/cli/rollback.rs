@@ -43,6 +43,9 @@ fn talk(wanted: &Rollback, plugins: &SearchPath, conversation: &Conversation) ->
         }
         return Ok(Exit::Done);
     }
+    if let Some(to) = &wanted.to {
+        version::check(to)?;
+    }
     let names: Vec<_> = targets.iter().map(|target| target.name.as_str()).collect();
     conversation.find_somebody(&names)?;
     let actor = version::actor();

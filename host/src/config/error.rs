@@ -50,6 +50,14 @@ pub enum ConfigError {
         /// Where.
         at: Option<Position>,
     },
+    /// A name that a terminal, a file or a hook would stumble over.
+    #[error("target name {name:?} is not usable in `{}`", path.display())]
+    TargetName {
+        /// The file.
+        path: PathBuf,
+        /// The name; shown escaped.
+        name: String,
+    },
     /// A hook at a point that doesn't exist.
     #[error("unknown hook `{key}`{}", place(path, *at))]
     UnknownHook {
@@ -87,6 +95,9 @@ impl ConfigError {
                 format!("look at line {}: a comma too many or too few, or a missing quote", source.line())
             }
             Self::Shape { key, expected, .. } => format!("write {expected} at `{key}`"),
+            Self::TargetName { .. } => {
+                "use a short name without control characters that doesn't begin with `-`".to_owned()
+            }
             Self::UnknownHook { nearest: Some(nearest), .. } => format!("write `{nearest}` if that is meant"),
             Self::UnknownHook { nearest: None, .. } => {
                 let names: Vec<_> = super::HookPoint::all().map(super::HookPoint::name).collect();

@@ -11,6 +11,8 @@ use super::{
 };
 use crate::plugins::Limits;
 
+/// A longer target name is refused.
+const LONGEST_NAME: usize = 200;
 const TOP_KEYS: [&str; 10] = [
     "version",
     "project_name",
@@ -113,6 +115,14 @@ impl Reader<'_> {
         auto_rollback: bool,
     ) -> Result<TargetConfig, ConfigError> {
         let key = Key::default().then("targets").then(name);
+        let usable = !name.is_empty()
+            && name.len() <= LONGEST_NAME
+            && !name.starts_with('-')
+            && !name.contains(char::is_control)
+            && ![".", ".."].contains(&name);
+        if !usable {
+            return Err(ConfigError::TargetName { path: self.path.to_owned(), name: name.to_owned() });
+        }
         let target = self.object(value, &key)?;
         self.warn_of_keys(target, &key, &TARGET_KEYS);
         let config = present(target, "config").cloned().unwrap_or_else(|| Value::Object(Map::new()));

@@ -255,8 +255,13 @@ impl Walk<'_> {
         if any(&[TargetEnding::RolledBack]) {
             return Ending::RolledBack;
         }
-        let in_preflight =
-            members.iter().all(|member| member.steps.iter().all(|step| step.phase == Phase::Preflight));
+        let failed_in_preflight = |member: &Member| {
+            let last = member.steps.last();
+            last.is_some_and(|last| {
+                last.phase == Phase::Preflight && matches!(last.ending, StepEnding::Failed(_))
+            })
+        };
+        let in_preflight = members.iter().any(failed_in_preflight);
         before_live(error, in_preflight)
     }
 
@@ -282,15 +287,14 @@ impl Walk<'_> {
     }
 }
 
-/// How a run ends that failed while nothing live had changed.
+/// How a run ends that failed while nothing live had changed; `in_preflight`: while planning, or in that phase.
 pub fn before_live(error: &Error, in_preflight: bool) -> Ending {
     match error.kind {
-        ErrorKind::Config => Ending::Refused,
         ErrorKind::Locked => Ending::Locked,
+        _ if !in_preflight => Ending::FailedBeforeLive,
+        ErrorKind::Config => Ending::Refused,
         ErrorKind::NoRelease => Ending::NoRelease,
-        ErrorKind::Preflight => Ending::NotReady,
-        _ if in_preflight => Ending::NotReady,
-        _ => Ending::FailedBeforeLive,
+        _ => Ending::NotReady,
     }
 }
 

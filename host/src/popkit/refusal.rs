@@ -32,7 +32,9 @@ pub fn project_refused(tool: Tool, action: &str, error: &ProjectError) -> Answer
         ProjectError::NoDeployJson { .. } => {
             refused_before_work(tool, action, "deploy.json not found. Run /popkit-ops:deploy init first.")
         }
-        ProjectError::Unreadable { .. } => refused_before_work(tool, action, &with_causes(error)),
+        ProjectError::NotUtf8 { .. } | ProjectError::Unreadable { .. } => {
+            refused_before_work(tool, action, &with_causes(error))
+        }
     }
 }
 
