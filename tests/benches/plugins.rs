@@ -4,6 +4,8 @@
 
 #![allow(clippy::print_stdout, reason = "the benchmark's output")]
 
+#[path = "../../host/src/plugins/crafted.rs"]
+mod crafted;
 #[allow(dead_code, reason = "shared with the other benchmark")]
 mod table;
 
@@ -56,7 +58,6 @@ fn main() {
 struct Bench {
     root: PathBuf,
     executable: PathBuf,
-    plugin: PathBuf,
 }
 
 impl Bench {
@@ -67,7 +68,7 @@ impl Bench {
         }
         let copy = root.join("plugins/libpop_deploy_static_site.so");
         fs::copy(plugin, &copy).expect("the plugin can be copied");
-        Self { root, executable: executable.to_owned(), plugin: copy }
+        Self { root, executable: executable.to_owned() }
     }
 
     fn lock(&self) -> PluginsLock {
@@ -123,8 +124,9 @@ impl Bench {
 
     fn a_list(&self) {
         for number in 0..1000 {
-            let path = self.root.join(format!("many/lib{number}.so"));
-            fs::hard_link(&self.plugin, &path).expect("a file can be linked");
+            let id = format!("place-{number}");
+            let manifest = crafted::manifest(&id, "1.0.0", &id);
+            crafted::plugin(&self.root.join("many"), &format!("lib{number}.so"), &manifest);
         }
         let cold = median(5, || {
             fs::remove_dir_all(self.root.join("cache")).expect("the cache can go");

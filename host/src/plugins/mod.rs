@@ -10,6 +10,7 @@ mod confine;
 #[cfg(test)]
 mod crafted;
 mod discover;
+mod glibc;
 mod groups;
 mod index;
 mod install;

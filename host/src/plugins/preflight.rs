@@ -21,7 +21,10 @@ use pop_deploy_plugin_api::{
 };
 use rustix::fs::OFlags;
 
-use super::ownership::{self, Unsafe};
+use super::{
+    glibc,
+    ownership::{self, Unsafe},
+};
 
 /// A manifest longer than this is refused unread.
 const LONGEST_MANIFEST: u64 = 1 << 20;
@@ -56,6 +59,17 @@ pub enum Refusal {
         found: String,
         /// What we are.
         ours: String,
+    },
+    /// Linked against a newer C library.
+    #[error(
+        "needs glibc {}.{}, and this system has {}.{}; get a build for this system, or upgrade it",
+        needed.0, needed.1, here.0, here.1
+    )]
+    Glibc {
+        /// What it needs.
+        needed: (u32, u32),
+        /// What there is.
+        here: (u32, u32),
     },
     /// A library, but none of ours.
     #[error("is a shared library without a pop-deploy manifest; remove it from the plugin folder")]
@@ -143,7 +157,20 @@ pub(super) fn manifest<'d, R: ReadRef<'d>>(data: R, len: u64) -> Result<Build, R
     let bytes = section
         .data()
         .map_err(|_| Refusal::Damaged(format!("section `{SECTION}` ends behind the end of the file")))?;
-    parse(bytes)
+    let build = parse(bytes)?;
+    check_glibc(glibc::needed(&library), glibc::running())?;
+    Ok(build)
+}
+
+/// Last, as a sentence about the plugin's own build says more.
+pub(super) fn check_glibc(
+    needed: Option<glibc::Version>,
+    here: Option<glibc::Version>,
+) -> Result<(), Refusal> {
+    match (needed, here) {
+        (Some(needed), Some(here)) if needed > here => Err(Refusal::Glibc { needed, here }),
+        _ => Ok(()),
+    }
 }
 
 fn check_architecture<'d, R: ReadRef<'d>>(library: &object::File<'d, R>) -> Result<(), Refusal> {

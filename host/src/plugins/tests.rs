@@ -164,6 +164,16 @@ fn each_bad_file_is_refused_in_one_sentence_and_stops_nobody() {
 }
 
 #[test]
+fn a_plugin_for_a_newer_c_library_is_refused() {
+    let refused = preflight::check_glibc(Some((2, 99)), Some((2, 36))).unwrap_err();
+    let wanted = "needs glibc 2.99, and this system has 2.36; get a build for this system, or upgrade it";
+    assert_eq!(refused.to_string(), wanted);
+    for (needed, here) in [(Some((2, 36)), Some((2, 36))), (None, Some((2, 36))), (Some((2, 99)), None)] {
+        preflight::check_glibc(needed, here).unwrap();
+    }
+}
+
+#[test]
 fn a_truncated_library_is_refused_wherever_it_was_cut() {
     let good = library(&manifest("place", "1.0.0", "my_place").to_string());
     for len in 0..good.len() {

@@ -36,7 +36,9 @@ pub struct TargetContext {
     pub scratch: PathBuf,
     /// Our own data folder, which never goes along to any place.
     pub data: PathBuf,
-    /// Whether writing anywhere but `scratch` is forbidden: a dry run, a status, a plan.
+    /// Whether writing anywhere but `scratch` is forbidden: a dry run, a status, a plan. On Linux the kernel sees to
+    /// it, for the programs that the plugin runs too: whoever tries gets EACCES, and set-user-id programs gain
+    /// nothing. `TMPDIR` lies in `scratch` then. Sockets aren't confined: a plugin must not ask an engine for changes.
     pub read_only: bool,
     /// Whether hooks of the user run between the plan and the stage: what is shipped may still change, as after a
     /// build, and the stage step looks again.
