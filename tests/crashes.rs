@@ -335,7 +335,7 @@ fn insisting_ends_it_at_once_and_says_how_to_mend_it() {
     let said = ended(run);
     assert_eq!(said.code, Some(130));
     assert_snapshot!(said.stderr, @"Stopped at once; what was begun stands as it is. `pop-deploy rollback` takes it back.");
-    assert_eq!(live(&project), "two");
+    assert_eq!(live(&project), "one", "hooks of a rollback run after it");
     nothing_runs_on(&project);
     project.edit(|json| json["hooks"] = serde_json::json!({}));
     mend(&project);

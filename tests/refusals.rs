@@ -245,7 +245,7 @@ fn a_deploy_json_that_is_not_understood() {
     fs::remove_file(project.path().join(".pop-deploy/deploy.json")).unwrap();
     assert_snapshot!(refusal(&project, &EXECUTE), @r"
     error: no deploy.json found for `[project]`; looked at `[project]/.claude/popkit/deploy.json`, `[project]/.pop-deploy/deploy.json`
-      hint: run `pop-deploy init` here, or point `--dir` at the project
+      hint: write one, as README shows, or point `--dir` at the project
     --- exit 2
     ");
     assert_snapshot!(refusal(&project, &["execute", "--dir", "nowhere"]), @r"
@@ -292,7 +292,7 @@ fn a_target_that_is_not_there_or_not_enabled() {
     project.edit(|json| json["targets"] = json!({}));
     assert_snapshot!(refusal(&project, &EXECUTE), @r"
     error: deploy.json has no targets
-      hint: add one to `targets` in deploy.json, or run `pop-deploy init`
+      hint: add one to `targets` in deploy.json, as README shows
     --- exit 2
     ");
 }
@@ -362,7 +362,7 @@ fn another_run_that_is_under_way() {
     let refused = project.run(&["execute", "--yes", "--version", "3"]);
     let said = refused.stderr.replace(&first.id().to_string(), "[pid]");
     assert_snapshot!(told(&project, &Said { stderr: said, ..refused }), @r"
-    error: target `docs` is locked by [actor] (pid [pid], run [id], since [time]): pop-deploy deploy
+    error: target `docs` is locked by [actor] (pid [pid], run [id], since [time]): pop-deploy execute --yes --version 2
       hint: wait for it to end, or let this run wait with `--wait SECS`
     --- exit 5
     ");

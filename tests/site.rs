@@ -420,6 +420,7 @@ fn a_site_that_answers_something_else_goes_back_by_itself() {
       [url]: not healthy, `[url]` answers with something else than `index.html` of the release
       [url]: not healthy, `[url]` answers with something else than `index.html` of the release
       [url]: not healthy, `[url]` answers with something else than `index.html` of the release
+      [url]: not healthy, `[url]` answers with something else than `index.html` of the release
     [4/5] Verifying what is live, and pages of [url]... failed ([t])
     Taking docs back
       switch: release [id] is live again

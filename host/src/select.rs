@@ -211,7 +211,7 @@ mod tests {
         ");
         assert_snapshot!(chosen("", &Selection::Primary), @r"
         deploy.json has no targets
-        hint: add one to `targets` in deploy.json, or run `pop-deploy init`
+        hint: add one to `targets` in deploy.json, as README shows
         ");
         assert!(
             chosen(r#""a": {}, "b": {"enabled": false, "primary": true}"#, &Selection::Primary)
