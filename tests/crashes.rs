@@ -379,3 +379,35 @@ fn no_command_panics_where_nobody_reads() {
         assert_ne!(said.code, None);
     }
 }
+
+#[test]
+fn a_stop_that_is_to_leave_things_leaves_them_for_the_next_command() {
+    let project = deployed();
+    project.edit(|json| json["on_interrupt"] = "leave".into());
+    project.gate("post_switch");
+    let run = project.start(&EXECUTE);
+    project.wait_at_gate();
+    send(run.id(), Signal::INT);
+    let said = ended(run);
+    assert_eq!(said.code, Some(130), "{}{}", said.stdout, said.stderr);
+    assert!(said.stdout.contains("docs: failed while live, and left so"), "{}", said.stdout);
+    assert_eq!(live(&project), "two");
+    nothing_runs_on(&project);
+    mend(&project);
+}
+
+#[test]
+fn a_run_that_died_after_its_record_was_written_is_no_business_of_the_next() {
+    let project = deployed();
+    project.must(&EXECUTE);
+    let run = project.history()[0]["deployment_id"].as_str().unwrap().to_owned();
+    let journal = project.path().join(format!(".pop-deploy/deployments/{run}/journal.jsonl"));
+    let whole = fs::read_to_string(&journal).unwrap();
+    let without_end: String =
+        whole.lines().filter(|line| !line.contains("run_ended")).map(|line| format!("{line}\n")).collect();
+    assert_ne!(whole, without_end);
+    fs::write(&journal, without_end).unwrap();
+    project.must(&["rollback", "--yes"]);
+    assert_eq!(live(&project), "one");
+    project.must(&["verify"]);
+}

@@ -592,3 +592,19 @@ fn a_hook_that_fails_before_the_switch_leaves_nothing() {
     assert_eq!(project.snapshot("www/releases"), before);
     assert_eq!(project.page(), "<h1>one</h1>");
 }
+
+#[test]
+fn a_target_without_automatic_rollback_stays_as_it_failed_until_somebody_decides() {
+    let project = Project::new();
+    project.deploy("1", "<h1>one</h1>");
+    project.edit(|json| {
+        json["targets"]["docs"]["auto_rollback"] = json!(false);
+        json["targets"]["docs"]["hooks"] = json!({"post_switch": ["false"]});
+    });
+    project.write("public/index.html", "<h1>two</h1>");
+    assert_eq!(project.run(&["execute", "--yes", "--version", "2"]).code, Some(9));
+    assert_eq!(project.page(), "<h1>two</h1>");
+    project.edit(|json| json["targets"]["docs"]["hooks"] = json!({}));
+    project.must(&["rollback", "--yes"]);
+    assert_eq!(project.page(), "<h1>one</h1>");
+}

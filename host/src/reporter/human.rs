@@ -304,7 +304,7 @@ fn target_result(target: &TargetReport) -> String {
             None => "rolled back, nothing is live".to_owned(),
         },
         TargetEnding::Failed => "failed, nothing live was changed".to_owned(),
-        TargetEnding::LeftLive => "failed while live, and left so because `auto_rollback` is off".to_owned(),
+        TargetEnding::LeftLive => "failed while live, and left so, as deploy.json says".to_owned(),
         TargetEnding::RollbackFailed => "rollback failed; see above what is left".to_owned(),
         TargetEnding::Unknown => "nobody knows how it stands; see above".to_owned(),
     }
