@@ -14,8 +14,10 @@ use pop_deploy_plugin_api::protocol::Build;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::preflight::Refusal;
+
 /// The shape of the file; another number is an index that isn't ours.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Files of folders that aren't on the search path now are kept up to this many.
 const MOST: usize = 10_000;
 
@@ -34,10 +36,19 @@ impl Stamp {
 #[derive(Serialize, Deserialize)]
 struct Entry {
     stamp: Stamp,
-    /// Without the config schema, which is long and only of interest for a chosen plugin.
-    build: Build,
+    said: Said,
     #[serde(default)]
     sha256: Option<String>,
+}
+
+/// What a file was found to be.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Said {
+    /// A plugin. Without the config schema, which is long and only of interest for a chosen one.
+    Build(Build),
+    /// Nothing that could be loaded, by its content alone: another host or another day won't change that.
+    Refused(Refusal),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -65,8 +76,8 @@ impl Index {
     }
 
     /// What the file at `path` said when it looked the same.
-    pub(super) fn build(&self, path: &Path, stamp: Stamp) -> Option<Build> {
-        self.entry(path, stamp).map(|entry| entry.build.clone())
+    pub(super) fn said(&self, path: &Path, stamp: Stamp) -> Option<Said> {
+        self.entry(path, stamp).map(|entry| entry.said.clone())
     }
 
     /// The hash of the file at `path` when it looked the same.
@@ -80,8 +91,19 @@ impl Index {
 
     /// Remembers what a file says.
     pub(super) fn put(&mut self, path: &Path, stamp: Stamp, build: &Build, sha256: Option<&str>) {
+        self.keep(path, stamp, Said::Build(without_schema(build.clone())), sha256);
+    }
+
+    /// Remembers that a file can't be loaded, where its content alone decides that.
+    pub(super) fn refuse(&mut self, path: &Path, stamp: Stamp, refusal: &Refusal) {
+        if refusal.is_of_content() {
+            self.keep(path, stamp, Said::Refused(refusal.clone()), None);
+        }
+    }
+
+    fn keep(&mut self, path: &Path, stamp: Stamp, said: Said, sha256: Option<&str>) {
         let Some(path) = path.to_str() else { return };
-        let entry = Entry { stamp, build: without_schema(build.clone()), sha256: sha256.map(str::to_owned) };
+        let entry = Entry { stamp, said, sha256: sha256.map(str::to_owned) };
         self.files.insert(path.to_owned(), entry);
         self.changed = true;
     }

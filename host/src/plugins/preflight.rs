@@ -20,6 +20,7 @@ use pop_deploy_plugin_api::{
     protocol::{Build, FORMAT},
 };
 use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
 
 use super::{
     glibc,
@@ -32,7 +33,7 @@ const LONGEST_MANIFEST: u64 = 1 << 20;
 const LARGEST_FILE: u64 = 1 << 30;
 
 /// Why a file isn't loaded: a predicate for its name, and what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Refusal {
     /// A folder, a FIFO, a device.
     #[error("is not a regular file; remove it from the plugin folder")]
@@ -45,6 +46,7 @@ pub enum Refusal {
     Unreadable(String),
     /// Others could have written it.
     #[error("isn't in a safe place: {0}")]
+    #[serde(skip)]
     Unsafe(#[from] Unsafe),
     /// Text, an archive, a static library: no library of this kind of system.
     #[error("is not a shared library ({0}); remove it from the plugin folder")]
@@ -89,6 +91,13 @@ pub enum Refusal {
     /// A panic of it would end the process.
     #[error("is built with `panic = \"{0}\"`; build it with `panic = \"unwind\"`")]
     Panic(String),
+}
+
+impl Refusal {
+    /// Whether the file's content alone decides it: no owner, no mode, no platform, no version of ours.
+    pub(super) fn is_of_content(&self) -> bool {
+        matches!(self, Self::NotALibrary(_) | Self::Damaged(_) | Self::NotAPlugin | Self::Manifest(_))
+    }
 }
 
 fn range([low, high]: &[u32; 2]) -> String {

@@ -11,7 +11,7 @@ use std::{
 use pop_deploy_plugin_api::protocol::Build;
 
 use super::{
-    index::{Index, Stamp, without_schema},
+    index::{Index, Said, Stamp, without_schema},
     ownership::{self, Unsafe},
     preflight::{self, Refusal},
     search::{Folder, Origin, SearchPath},
@@ -88,14 +88,19 @@ impl Survey {
         preflight::check_stat(path, &meta)?;
         folders.check(path, is_link)?;
         let stamp = Stamp::of(&meta);
-        if let Some(build) = self.index.build(path, stamp) {
-            // What suited an older version of this host need not suit this one.
-            preflight::check_build(&build)?;
-            return Ok((stamp, build));
+        match self.index.said(path, stamp) {
+            Some(Said::Build(build)) => {
+                // What suited an older version of this host need not suit this one.
+                preflight::check_build(&build)?;
+                return Ok((stamp, build));
+            }
+            Some(Said::Refused(refusal)) => return Err(refusal),
+            None => {}
         }
         let (file, meta) = preflight::open(path)?;
-        let build = without_schema(preflight::read_headers(file, meta.len())?);
         let stamp = Stamp::of(&meta);
+        let read = preflight::read_headers(file, meta.len());
+        let build = without_schema(read.inspect_err(|refusal| self.index.refuse(path, stamp, refusal))?);
         self.index.put(path, stamp, &build, None);
         Ok((stamp, build))
     }
