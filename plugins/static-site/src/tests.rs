@@ -522,6 +522,24 @@ fn a_switch_that_somebody_interfered_with_says_so() {
 }
 
 #[test]
+fn a_switch_stays_when_what_was_live_before_is_gone() {
+    for (project, gone) in [(Project::new(), "releases/r1"), (with_real_folder(), "releases/before-r2")] {
+        if gone == "releases/r1" {
+            project.deploy("r1");
+        }
+        project.write("index.html", "<h1>two</h1>");
+        let (target, release) = (project.open(), release("r2", "2"));
+        let plan = target.plan_deploy("r2", "2").unwrap();
+        target.run_through(&plan, &release, Phase::Switch).unwrap();
+        fs::remove_dir_all(project.path("www").join(gone)).unwrap();
+        let undone = target.undo_from(&plan, &release, Phase::Switch, &[]).unwrap();
+        let Undo::Unknown { why } = &undone[0] else { panic!("{undone:?}") };
+        assert!(why.starts_with("release r2 stays live") && why.contains(gone), "{why}");
+        assert_eq!(project.live("index.html"), "<h1>two</h1>");
+    }
+}
+
+#[test]
 fn keep_counts_verified_releases_and_spares_the_one_before() {
     let project = Project::new().with("keep", json!(2));
     let releases = || {
