@@ -218,6 +218,22 @@ pub(crate) fn live_tree(live: &Live) -> Check {
     warn("live_tree", format!("what is live isn't release {id} any more: {}", live.inspection.words()))
 }
 
+/// Why what is live can't be compared with, where a link of ours leads nowhere or to what nobody knows any more.
+///
+/// # Errors
+/// A manifest can't be read.
+pub(crate) fn astray(webroot: &Webroot, current: &Current) -> Result<Option<Check>> {
+    let Current::Link(id) = current else { return Ok(None) };
+    let what = if !webroot.current().is_dir() {
+        format!("what is live is missing: there is no folder `{}`", webroot.release(id).display())
+    } else if Manifest::is_damaged(webroot, id)? {
+        format!("nothing tells what is live: `{}` is no manifest", webroot.manifest(id).display())
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(warn("live_tree", format!("{what}; a deployment copies every file"))))
+}
+
 /// Refuses a name that is taken; none where it is free.
 pub(crate) fn unused(webroot: &Webroot, id: &str) -> Option<Check> {
     let folder = webroot.release(id);

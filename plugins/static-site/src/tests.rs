@@ -540,6 +540,34 @@ fn a_switch_stays_when_what_was_live_before_is_gone() {
 }
 
 #[test]
+fn what_is_live_but_missing_or_unknown_is_deployed_over() {
+    for spoiled in ["www/releases/r1", "www/releases", "www/.pop-deploy/releases/r1.json"] {
+        let project = Project::new();
+        project.deploy("r1");
+        let path = project.path(spoiled);
+        if path.is_dir() {
+            fs::remove_dir_all(&path).unwrap();
+        } else {
+            fs::write(&path, "{").unwrap();
+        }
+        let found = |checks: Vec<Check>| checks.into_iter().find(|check| check.name == "live_tree").unwrap();
+        let check = found(project.open().status().unwrap().checks);
+        assert_eq!(check.status, CheckStatus::Fail, "{spoiled}");
+        assert!(check.hint.unwrap().starts_with("deploy again to make it right"));
+        let (target, release) = (project.open(), release("r2", "2"));
+        let plan = target.plan_deploy("r2", "2").unwrap();
+        let check = found(plan.checked.clone());
+        assert_eq!(check.status, CheckStatus::Warn);
+        assert!(check.message.ends_with("; a deployment copies every file"), "{check:?}");
+        let receipts = target.run_through(&plan, &release, Phase::Finalize).unwrap();
+        assert_eq!(step_data(&receipts, "stage").summary, "3 copied (43 bytes), 0 linked");
+        assert_eq!(project.live("index.html"), "<h1>one</h1>");
+        let status = project.open().status().unwrap();
+        assert!(status.checks.iter().all(|check| check.status == CheckStatus::Pass), "{:?}", status.checks);
+    }
+}
+
+#[test]
 fn keep_counts_verified_releases_and_spares_the_one_before() {
     let project = Project::new().with("keep", json!(2));
     let releases = || {
