@@ -23,7 +23,7 @@ use pop_deploy_plugin_api::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::StaticSite;
+use super::{StaticSite, stage};
 
 /// A project with a site of three pages and a folder without any.
 struct Project {
@@ -313,6 +313,30 @@ fn what_is_no_site_is_refused_with_a_hint() {
     let pipe = project.source("pipe");
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     assert_eq!(named(&project), ("files".into(), "`pipe` is a named pipe".into()));
+}
+
+#[test]
+fn folders_too_deep_for_a_site_are_refused_and_removed_where_they_are_leftovers() {
+    let project = Project::new();
+    let deep = |root: &str| {
+        fs::create_dir_all(project.path(root)).unwrap();
+        // More calls than a stack had room for.
+        let path = project.path(root).join(vec!["d"; 600].join("/"));
+        fs::create_dir_all(path).unwrap();
+    };
+    project.deploy("r1");
+    deep("www/releases/.tmp-dead");
+    project.deploy("r2");
+    assert!(!project.path("www/releases/.tmp-dead").exists());
+    deep("www/current/deep");
+    let status = project.open().status().unwrap();
+    assert!(status.checks.iter().any(|check| check.status == CheckStatus::Fail), "{:?}", status.checks);
+    deep("public/deep");
+    let check = project.failed_check();
+    assert_eq!(check.name, "depth");
+    assert_eq!(check.message, "`deep/…/d` lies more than 100 folders deep");
+    // The temporary project's own removal calls itself for each level.
+    stage::remove(project.folder.path()).unwrap();
 }
 
 #[test]
