@@ -64,7 +64,8 @@ pub(crate) fn source(site: &Site, tree: &Tree) -> Vec<Check> {
     let source = site.source.display();
     if tree.files.is_empty() {
         let hint = "build the site first, or look whether `exclude` takes everything";
-        return vec![fail("source", format!("the source `{source}` is empty"), hint)];
+        let empty = fail("source", format!("the source `{source}` is empty"), hint);
+        return problems(tree).into_iter().chain([empty]).collect();
     }
     let counts = format!("{} files, {} bytes", grouped(tree.files.len() as u64), grouped(tree.bytes()));
     let mut checks = vec![pass("source", format!("`{source}` holds {counts}"))];
@@ -108,7 +109,10 @@ fn problems(tree: &Tree) -> Vec<Check> {
         .map(|words| fail("names", words, "rename it, or exclude it: no address leads there"));
     let case = listed(|problem| matches!(problem, Problem::Case(..)))
         .map(|words| fail("case", words, "rename one, or exclude it: elsewhere they are one file"));
-    out.or(nowhere).or(fine).into_iter().chain([special, names, case].into_iter().flatten()).collect()
+    let deep = listed(|problem| matches!(problem, Problem::Deep(..))).map(|words| {
+        fail("depth", words, "exclude it, or look what nests folders there, such as a copy of itself")
+    });
+    out.or(nowhere).or(fine).into_iter().chain([special, names, case, deep].into_iter().flatten()).collect()
 }
 
 /// Whether the web root is one, this target's, and may be written.
@@ -216,6 +220,22 @@ pub(crate) fn live_tree(live: &Live) -> Check {
         return pass("live_tree", format!("what is live is release {id} as it was deployed"));
     }
     warn("live_tree", format!("what is live isn't release {id} any more: {}", live.inspection.words()))
+}
+
+/// Why what is live can't be compared with, where a link of ours leads nowhere or to what nobody knows any more.
+///
+/// # Errors
+/// A manifest can't be read.
+pub(crate) fn astray(webroot: &Webroot, current: &Current) -> Result<Option<Check>> {
+    let Current::Link(id) = current else { return Ok(None) };
+    let what = if !webroot.current().is_dir() {
+        format!("what is live is missing: there is no folder `{}`", webroot.release(id).display())
+    } else if Manifest::is_damaged(webroot, id)? {
+        format!("nothing tells what is live: `{}` is no manifest", webroot.manifest(id).display())
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(warn("live_tree", format!("{what}; a deployment copies every file"))))
 }
 
 /// Refuses a name that is taken; none where it is free.

@@ -38,12 +38,13 @@ pub(crate) fn walk(site: &Site) -> Result<Tree> {
     Ok(tree)
 }
 
-/// The live release, where it is one of ours.
+/// The live release, where it is one of ours, its folder is there, and its manifest tells what is in it.
 pub(crate) fn live(webroot: &Webroot, current: &Current) -> Result<Option<Live>> {
     let manifest = match current {
-        Current::Link(id) => Manifest::read(webroot, id)?,
+        Current::Link(_) if !webroot.current().is_dir() => None,
+        Current::Link(id) => Manifest::known(webroot, id)?,
         Current::Folder(_) => match current.release(&heads(webroot)?) {
-            Some(head) => Manifest::read(webroot, &head.release.id)?,
+            Some(head) => Manifest::known(webroot, &head.release.id)?,
             None => None,
         },
         Current::Absent | Current::Foreign(_) => None,
@@ -76,6 +77,7 @@ pub(crate) fn plan(
     let current = webroot.look()?;
     let mut checked = checks::webroot(webroot, &current, session);
     checked.extend(checks::lock(webroot)?);
+    let astray = checks::astray(webroot, &current)?;
     let folder = checks::source_folder(site);
     let prepared = match folder.status {
         CheckStatus::Pass => Some(prepare(site, webroot, &current)?),
@@ -94,6 +96,7 @@ pub(crate) fn plan(
         None => None,
     };
     checked.extend(live.map(checks::live_tree));
+    checked.extend(astray.clone());
     checked.extend(checks::unused(webroot, &release.id));
     let plan = Plan {
         identity: webroot.identity(),
@@ -104,9 +107,9 @@ pub(crate) fn plan(
         } else {
             steps(site, webroot, release, &current, prepared.as_ref())?
         },
-        changes: changes(webroot, release, &current, prepared.as_ref()),
+        changes: changes(webroot, release, &current, prepared.as_ref(), astray.as_ref()),
+        unchecked: unchecked(site, &current, live, astray.as_ref()),
         checked,
-        unchecked: unchecked(site, &current, live),
         summary: prepared.as_ref().map_or_else(String::new, |prepared| prepared.diff.summary()),
     };
     Ok((plan, prepared))
@@ -224,12 +227,16 @@ fn changes(
     release: &Release,
     current: &Current,
     prepared: Option<&Prepared>,
+    astray: Option<&Check>,
 ) -> Vec<Change> {
     let Some(Prepared { tree, live, diff }) = prepared else { return Vec::new() };
     let mut changes = diff.changes(tree, live.as_ref());
     if live.is_none() && matches!(current, Current::Link(_) | Current::Folder(_)) {
-        let detail =
-            format!("{current} that no deployment made; kept, and replaced by release {}", release.id);
+        let id = &release.id;
+        let detail = match astray {
+            Some(_) => format!("{current} that can't be compared with; replaced by release {id}"),
+            None => format!("{current} that no deployment made; kept, and replaced by release {id}"),
+        };
         changes.insert(
             0,
             Change { effect: Effect::Replace, what: webroot.current().display().to_string(), detail },
@@ -238,7 +245,7 @@ fn changes(
     changes
 }
 
-fn unchecked(site: &Site, current: &Current, live: Option<&Live>) -> Vec<Note> {
+fn unchecked(site: &Site, current: &Current, live: Option<&Live>, astray: Option<&Check>) -> Vec<Note> {
     let note = |what: &str, why: &str| Note { what: what.to_owned(), why: why.to_owned() };
     let mut notes = Vec::new();
     match &site.config.url {
@@ -251,7 +258,7 @@ fn unchecked(site: &Site, current: &Current, live: Option<&Live>) -> Vec<Note> {
             &format!("{maker} may change the source first; the files listed are those that are there now"),
         ));
     }
-    if live.is_none() && matches!(current, Current::Link(_) | Current::Folder(_)) {
+    if live.is_none() && astray.is_none() && matches!(current, Current::Link(_) | Current::Folder(_)) {
         notes
             .push(note("what is live", "no deployment of ours made it, so there is nothing to compare with"));
     }

@@ -79,7 +79,28 @@ impl Manifest {
     /// # Errors
     /// It can't be read, or says what this copy doesn't understand.
     pub(crate) fn read(webroot: &Webroot, id: &str) -> Result<Option<Self>> {
-        read(&webroot.manifest(id))
+        let path = webroot.manifest(id);
+        parse(&path)?.transpose().map_err(|error| {
+            Error::preflight(format!("`{}` is no manifest that this version reads", path.display()))
+                .because(&error)
+                .hint("use the newest version of the plugin; if the file is damaged, deploy again")
+        })
+    }
+
+    /// The same, but a manifest that says nothing counts as none: what is there is a release of somebody else then.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub(crate) fn known(webroot: &Webroot, id: &str) -> Result<Option<Self>> {
+        Ok(parse(&webroot.manifest(id))?.and_then(serde_json::Result::ok))
+    }
+
+    /// Whether the release `id` has a manifest, and it says nothing.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub(crate) fn is_damaged(webroot: &Webroot, id: &str) -> Result<bool> {
+        Ok(parse::<Self>(&webroot.manifest(id))?.is_some_and(|manifest| manifest.is_err()))
     }
 
     /// Writes the manifest beside its place; [`publish`](Self::publish) puts it there.
@@ -113,7 +134,7 @@ impl Manifest {
     }
 }
 
-/// The heads of all releases that were made here, newest first.
+/// The heads of all releases that were made here, newest first. A manifest that says nothing counts as none.
 pub(crate) fn heads(webroot: &Webroot) -> Result<Vec<Head>> {
     #[derive(Deserialize)]
     struct HeadOnly {
@@ -125,18 +146,14 @@ pub(crate) fn heads(webroot: &Webroot) -> Result<Vec<Head>> {
     for entry in entries {
         let path = entry.at("read", &folder)?.path();
         if path.extension().is_some_and(|extension| extension == "json") {
-            heads.extend(read::<HeadOnly>(&path)?.map(|manifest| manifest.head));
+            heads.extend(parse::<HeadOnly>(&path)?.and_then(Result::ok).map(|manifest| manifest.head));
         }
     }
     heads.sort_by(|a, b| (b.made_at, &b.release.id).cmp(&(a.made_at, &a.release.id)));
     Ok(heads)
 }
 
-fn read<M: DeserializeOwned>(path: &Path) -> Result<Option<M>> {
-    let Some(json) = absent(fs::read(path)).at("read", path)? else { return Ok(None) };
-    serde_json::from_slice(&json).map(Some).map_err(|error| {
-        Error::preflight(format!("`{}` is no manifest that this version reads", path.display()))
-            .because(&error)
-            .hint("use the newest version of the plugin; if the file is damaged, remove its release and it")
-    })
+/// What the file at `path` says, if there is one and it says something.
+fn parse<M: DeserializeOwned>(path: &Path) -> Result<Option<serde_json::Result<M>>> {
+    Ok(absent(fs::read(path)).at("read", path)?.map(|json| serde_json::from_slice(&json)))
 }

@@ -62,7 +62,7 @@ pub(crate) fn tidy(webroot: &Webroot, before: Option<&str>, keep: usize) -> Resu
         return Ok(removed);
     }
     let served = webroot.current();
-    let mut manifest = Manifest::read(webroot, &live.release.id)?;
+    let mut manifest = Manifest::known(webroot, &live.release.id)?;
     let inspection = match &manifest {
         Some(manifest) => Some(inspect(&served, manifest, None)?),
         None => None,

@@ -6,7 +6,7 @@ use std::{
         fd::{AsFd as _, BorrowedFd},
         unix::fs::MetadataExt as _,
     },
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
 };
@@ -243,17 +243,36 @@ pub(crate) fn discard(webroot: &Webroot, id: &str, ours: bool) -> Result<bool> {
     Ok(removed)
 }
 
-/// Deletes a folder with everything in it, on all cores; whether there was one.
+/// Deletes a folder with everything in it, on all cores; whether there was one. Level by level: however deep it is,
+/// the stack isn't.
 pub(crate) fn remove(folder: &Path) -> Result<bool> {
-    let Some(entries) = absent(fs::read_dir(folder)).at("remove", folder)? else { return Ok(false) };
+    let mut levels = vec![vec![folder.to_owned()]];
+    while let Some(level) = levels.last().filter(|level| !level.is_empty()) {
+        let inner = level.par_iter().map(|folder| empty(folder));
+        let inner = inner.try_reduce(Vec::new, |one, other| Ok([one, other].concat()))?;
+        levels.push(inner);
+    }
+    let mut removed = false;
+    for level in levels.iter().rev() {
+        let gone = |folder: &PathBuf| Ok(absent(fs::remove_dir(folder)).at("remove", folder)?.is_some());
+        removed = level.par_iter().map(gone).try_reduce(|| false, |one, other| Ok(one | other))?;
+    }
+    Ok(removed)
+}
+
+/// Deletes the files in a folder, and tells which folders are in it.
+fn empty(folder: &Path) -> Result<Vec<PathBuf>> {
+    let Some(entries) = absent(fs::read_dir(folder)).at("remove", folder)? else { return Ok(Vec::new()) };
     let entries: Vec<_> = entries.collect::<io::Result<_>>().at("read", folder)?;
-    entries.par_iter().try_for_each(|entry| {
+    let inner = entries.par_iter().map(|entry| {
         let path = entry.path();
         // A link to a folder is no folder here.
         if entry.file_type().at("look at", &path)?.is_dir() {
-            return remove(&path).map(drop);
+            return Ok(Some(path));
         }
-        absent(fs::remove_file(&path)).map(drop).at("remove", &path)
-    })?;
-    Ok(absent(fs::remove_dir(folder)).at("remove", folder)?.is_some())
+        absent(fs::remove_file(&path)).at("remove", &path)?;
+        Ok(None)
+    });
+    let inner: Vec<_> = inner.collect::<Result<_>>()?;
+    Ok(inner.into_iter().flatten().collect())
 }

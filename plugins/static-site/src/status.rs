@@ -20,6 +20,7 @@ pub(crate) fn read(webroot: &Webroot, session: &Session) -> Result<Status> {
     let current = webroot.look()?;
     let live = deploy::live(webroot, &current)?;
     let mut checks = checks::webroot(webroot, &current, session);
+    let astray = checks::astray(webroot, &current)?;
     match (&live, &current) {
         (Some(live), _) => {
             checks.push(Check::new("live", CheckStatus::Pass, "a release is live"));
@@ -28,6 +29,7 @@ pub(crate) fn read(webroot: &Webroot, session: &Session) -> Result<Status> {
         (None, Current::Absent) => {
             checks.push(Check::new("live", CheckStatus::Skip, "nothing was deployed yet"));
         }
+        (None, _) if let Some(astray) = astray => checks.push(drift(astray)),
         (None, _) => {
             checks.push(Check::new("live", CheckStatus::Warn, "what is live is no release of this target"));
         }

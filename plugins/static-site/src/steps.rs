@@ -234,7 +234,7 @@ impl Stage {
 
 /// Whether the release was staged by an earlier process of this run.
 fn is_staged(webroot: &Webroot, id: &str) -> Result<bool> {
-    let Some(manifest) = Manifest::read(webroot, id)? else { return Ok(false) };
+    let Some(manifest) = Manifest::known(webroot, id)? else { return Ok(false) };
     let is_root = |found: Option<u64>| found == Some(manifest.head.root);
     Ok(is_root(webroot.folder_at(&webroot.release(id))?) || is_root(webroot.live_folder(&webroot.look()?)?))
 }
@@ -258,7 +258,7 @@ impl Verify {
 
     /// The manifest of the release before.
     pub(crate) fn read_before(&self, webroot: &Webroot) -> Result<Option<Manifest>> {
-        self.before.as_deref().map_or(Ok(None), |id| Manifest::read(webroot, id))
+        self.before.as_deref().map_or(Ok(None), |id| Manifest::known(webroot, id))
     }
 
     /// Compares what is live with the release, fetches pages where there is a `url`, and marks the release verified.

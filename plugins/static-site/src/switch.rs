@@ -98,6 +98,7 @@ impl Switch {
             return Ok(self.unknown(webroot, &current));
         }
         match &self.from {
+            Current::Link(old) if !is_there(webroot, old)? => Ok(lost(webroot, id, &webroot.release(old))),
             Current::Link(old) => {
                 place_link(webroot, old)?;
                 Ok(Undo::Undone { summary: format!("release {old} is live again") })
@@ -127,7 +128,7 @@ impl Switch {
             } else if at_parked == Some(old) {
                 exchange(&parked, &current)?;
             } else {
-                return Ok(self.unknown(webroot, &now));
+                return Ok(lost(webroot, id, &parked));
             }
         } else {
             return Ok(self.unknown(webroot, &now));
@@ -154,6 +155,34 @@ impl Switch {
         Undo::Unknown {
             why: format!("`{}` is {found}, which this run didn't make; {mend}", current.display()),
         }
+    }
+}
+
+/// Whether the release `id` can be gone back to: with the folder that its manifest knows or, where it isn't one of
+/// ours, with any.
+fn is_there(webroot: &Webroot, id: &str) -> Result<bool> {
+    let folder = webroot.release(id);
+    Ok(match heads(webroot)?.iter().find(|head| head.release.id == id) {
+        Some(head) => webroot.folder_at(&folder)? == Some(head.root),
+        None => folder.is_dir(),
+    })
+}
+
+/// Going back would leave visitors with nothing, so the release `id` stays live.
+fn lost(webroot: &Webroot, id: &str, old: &Path) -> Undo {
+    let (name, current, release) =
+        (old.file_name().unwrap_or_default(), webroot.current(), webroot.release(id));
+    let (old, name, current, release) = (old.display(), name.display(), current.display(), release.display());
+    let mend = if webroot.current().is_symlink() {
+        format!("ln -sfn 'releases/{name}' '{current}'")
+    } else {
+        format!("mv '{current}' '{release}' && mv '{old}' '{current}'")
+    };
+    Undo::Unknown {
+        why: format!(
+            "release {id} stays live: what was live before it, `{old}`, is missing; deploy again, or bring it back \
+             from a backup and run: {mend}"
+        ),
     }
 }
 

@@ -23,7 +23,7 @@ use pop_deploy_plugin_api::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::StaticSite;
+use super::{StaticSite, stage};
 
 /// A project with a site of three pages and a folder without any.
 struct Project {
@@ -316,6 +316,30 @@ fn what_is_no_site_is_refused_with_a_hint() {
 }
 
 #[test]
+fn folders_too_deep_for_a_site_are_refused_and_removed_where_they_are_leftovers() {
+    let project = Project::new();
+    let deep = |root: &str| {
+        fs::create_dir_all(project.path(root)).unwrap();
+        // More calls than a stack had room for.
+        let path = project.path(root).join(vec!["d"; 600].join("/"));
+        fs::create_dir_all(path).unwrap();
+    };
+    project.deploy("r1");
+    deep("www/releases/.tmp-dead");
+    project.deploy("r2");
+    assert!(!project.path("www/releases/.tmp-dead").exists());
+    deep("www/current/deep");
+    let status = project.open().status().unwrap();
+    assert!(status.checks.iter().any(|check| check.status == CheckStatus::Fail), "{:?}", status.checks);
+    deep("public/deep");
+    let check = project.failed_check();
+    assert_eq!(check.name, "depth");
+    assert_eq!(check.message, "`deep/…/d` lies more than 100 folders deep");
+    // The temporary project's own removal calls itself for each level.
+    stage::remove(project.folder.path()).unwrap();
+}
+
+#[test]
 fn links_within_the_source_go_along_as_links() {
     let project = Project::new();
     symlink("assets", project.source("latest")).unwrap();
@@ -519,6 +543,52 @@ fn a_switch_that_somebody_interfered_with_says_so() {
     let request = UndoRequest { step: switch.clone(), release, receipt: None };
     let Undo::Unknown { why } = target.call(method::UNDO, &request).unwrap() else { panic!("known") };
     assert!(why.contains("is absent") && why.contains("ln -sfn releases/r1"), "{why}");
+}
+
+#[test]
+fn a_switch_stays_when_what_was_live_before_is_gone() {
+    for (project, gone) in [(Project::new(), "releases/r1"), (with_real_folder(), "releases/before-r2")] {
+        if gone == "releases/r1" {
+            project.deploy("r1");
+        }
+        project.write("index.html", "<h1>two</h1>");
+        let (target, release) = (project.open(), release("r2", "2"));
+        let plan = target.plan_deploy("r2", "2").unwrap();
+        target.run_through(&plan, &release, Phase::Switch).unwrap();
+        fs::remove_dir_all(project.path("www").join(gone)).unwrap();
+        let undone = target.undo_from(&plan, &release, Phase::Switch, &[]).unwrap();
+        let Undo::Unknown { why } = &undone[0] else { panic!("{undone:?}") };
+        assert!(why.starts_with("release r2 stays live") && why.contains(gone), "{why}");
+        assert_eq!(project.live("index.html"), "<h1>two</h1>");
+    }
+}
+
+#[test]
+fn what_is_live_but_missing_or_unknown_is_deployed_over() {
+    for spoiled in ["www/releases/r1", "www/releases", "www/.pop-deploy/releases/r1.json"] {
+        let project = Project::new();
+        project.deploy("r1");
+        let path = project.path(spoiled);
+        if path.is_dir() {
+            fs::remove_dir_all(&path).unwrap();
+        } else {
+            fs::write(&path, "{").unwrap();
+        }
+        let found = |checks: Vec<Check>| checks.into_iter().find(|check| check.name == "live_tree").unwrap();
+        let check = found(project.open().status().unwrap().checks);
+        assert_eq!(check.status, CheckStatus::Fail, "{spoiled}");
+        assert!(check.hint.unwrap().starts_with("deploy again to make it right"));
+        let (target, release) = (project.open(), release("r2", "2"));
+        let plan = target.plan_deploy("r2", "2").unwrap();
+        let check = found(plan.checked.clone());
+        assert_eq!(check.status, CheckStatus::Warn);
+        assert!(check.message.ends_with("; a deployment copies every file"), "{check:?}");
+        let receipts = target.run_through(&plan, &release, Phase::Finalize).unwrap();
+        assert_eq!(step_data(&receipts, "stage").summary, "3 copied (43 bytes), 0 linked");
+        assert_eq!(project.live("index.html"), "<h1>one</h1>");
+        let status = project.open().status().unwrap();
+        assert!(status.checks.iter().all(|check| check.status == CheckStatus::Pass), "{:?}", status.checks);
+    }
 }
 
 #[test]

@@ -21,6 +21,9 @@ use crate::{
 /// The permission bits that go along; set-user-id and its kin never do.
 pub(crate) const MODE: u32 = 0o777;
 
+/// How deep a site's folders may lie in each other: no site is, and paths have to fit into a system call.
+const DEEPEST: usize = 100;
+
 /// Everything in a folder, each list sorted by path.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
@@ -69,6 +72,8 @@ pub(crate) enum Problem {
     LinkNowhere(String, String),
     /// Two names that are one on many file systems.
     Case(String, String),
+    /// A folder deeper than a site's are; what is in it wasn't looked at.
+    Deep(String),
 }
 
 impl fmt::Display for Problem {
@@ -79,19 +84,35 @@ impl fmt::Display for Problem {
             Self::LinkOut(path, to) => write!(f, "the link `{path}` leads out of the source, to `{to}`"),
             Self::LinkNowhere(path, to) => write!(f, "the link `{path}` leads nowhere: `{to}`"),
             Self::Case(one, other) => write!(f, "`{one}` and `{other}` differ in case only"),
+            Self::Deep(path) => {
+                let names: Vec<_> = path.split('/').collect();
+                let (first, last) = (names[0], names[names.len() - 1]);
+                write!(f, "`{first}/…/{last}` lies more than {DEEPEST} folders deep")
+            }
         }
     }
 }
 
 impl Tree {
-    /// Walks the folder `root`.
+    /// Walks the folder `root`, level by level: however deep it is, the stack isn't.
     ///
     /// # Errors
     /// A folder that can't be read.
     pub(crate) fn walk(root: &Path, skip: &Skip) -> Result<Self> {
         let taken = now();
         let fd = open_folder(CWD, root).at("read", root)?;
-        let mut tree = Walk { root, fd: fd.as_fd(), skip }.folder("")?;
+        let walk = Walk { root, fd: fd.as_fd(), skip };
+        let mut tree = Self::default();
+        let mut level = walk.folder("")?;
+        for depth in 1.. {
+            let next = match level.folders.as_slice() {
+                [] => break,
+                folders if depth > DEEPEST => Self::too_deep(folders),
+                folders => walk.folders(folders)?,
+            };
+            tree = tree.absorb(std::mem::replace(&mut level, next));
+        }
+        tree = tree.absorb(level);
         tree.files.par_sort_unstable_by(|a, b| a.path.cmp(&b.path));
         tree.folders.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         tree.links.sort_unstable_by(|a, b| a.path.cmp(&b.path));
@@ -149,6 +170,11 @@ impl Tree {
     /// The bytes of all files.
     pub(crate) fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.size).sum()
+    }
+
+    fn too_deep(folders: &[Folder]) -> Self {
+        let problems = folders.iter().map(|folder| Problem::Deep(folder.path.clone())).collect();
+        Self { problems, ..Self::default() }
     }
 
     fn absorb(mut self, mut other: Self) -> Self {
@@ -217,7 +243,11 @@ impl Walk<'_> {
             .with_min_len(128)
             .try_fold(Tree::default, |tree, name| self.entry(tree, fd, path, name))
             .try_reduce(Tree::default, |one, other| Ok(one.absorb(other)))
-            .and_then(|tree| self.deeper(tree))
+    }
+
+    fn folders(&self, folders: &[Folder]) -> Result<Tree> {
+        let trees = folders.par_iter().map(|folder| self.folder(&folder.path));
+        trees.try_reduce(Tree::default, |one, other| Ok(one.absorb(other)))
     }
 
     fn entry(&self, mut tree: Tree, folder: BorrowedFd<'_>, path: &str, name: CString) -> Result<Tree> {
@@ -257,16 +287,6 @@ impl Walk<'_> {
             _ => tree.problems.push(Problem::Special(path, "device")),
         }
         Ok(tree)
-    }
-
-    /// Adds what is in the folders just found.
-    fn deeper(&self, tree: Tree) -> Result<Tree> {
-        let inside = tree
-            .folders
-            .par_iter()
-            .map(|folder| self.folder(&folder.path))
-            .try_reduce(Tree::default, |one, other| Ok(one.absorb(other)))?;
-        Ok(tree.absorb(inside))
     }
 }
 
