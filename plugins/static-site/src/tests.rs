@@ -340,6 +340,34 @@ fn folders_too_deep_for_a_site_are_refused_and_removed_where_they_are_leftovers(
 }
 
 #[test]
+fn a_lock_or_a_web_root_that_is_none_is_found_before_anything_is_done() {
+    for spoiled in ["folder", "pipe", "link"] {
+        let project = Project::new();
+        let (target, release) = (project.open(), release("r1", "1"));
+        let plan = target.plan_deploy("r1", "1").unwrap();
+        let lock = project.path("www/.pop-deploy/lock");
+        if spoiled == "link" {
+            symlink("nowhere", project.path("www")).unwrap();
+        } else {
+            fs::create_dir_all(lock.parent().unwrap()).unwrap();
+        }
+        match spoiled {
+            "folder" => fs::create_dir(&lock).unwrap(),
+            "pipe" => {
+                rustix::fs::mknodat(rustix::fs::CWD, &lock, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+                    .unwrap();
+            }
+            _ => {}
+        }
+        target.run_through(&plan, &release, Phase::Preflight).unwrap_err();
+        let undone = target.undo_from(&plan, &release, Phase::Preflight, &[]).unwrap();
+        assert!(!undone.iter().any(|undo| matches!(undo, Undo::Unknown { .. })), "{undone:?}");
+        let name = project.failed_check().name;
+        assert_eq!(name, if spoiled == "link" { "web_root" } else { "lock" });
+    }
+}
+
+#[test]
 fn links_within_the_source_go_along_as_links() {
     let project = Project::new();
     symlink("assets", project.source("latest")).unwrap();
