@@ -12,7 +12,7 @@ use crate::{
     config::Site,
     diff::{Diff, Live, grouped},
     inspect::some,
-    lock::{Owner, holder},
+    lock::{MOVE_IT, Owner, holder},
     manifest::Manifest,
     tree::{Problem, Tree},
     webroot::{Current, Webroot},
@@ -136,6 +136,10 @@ pub(crate) fn webroot(webroot: &Webroot, current: &Current, session: &Session) -
 
 /// Names whoever deploys right now; none where nobody does.
 pub(crate) fn lock(webroot: &Webroot) -> Result<Option<Check>> {
+    let path = webroot.lock();
+    if path.exists() && !path.is_file() {
+        return Ok(Some(fail("lock", format!("`{}` is no file", path.display()), MOVE_IT)));
+    }
     Ok(holder(webroot)?.map(|holder| warn("lock", holder)))
 }
 
@@ -145,6 +149,11 @@ fn writable(webroot: &Webroot) -> Check {
         return fail("web_root", format!("no part of `{base}` exists"), "correct `dir`");
     };
     let ours = [webroot.releases(), webroot.bookkeeping(), webroot.manifests()];
+    let nowhere = |folder: &&Path| folder.is_symlink() && !folder.exists();
+    if let Some(link) = webroot.base.ancestors().chain(ours.iter().map(AsRef::as_ref)).find(nowhere) {
+        let hint = "make what it leads to, remove it, or choose another `dir`";
+        return fail("web_root", format!("`{}` is a link that leads nowhere", link.display()), hint);
+    }
     for folder in
         std::iter::once(there).chain(ours.iter().map(AsRef::as_ref).filter(|folder: &&Path| folder.exists()))
     {

@@ -14,6 +14,9 @@ use serde::Deserialize;
 /// A share of removed files is only looked at above this many: of three files, removing one is no accident.
 const FEW: usize = 10;
 
+/// The kernel's limit, with the NUL at the end.
+const LONGEST_PATH: usize = 4096;
+
 /// The `config` of a static-site target.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -135,6 +138,9 @@ impl Site {
     /// # Errors
     /// Values that can't be right.
     pub(crate) fn new(config: Config, session: &Session) -> Result<Self> {
+        for (field, path) in [("source", &config.source), ("dir", &config.dir)] {
+            check_path(field, path, &session.project)?;
+        }
         let source = resolve(&session.project.join(&config.source))?;
         let base = resolve(&session.project.join(&config.dir))?;
         if base.starts_with(&source) {
@@ -143,9 +149,9 @@ impl Site {
                 .hint("choose a folder outside of what is deployed"));
         }
         let data = resolve(&session.data)?;
-        if source.starts_with(&base) || base.join(".pop-deploy") == data {
+        if source.starts_with(&base) || base.starts_with(&data) || base.join(".pop-deploy") == data {
             return Err(Error::config(format!(
-                "`config.dir`: `{}` contains the project's own files",
+                "`config.dir`: `{}` is where the project's own files are",
                 base.display()
             ))
             .hint("choose a folder for the web root alone, such as a new one beside it"));
@@ -179,6 +185,19 @@ impl Site {
             (None, false) => None,
         }
     }
+}
+
+/// Refuses what no system call takes, without repeating it.
+fn check_path(field: &str, path: &Path, project: &Path) -> Result<()> {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let what = if bytes.contains(&0) {
+        "contains a NUL byte"
+    } else if project.join(path).as_os_str().len() >= LONGEST_PATH {
+        "is too long for a path"
+    } else {
+        return Ok(());
+    };
+    Err(Error::config(format!("`config.{field}` {what}")).hint("give the path of a folder"))
 }
 
 fn check_url(url: &str) -> Result<()> {
@@ -218,12 +237,16 @@ fn resolve(path: &Path) -> Result<PathBuf> {
     Ok(found)
 }
 
+/// Where a popkit keeps its data in a project.
+const POPKIT: &str = ".claude/popkit";
+
 /// What stays behind.
 #[derive(Debug, Default)]
 pub(crate) struct Skip {
     globs: GlobSet,
     data: Option<PathBuf>,
-    git: bool,
+    /// Whether what tools keep for themselves stays behind too.
+    private: bool,
 }
 
 impl Skip {
@@ -236,6 +259,10 @@ impl Skip {
         };
         for pattern in exclude {
             let trimmed = pattern.trim_end_matches('/');
+            if trimmed.is_empty() {
+                return Err(Error::config(format!("`config.exclude`: `{pattern}` would exclude everything"))
+                    .hint("name what stays behind, or leave it out"));
+            }
             let anchored = match trimmed.strip_prefix('/') {
                 Some(rest) => rest.to_owned(),
                 None if trimmed.contains('/') => trimmed.to_owned(),
@@ -245,12 +272,14 @@ impl Skip {
             globs.add(glob.map_err(|error| wrong(pattern, error))?);
         }
         let globs = globs.build().map_err(|error| wrong("exclude", error))?;
-        Ok(Self { globs, data: data.map(Path::to_owned), git: true })
+        Ok(Self { globs, data: data.map(Path::to_owned), private: true })
     }
 
     /// Whether the entry `name` at `path` stays behind, with everything in it.
     pub(crate) fn leaves(&self, path: &str, name: &str) -> bool {
-        (self.git && name == ".git")
+        (self.private
+            && (matches!(name, ".git" | ".pop-deploy")
+                || (name == "popkit" && Path::new(path).ends_with(POPKIT))))
             || self.data.as_deref() == Some(Path::new(path))
             || (!self.globs.is_empty() && self.globs.is_match(path))
     }
@@ -265,10 +294,20 @@ mod tests {
     fn patterns_match_names_anywhere_and_paths_from_the_source() {
         let patterns = ["*.map", "/drafts/", "img/**/raw"].map(str::to_owned);
         let skip = Skip::new(&patterns, Some(Path::new("state"))).unwrap();
-        for path in ["a.map", "deep/b.map", "drafts", "img/raw", "img/a/b/raw", "x/.git", "state"] {
+        for path in [
+            "a.map",
+            "deep/b.map",
+            "drafts",
+            "img/raw",
+            "img/a/b/raw",
+            "x/.git",
+            "state",
+            "x/.pop-deploy",
+            "x/.claude/popkit",
+        ] {
             assert!(skip.leaves(path, path.rsplit('/').next().unwrap()), "{path}");
         }
-        for path in ["old/drafts", "a.mapx", "raw", ".github", "x/state"] {
+        for path in ["old/drafts", "a.mapx", "raw", ".github", "x/state", ".claude", "popkit"] {
             assert!(!skip.leaves(path, path.rsplit('/').next().unwrap()), "{path}");
         }
     }

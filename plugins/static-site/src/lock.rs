@@ -3,14 +3,14 @@
 use std::{
     fs,
     io::{Read as _, Seek as _, Write as _},
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     thread,
     time::{Duration, Instant},
 };
 
 use pop_deploy_plugin_api::{Error, ErrorKind, IoContext as _, Result, Session};
 use rustix::{
-    fs::{FlockOperation, flock},
+    fs::{FlockOperation, OFlags, flock},
     io::Errno,
 };
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,12 @@ use crate::webroot::{Webroot, absent};
 
 /// A dry run that looks whether the lock is held holds it for an instant itself.
 const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Opening a named pipe would wait for somebody at its other end.
+const AT_ONCE: i32 = OFlags::NONBLOCK.bits().cast_signed();
+
+/// What to do about a lock that is none.
+pub(crate) const MOVE_IT: &str = "move it away: the next deployment makes the lock itself";
 
 /// The lock of a web root, held until it is dropped or the process dies.
 #[derive(Debug)]
@@ -49,8 +55,12 @@ impl Lock {
                 .write(true)
                 .create(true)
                 .truncate(false)
+                .custom_flags(AT_ONCE)
                 .open(&path)
                 .at("open", &path)?;
+            if !file.metadata().at("look at", &path)?.is_file() {
+                return Err(Error::preflight(format!("`{}` is no file", path.display())).hint(MOVE_IT));
+            }
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 // An undo may have removed the file between our opening and locking it.
                 Ok(())
@@ -82,7 +92,11 @@ impl Drop for Lock {
 /// Who holds the lock, as a sentence; none if nobody does.
 pub(crate) fn holder(webroot: &Webroot) -> Result<Option<String>> {
     let path = webroot.lock();
-    let Some(mut file) = absent(fs::File::open(&path)).at("open", &path)? else { return Ok(None) };
+    let Some(mut file) =
+        absent(fs::File::options().read(true).custom_flags(AT_ONCE).open(&path)).at("open", &path)?
+    else {
+        return Ok(None);
+    };
     if file.metadata().at("look at", &path)?.len() == 0 {
         return Ok(None);
     }

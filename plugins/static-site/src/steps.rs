@@ -113,7 +113,7 @@ impl Locking {
     pub(crate) fn undo(&self, webroot: &Webroot, held: Option<Lock>, session: &Session) -> Result<Undo> {
         let lock = match held {
             Some(lock) => Some(lock),
-            None if !webroot.lock().exists() => None,
+            None if !webroot.lock().is_file() => None,
             None => match Lock::acquire(webroot, session) {
                 Ok(lock) => Some(lock),
                 // The run that holds it needs what is there.
@@ -126,15 +126,19 @@ impl Locking {
         if lock.is_some() && unused {
             removed += usize::from(self.unsign(webroot, session)?);
         }
-        if unused && self.missing.contains(&webroot.bookkeeping()) {
+        if unused && webroot.lock().is_file() && self.missing.contains(&webroot.bookkeeping()) {
             absent(fs::remove_file(webroot.lock())).at("remove", &webroot.lock())?;
         }
         for folder in self.missing.iter().rev() {
             match fs::remove_dir(folder) {
                 Ok(()) => removed += 1,
                 Err(error)
-                    if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
-                }
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound
+                            | io::ErrorKind::NotADirectory
+                            | io::ErrorKind::DirectoryNotEmpty
+                    ) => {}
                 Err(error) => return Err(error).at("remove", folder),
             }
         }

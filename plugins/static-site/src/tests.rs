@@ -71,10 +71,14 @@ impl Project {
 
     /// Deploys all phases, planning and running in one session as the host does.
     fn deploy(&self, id: &str) -> Vec<StepReceipt> {
+        self.deploy_version(id, id)
+    }
+
+    fn deploy_version(&self, id: &str, version: &str) -> Vec<StepReceipt> {
         let target = self.open();
-        let plan = target.plan_deploy(id, id).unwrap();
+        let plan = target.plan_deploy(id, version).unwrap();
         assert!(!plan.steps.is_empty(), "{:#?}", plan.checked);
-        target.run_through(&plan, &release(id, id), Phase::Finalize).unwrap()
+        target.run_through(&plan, &release(id, version), Phase::Finalize).unwrap()
     }
 
     fn rollback(&self, id: &str) -> pop_deploy_plugin_api::Result<Plan> {
@@ -340,6 +344,34 @@ fn folders_too_deep_for_a_site_are_refused_and_removed_where_they_are_leftovers(
 }
 
 #[test]
+fn a_lock_or_a_web_root_that_is_none_is_found_before_anything_is_done() {
+    for spoiled in ["folder", "pipe", "link"] {
+        let project = Project::new();
+        let (target, release) = (project.open(), release("r1", "1"));
+        let plan = target.plan_deploy("r1", "1").unwrap();
+        let lock = project.path("www/.pop-deploy/lock");
+        if spoiled == "link" {
+            symlink("nowhere", project.path("www")).unwrap();
+        } else {
+            fs::create_dir_all(lock.parent().unwrap()).unwrap();
+        }
+        match spoiled {
+            "folder" => fs::create_dir(&lock).unwrap(),
+            "pipe" => {
+                rustix::fs::mknodat(rustix::fs::CWD, &lock, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+                    .unwrap();
+            }
+            _ => {}
+        }
+        target.run_through(&plan, &release, Phase::Preflight).unwrap_err();
+        let undone = target.undo_from(&plan, &release, Phase::Preflight, &[]).unwrap();
+        assert!(!undone.iter().any(|undo| matches!(undo, Undo::Unknown { .. })), "{undone:?}");
+        let name = project.failed_check().name;
+        assert_eq!(name, if spoiled == "link" { "web_root" } else { "lock" });
+    }
+}
+
+#[test]
 fn links_within_the_source_go_along_as_links() {
     let project = Project::new();
     symlink("assets", project.source("latest")).unwrap();
@@ -350,10 +382,37 @@ fn links_within_the_source_go_along_as_links() {
 
 #[test]
 fn dir_and_source_must_not_overlap() {
-    for (source, dir) in [("public", "public/www"), ("public", "."), ("public", "public"), (".", "www")] {
+    for (source, dir) in [
+        ("public", ".pop-deploy"),
+        ("public", ".pop-deploy/www"),
+        ("public", "public/www"),
+        ("public", "."),
+        ("public", "public"),
+        (".", "www"),
+    ] {
         let project = Project::new().with("source", json!(source)).with("dir", json!(dir));
         let opened = Harness::open::<StaticSite>(project.folder.path(), project.config.clone());
         assert_eq!(opened.err().unwrap().kind, ErrorKind::Config, "{source} {dir}");
+    }
+}
+
+#[test]
+fn a_config_that_no_system_call_takes_or_that_excludes_everything_is_refused_briefly() {
+    let (nul, long) = (json!("a\0b"), json!("x/".repeat(3000)));
+    let wrong = [
+        ("source", nul.clone()),
+        ("dir", nul),
+        ("source", long.clone()),
+        ("dir", long),
+        ("exclude", json!([""])),
+        ("exclude", json!(["/"])),
+    ];
+    for (key, value) in wrong {
+        let project = Project::new().with(key, value);
+        let opened = Harness::open::<StaticSite>(project.folder.path(), project.config.clone());
+        let error = opened.err().unwrap();
+        assert_eq!(error.kind, ErrorKind::Config, "{error}");
+        assert!(error.message.len() < 100, "{error}");
     }
 }
 
@@ -618,6 +677,12 @@ fn keep_counts_verified_releases_and_spares_the_one_before() {
     fs::create_dir(project.path("www/releases/mine")).unwrap();
     project.deploy("r4");
     assert_eq!(releases(), ["mine", "r2", "r3", "r4"], "r3 is next to last, r2 was live before");
+    let project = Project::new().with("keep", json!(2));
+    for (id, version) in [("r1", "1.0"), ("r2", "1.1"), ("r3", "1.1"), ("r4", "1.1")] {
+        project.deploy_version(id, version);
+    }
+    assert!(project.path("www/releases/r1").exists(), "a rollback goes to 1.0");
+    assert!(!project.path("www/releases/r2").exists());
 }
 
 #[test]
