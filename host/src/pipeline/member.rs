@@ -42,7 +42,7 @@ pub struct Seat {
     pub open: OpenRequest,
     /// The descriptors that a worker holds as long as it lives: the run's locks.
     pub held: Vec<OwnedFd>,
-    /// How long the steps of a phase may take together; no entry: each step has its own [`STEP`].
+    /// How long the steps of a phase may take together; no entry: an hour for each step.
     pub deadlines: BTreeMap<Phase, Duration>,
     /// What a worker may use.
     pub limits: Limits,

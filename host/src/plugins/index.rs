@@ -46,7 +46,7 @@ struct Entry {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Said {
     /// A plugin. Without the config schema, which is long and only of interest for a chosen one.
-    Build(Build),
+    Build(Box<Build>),
     /// Nothing that could be loaded, by its content alone: another host or another day won't change that.
     Refused(Refusal),
 }
@@ -91,7 +91,7 @@ impl Index {
 
     /// Remembers what a file says.
     pub(super) fn put(&mut self, path: &Path, stamp: Stamp, build: &Build, sha256: Option<&str>) {
-        self.keep(path, stamp, Said::Build(without_schema(build.clone())), sha256);
+        self.keep(path, stamp, Said::Build(Box::new(without_schema(build.clone()))), sha256);
     }
 
     /// Remembers that a file can't be loaded, where its content alone decides that.

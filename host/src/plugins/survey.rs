@@ -92,7 +92,7 @@ impl Survey {
             Some(Said::Build(build)) => {
                 // What suited an older version of this host need not suit this one.
                 preflight::check_build(&build)?;
-                return Ok((stamp, build));
+                return Ok((stamp, *build));
             }
             Some(Said::Refused(refusal)) => return Err(refusal),
             None => {}
