@@ -84,6 +84,7 @@ impl Interrupt {
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         groups.running.insert(pid);
         if groups.keeper.is_none() {
+            // Without one a hook may outlive a killed run; that isn't worth failing a deployment.
             groups.keeper = Keeper::start().ok();
         }
         if let Some(keeper) = &mut groups.keeper {
