@@ -22,7 +22,7 @@ use crate::{
     history::History,
     hooks::Hooks,
     journal::{self, Journal, PastRun, PastTarget},
-    lock::{Holder, TargetLock},
+    lock::TargetLock,
     project::Project,
     reporter::log::Log,
 };
@@ -34,7 +34,8 @@ use crate::{
 pub fn take_back(order: &Order<'_>, past: &PastRun, reporter: Box<dyn Listener>) -> Result<Report, Failure> {
     let begun = Instant::now();
     let journal = Journal::reopen(&order.project.data, &past.id)?;
-    let locks = hold(order, past)?;
+    let names: Vec<_> = past.info.targets.iter().map(String::as_str).collect();
+    let locks = order.lock_all(&names, &past.id)?;
     // It was read before the locks were held: somebody else may have mended it meanwhile.
     if journal::read(&order.project.data, &past.id)?.ending.is_some() {
         return Err(Failure::Outdated);
@@ -122,22 +123,6 @@ pub fn unfinished(project: &Project, targets: &[&str]) -> Result<Vec<PastRun>, F
 pub fn leads_to(past: &PastRun, version: Option<&str>) -> bool {
     let before = |target: &PastTarget| target.planned.from.as_ref().and_then(|from| from.version.clone());
     version.is_none_or(|version| past.targets.iter().all(|target| before(target).as_deref() == Some(version)))
-}
-
-fn hold(order: &Order<'_>, past: &PastRun) -> Result<Vec<TargetLock>, Failure> {
-    let holder = Holder {
-        owner: order.actor.to_owned(),
-        pid: std::process::id(),
-        run_id: past.id.clone(),
-        since: journal::timestamp(),
-        command: order.command.clone(),
-    };
-    let mut names = past.info.targets.clone();
-    names.sort_unstable();
-    let cancelled = || order.interrupt.signal().is_some();
-    let lock =
-        |name: &String| TargetLock::acquire(&order.project.data, name, &holder, order.wait, &cancelled);
-    Ok(names.iter().map(lock).collect::<Result<_, _>>()?)
 }
 
 /// A member that stands where the dead run's journal says it stood.

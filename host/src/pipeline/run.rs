@@ -185,26 +185,32 @@ impl Order<'_> {
         self.interrupt.signal().map(|signal| Failure::Stopped { signal })
     }
 
-    /// Takes the locks of all targets or none, in one order for everybody; then looks whether an earlier run died.
-    fn hold(&self, journal: &Journal) -> Result<Vec<TargetLock>, Failure> {
+    /// Takes the locks of these targets or none, in one order for everybody; `run` is who holds them.
+    pub(super) fn lock_all(&self, names: &[&str], run: &str) -> Result<Vec<TargetLock>, Failure> {
         let holder = Holder {
             owner: self.actor.to_owned(),
             pid: std::process::id(),
-            run_id: journal.id().to_owned(),
+            run_id: run.to_owned(),
             since: journal::timestamp(),
             command: self.command.clone(),
         };
-        let mut names: Vec<_> = self.errands.iter().map(|errand| errand.target.name.as_str()).collect();
+        let mut names = names.to_vec();
         names.sort_unstable();
         let cancelled = || self.interrupt.signal().is_some();
-        let locks = names
-            .iter()
+        names
+            .into_iter()
             .map(|name| TargetLock::acquire(&self.project.data, name, &holder, self.wait, &cancelled))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| match (error, self.interrupt.signal()) {
                 (LockError::Cancelled { .. }, Some(signal)) => Failure::Stopped { signal },
                 (error, _) => error.into(),
-            })?;
+            })
+    }
+
+    /// Takes the locks of all targets; then looks whether an earlier run died.
+    fn hold(&self, journal: &Journal) -> Result<Vec<TargetLock>, Failure> {
+        let names: Vec<_> = self.errands.iter().map(|errand| errand.target.name.as_str()).collect();
+        let locks = self.lock_all(&names, journal.id())?;
         if self.kind() == RunKind::Rollback {
             self.refuse_outdated()?;
         }
