@@ -22,12 +22,12 @@ use pop_deploy_plugin_api::{
     ffi::{Foreign, ForeignSession},
     protocol::{Build, Event},
 };
-use rustix::process::getpgrp;
+use rustix::process::{Signal, kill_current_process_group};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
     confine::{self, Limits},
-    groups::{Groups, kill_group},
+    groups::Groups,
     loader,
     wire::{self, FromWorker, LARGEST_ANSWER, LARGEST_EVENT, ToWorker},
 };
@@ -46,7 +46,8 @@ pub fn serve() -> ExitCode {
         // However it ends, the host is gone.
         listen(requests, &control, &jobs).unwrap_or_default();
         control.groups.kill();
-        kill_group(getpgrp());
+        // This process leads the group, and goes with it.
+        kill_current_process_group(Signal::KILL).unwrap_or_default();
     });
     Plugin { link, foreign: None, session: None }.work(&work)
 }
