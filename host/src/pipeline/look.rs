@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use pop_deploy_plugin_api::{
-    protocol::{Check, CheckStatus, OpenRequest, Release, TargetContext},
+    ErrorKind,
+    protocol::{Check, CheckStatus, Diagnostic, OpenRequest, Plan, PlanRequest, Release, TargetContext},
     redact::Redactor,
 };
 
@@ -17,6 +18,7 @@ use crate::{
     config::{DeployConfig, TargetConfig},
     failure::Failure,
     history::History,
+    journal,
     plugins::SearchPath,
     project::Project,
     signals::Interrupt,
@@ -60,6 +62,41 @@ impl Sight {
 /// # Errors
 /// There is no plugin for the target, its config is wrong, or the place can't be read.
 pub fn at(view: &View<'_>) -> Result<Sight, Failure> {
+    let status = seated(view, NOTHING)?.status()?;
+    let mut checks = status.checks;
+    checks.push(against_history(view, status.live.as_ref()));
+    Ok(Sight { live: status.live, checks })
+}
+
+/// What a deployment of that version would begin with: the plugin's plan, with what it checked.
+///
+/// # Errors
+/// There is no plugin for the target, its config is wrong, or no plan can be made.
+pub fn ahead(view: &View<'_>, version: Option<&str>, commit: Option<&str>) -> Result<Plan, Failure> {
+    let release = Release {
+        id: journal::proposed_id(&view.project.data),
+        version: version.map(str::to_owned),
+        commit: commit.map(str::to_owned),
+    };
+    let mut member = seated(view, release.clone())?;
+    Ok(member.make_plan(&PlanRequest::Deploy { release })?.clone())
+}
+
+/// What the plugin can gather that helps to understand a failure; nothing where it gathers nothing.
+///
+/// # Errors
+/// There is no plugin for the target, its config is wrong, or the place can't be read.
+pub fn diagnose(view: &View<'_>) -> Result<Vec<Diagnostic>, Failure> {
+    match seated(view, NOTHING)?.diagnose() {
+        Err(error) if error.kind == ErrorKind::Unimplemented => Ok(Vec::new()),
+        gathered => Ok(gathered?),
+    }
+}
+
+const NOTHING: Release = Release { id: String::new(), version: None, commit: None };
+
+/// A member that may read, and nobody listens to.
+fn seated(view: &View<'_>, release: Release) -> Result<Member, Failure> {
     let (target, project) = (view.target, view.project);
     let requirement = target.plugin.as_ref();
     let (plugin, _) =
@@ -88,12 +125,7 @@ pub fn at(view: &View<'_>) -> Result<Sight, Failure> {
         deadlines: target.deadlines.clone(),
         limits: target.limits,
     };
-    let nothing = Release { id: String::new(), version: None, commit: None };
-    let mut member = Member::new(&target.name, target.primary, nothing, seat, scratch, &around);
-    let status = member.status()?;
-    let mut checks = status.checks;
-    checks.push(against_history(view, status.live.as_ref()));
-    Ok(Sight { live: status.live, checks })
+    Ok(Member::new(&target.name, target.primary, release, seat, scratch, &around))
 }
 
 fn against_history(view: &View<'_>, live: Option<&Release>) -> Check {

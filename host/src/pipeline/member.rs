@@ -11,8 +11,8 @@ use std::{
 use pop_deploy_plugin_api::{
     Error, ErrorKind, Secret,
     protocol::{
-        self, Command, OpenRequest, Phase, Plan, PlanRequest, Receipt, Release, RunRequest, Status, Step,
-        StepReceipt, Stream, Undo, UndoRequest, method,
+        self, Command, Diagnostic, OpenRequest, Phase, Plan, PlanRequest, Receipt, Release, RunRequest,
+        Status, Step, StepReceipt, Stream, Undo, UndoRequest, method,
     },
     redact::Redactor,
 };
@@ -160,6 +160,14 @@ impl Member {
     /// What the plugin answers, or that it died.
     pub fn status(&mut self) -> Result<Status, Error> {
         self.call(method::STATUS, &(), READ)
+    }
+
+    /// Has the plugin gather what helps to understand a failure.
+    ///
+    /// # Errors
+    /// What the plugin answers, or that it died.
+    pub fn diagnose(&mut self) -> Result<Vec<Diagnostic>, Error> {
+        self.call(method::DIAGNOSE, &(), READ)
     }
 
     /// Has the plugin make a plan, and checks that it is one that can be walked.
