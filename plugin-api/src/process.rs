@@ -17,7 +17,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::{
-    Error, ErrorKind, Result, Session,
+    Error, ErrorKind, Result, Revealed, Session,
     protocol::{Command, Event, Stream},
     redact::RedactStream,
 };
@@ -30,8 +30,12 @@ const MOST_LINES: u64 = 100_000;
 const TAIL: usize = 16 * 1024;
 /// How long a program has between being asked to stop and being killed.
 const GRACE: Duration = Duration::from_secs(5);
+/// How much of a quiet program's output is kept.
+const MOST_ANSWERED: u64 = 8 << 20;
 /// How often a waiting runner looks at the clock and the cancel flag.
 const TICK: Duration = Duration::from_millis(10);
+/// How often it looks for the end of a program that has closed its output: that is about to come.
+const BLINK: Duration = Duration::from_millis(1);
 
 /// A program to run: a [`Command`] of the step, with what must not stand in a plan.
 #[derive(Debug, Clone)]
@@ -40,6 +44,8 @@ pub struct Process {
     stdin: Option<Vec<u8>>,
     timeout: Option<Duration>,
     starter: Vec<OsString>,
+    secrets: Vec<(String, Revealed)>,
+    quiet: bool,
 }
 
 /// A program that ran to its end, whatever its exit code.
@@ -47,7 +53,7 @@ pub struct Process {
 pub struct Finished {
     /// How it ended.
     pub status: ExitStatus,
-    /// The end of its standard output, at most 16 KiB.
+    /// The end of its standard output, at most 16 KiB; more of a [quiet](Process::quiet) one.
     pub stdout: String,
     /// The end of its standard error, at most 16 KiB.
     pub stderr: String,
@@ -82,13 +88,34 @@ impl Finished {
 impl Process {
     /// A run of `command`.
     pub fn new(command: &Command) -> Self {
-        Self { command: command.clone(), stdin: None, timeout: None, starter: Vec::new() }
+        Self {
+            command: command.clone(),
+            stdin: None,
+            timeout: None,
+            starter: Vec::new(),
+            secrets: Vec::new(),
+            quiet: false,
+        }
     }
 
     /// Hands `bytes` to the program's standard input: the way for secrets.
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = Some(bytes.into());
+        self
+    }
+
+    /// Sets a variable of the program to a secret: the way for programs that take them from nowhere else.
+    #[must_use]
+    pub fn secret(mut self, variable: &str, value: Revealed) -> Self {
+        self.secrets.push((variable.to_owned(), value));
+        self
+    }
+
+    /// For a program that only looks: its output is an answer, kept whole up to 8 MiB, and no news to report.
+    #[must_use]
+    pub fn quiet(mut self) -> Self {
+        self.quiet = true;
         self
     }
 
@@ -112,6 +139,9 @@ impl Process {
     /// The program isn't there or can't start; [`ErrorKind::Timeout`]; [`ErrorKind::Cancelled`]. An exit code other
     /// than 0 is no error here: see [`Finished::success`].
     pub fn run(self, session: &Session) -> Result<Finished> {
+        if let Some(hole) = self.command.holes.first() {
+            return Err(Error::failed(format!("nothing was filled in for <{hole}> in `{}`", self.command)));
+        }
         let begun = Instant::now();
         let mut child = self.spawn(session)?;
         let pid = child.id();
@@ -140,6 +170,7 @@ impl Process {
         std::process::Command::new(words.next().unwrap_or_default())
             .args(words)
             .envs(&self.command.env)
+            .envs(self.secrets.iter().map(|(variable, value)| (variable, value.expose())))
             .current_dir(cwd)
             .process_group(0)
             .stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
@@ -177,13 +208,21 @@ impl Process {
                 let (Some(pipe), send) = (pipe, send.clone()) else { continue };
                 let redact = session.redactor().stream();
                 // Detached on purpose: a grandchild that keeps the pipe open must not keep the step waiting.
-                thread::spawn(move || forward(pipe, redact, stream, &send));
+                match self.quiet {
+                    true => thread::spawn(move || collect(pipe, stream, &send)),
+                    false => thread::spawn(move || forward(pipe, redact, stream, &send)),
+                };
             }
             drop(send);
             let mut tails = [String::new(), String::new()];
             let mut lines = 0;
             let mut take = |(stream, text): (Stream, String)| {
-                keep_tail(&mut tails[usize::from(stream == Stream::Stderr)], &text);
+                let tail = &mut tails[usize::from(stream == Stream::Stderr)];
+                if self.quiet {
+                    *tail = text;
+                    return;
+                }
+                keep_tail(tail, &text);
                 lines += 1;
                 match lines {
                     ..MOST_LINES => session.emit(&Event::Output { stream, text }),
@@ -197,7 +236,7 @@ impl Process {
             let status = loop {
                 match receive.recv_timeout(TICK) {
                     Ok(line) => take(line),
-                    Err(mpsc::RecvTimeoutError::Disconnected) => thread::sleep(TICK),
+                    Err(mpsc::RecvTimeoutError::Disconnected) => thread::sleep(BLINK),
                     Err(mpsc::RecvTimeoutError::Timeout) => {}
                 }
                 if let Some(status) = child.try_wait().at("wait for", Path::new(self.program()))? {
@@ -213,7 +252,9 @@ impl Process {
                 }
             };
             // What the program wrote before its end is in the pipes already; a grandchild may hold them open.
-            while let Ok(line) = receive.recv_timeout(TICK) {
+            // An answer comes in one piece, and only then is it one.
+            let patience = if self.quiet { GRACE } else { TICK };
+            while let Ok(line) = receive.recv_timeout(patience) {
                 take(line);
             }
             if let Some(ending) = ending {
@@ -294,6 +335,14 @@ fn forward(
             return;
         }
     }
+}
+
+/// Hands the whole output on, once it is complete.
+fn collect(pipe: impl Read, stream: Stream, send: &mpsc::SyncSender<(Stream, String)>) {
+    let mut whole = Vec::new();
+    // A read error on a pipe is its end; a receiver that is gone doesn't wait for an answer.
+    pipe.take(MOST_ANSWERED).read_to_end(&mut whole).unwrap_or_default();
+    send.send((stream, String::from_utf8_lossy(&whole).into_owned())).unwrap_or_default();
 }
 
 fn keep_tail(tail: &mut String, text: &str) {

@@ -17,7 +17,7 @@ use pop_deploy_plugin_api::{
     redact::Redactor,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     event::{Bus, Place, What},
@@ -288,6 +288,13 @@ impl Member {
         Ok(worker)
     }
 
+    /// What the plan says for reports, and over it what the steps found out.
+    fn facts(&self) -> Map<String, Value> {
+        let mut facts = self.plan.as_ref().map(|plan| plan.facts.clone()).unwrap_or_default();
+        facts.extend(self.receipts.iter().flat_map(|kept| kept.receipt.facts.clone()));
+        facts
+    }
+
     /// The member as it went.
     pub fn report(&self) -> TargetReport {
         let not_run = self.planned().iter().skip(self.steps.len()).map(|step| StepReport {
@@ -309,6 +316,7 @@ impl Member {
             was_live: self.was_live,
             error: self.error.clone(),
             rollback: self.rollback.clone(),
+            facts: self.facts(),
             took: self.since.elapsed(),
         }
     }
@@ -363,7 +371,7 @@ impl Services for Desk {
             }
             protocol::Event::CommandStarted { command, .. } => {
                 if let Some(current) = current.as_mut()
-                    && !current.step.commands.contains(command)
+                    && !current.step.commands.iter().any(|planned| planned.admits(command))
                 {
                     current.unplanned.get_or_insert_with(|| command.clone());
                 }

@@ -6,6 +6,7 @@ use pop_deploy_plugin_api::{
     Error,
     protocol::{Command, Outcome, Phase, Plan, Release},
 };
+use serde_json::{Map, Value};
 
 use crate::{exit::Exit, journal};
 
@@ -235,6 +236,8 @@ pub struct TargetReport {
     pub error: Option<Error>,
     /// What was done to take it back, where that was tried.
     pub rollback: Option<RollbackReport>,
+    /// What the plugin has reports carry along, by name.
+    pub facts: Map<String, Value>,
     /// How long it took, planning included.
     pub took: Duration,
 }

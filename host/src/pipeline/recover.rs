@@ -182,13 +182,9 @@ fn seat(
     member.receipts = still_there.iter().rev().filter_map(|step| step.receipt.clone()).collect();
     member.plan = Some(Plan {
         identity: planned.identity.clone(),
-        fingerprint: String::new(),
         live: planned.from.clone(),
         steps: still_there.into_iter().rev().map(|step| step.step.clone()).collect(),
-        changes: Vec::new(),
-        checked: Vec::new(),
-        unchecked: Vec::new(),
-        summary: String::new(),
+        ..Plan::default()
     });
     Ok(member)
 }

@@ -15,7 +15,7 @@ use pop_deploy_plugin_api::{
     redact::Redactor,
 };
 use semver::VersionReq;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     engine::{Walk, before_live},
@@ -460,6 +460,7 @@ impl<'a> Run<'a> {
             was_live: false,
             error: None,
             rollback: None,
+            facts: Map::new(),
             took: Duration::ZERO,
         });
         Report {

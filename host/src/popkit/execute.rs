@@ -68,6 +68,7 @@ fn one(project: &Project, asked: Asked<'_>, report: &Report, target: &TargetRepo
         let what = version.map_or_else(|| "the project".to_owned(), |version| format!("version {version}"));
         body.insert("message".into(), format!("Would deploy {what} to {}: {summary}", target.name).into());
     }
+    carry_facts(&mut body, target);
     body
 }
 
@@ -99,6 +100,13 @@ pub(super) fn outcome_words(
     }
     if let Some(log) = &report.log {
         body.insert("log".into(), log.to_string_lossy().into());
+    }
+}
+
+/// What the target adds of its own; the dialect's keys mean what they always mean.
+pub(super) fn carry_facts(body: &mut Map<String, Value>, target: &TargetReport) {
+    for (name, value) in &target.facts {
+        body.entry(name.clone()).or_insert_with(|| value.clone());
     }
 }
 

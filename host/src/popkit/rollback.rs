@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{
     Answer,
-    execute::{millis, object, outcome_words, steps, succeeded},
+    execute::{carry_facts, millis, object, outcome_words, steps, succeeded},
 };
 use crate::{
     pipeline::outcome::{Mode, Report},
@@ -51,6 +51,7 @@ pub fn rollback(project: &Project, timestamp: &str, target_name: &str, report: &
         body.insert("message".into(), message.into());
     }
     outcome_words(&mut body, report, target, success);
+    carry_facts(&mut body, target);
     Answer::report(body, success)
 }
 

@@ -20,7 +20,7 @@ pub enum StepStatus {
 /// A step. What comes after `description` is there when it was run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepReport {
-    /// Its id.
+    /// Its id, without what tells it from others of its kind: each tag's is a `push`.
     pub step: String,
     /// The command line that it stands for, where it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,7 +46,7 @@ impl StepReport {
     pub fn planned(step: &Step) -> Self {
         let commands: Vec<_> = step.commands.iter().map(ToString::to_string).collect();
         Self {
-            step: step.id.clone(),
+            step: step.id.split(':').next().unwrap_or_default().to_owned(),
             command: (!commands.is_empty()).then(|| commands.join(" && ")),
             description: step.title.clone(),
             status: None,

@@ -194,6 +194,7 @@ fn target_value(target: &TargetReport) -> Value {
         "error": target.error.as_ref().map(error_value),
         "steps": target.steps.iter().map(step_value).collect::<Vec<_>>(),
         "rollback": target.rollback.as_ref().map(rollback_value),
+        "facts": target.facts,
     })
 }
 

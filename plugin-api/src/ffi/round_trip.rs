@@ -70,12 +70,8 @@ impl Target for Odd {
         Ok(Plan {
             identity: "odd:here".into(),
             fingerprint: "0".into(),
-            live: None,
             steps: vec![step],
-            changes: vec![],
-            checked: vec![],
-            unchecked: vec![],
-            summary: String::new(),
+            ..Plan::default()
         })
     }
 

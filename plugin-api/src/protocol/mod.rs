@@ -4,6 +4,7 @@
 //! that this copy doesn't know. Receipts of older plugin versions stay readable.
 
 mod call;
+mod command;
 mod event;
 mod manifest;
 mod plan;
@@ -13,7 +14,8 @@ pub use call::{
     Check, CheckStatus, Diagnostic, OpenRequest, PlanRequest, Proposal, RunRequest, Status, TargetContext,
     Undo, UndoRequest, method,
 };
+pub use command::Command;
 pub use event::{Event, Stream};
 pub use manifest::{Build, FORMAT, Manifest};
-pub use plan::{Change, Command, Effect, Note, Phase, Plan, Step};
+pub use plan::{Change, Effect, Note, Phase, Plan, Step};
 pub use release::{Outcome, PastRelease, Receipt, Release, StepReceipt};

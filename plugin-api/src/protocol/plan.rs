@@ -1,11 +1,11 @@
 //! The plan: typed steps that dry run, execute and rollback all walk.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::{Check, Release};
+use super::{Check, Command, Release};
 
 /// When a step runs. The order of the variants is the order of the phases.
 ///
@@ -71,48 +71,11 @@ pub enum Effect {
     Maybe,
 }
 
-/// A program call as a value: the dry run shows it, the step runs it, the journal keeps it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Command {
-    /// Program and arguments. Never a shell line.
-    pub argv: Vec<String>,
-    /// The folder to run in; the project folder where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cwd: Option<PathBuf>,
-    /// Variables to set beside the inherited ones. Never a secret: those go by stdin or a file.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub env: BTreeMap<String, String>,
-}
-
-impl Command {
-    /// A command from its words.
-    pub fn new<S: Into<String>>(argv: impl IntoIterator<Item = S>) -> Self {
-        Self { argv: argv.into_iter().map(Into::into).collect(), cwd: None, env: BTreeMap::new() }
-    }
-}
-
-/// As a line that a POSIX shell would read back as the same words.
-impl fmt::Display for Command {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, word) in self.argv.iter().enumerate() {
-            if index > 0 {
-                f.write_str(" ")?;
-            }
-            let plain = |c: char| c.is_ascii_alphanumeric() || "-_=/.,:@%+".contains(c);
-            if !word.is_empty() && word.chars().all(plain) {
-                f.write_str(word)?;
-            } else {
-                write!(f, "'{}'", word.replace('\'', r"'\''"))?;
-            }
-        }
-        Ok(())
-    }
-}
-
 /// One step of a plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// Short and unique within the plan: `build`, `stage`, `switch`.
+    /// Short and unique within the plan: `build`, `stage`, `switch`. What stands behind a colon tells a step from others
+    /// of its kind, as in `push:latest`.
     pub id: String,
     /// When it runs.
     pub phase: Phase,
@@ -194,7 +157,7 @@ pub struct Note {
 }
 
 /// What a plugin proposes to do, from reading alone.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The place itself, independent of how it is reached: two targets with one identity would fight over it.
     pub identity: String,
@@ -217,4 +180,7 @@ pub struct Plan {
     /// One sentence that sums the changes up: `3 added, 15 changed, 1 removed, 1,185 unchanged`.
     #[serde(default)]
     pub summary: String,
+    /// What reports carry along of the plugin's own, by name: the image, its tags. Receipts add theirs.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub facts: Map<String, Value>,
 }

@@ -1,7 +1,7 @@
 //! Releases, and the receipts that make them undoable.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// A release: one version of the project, as one deployment brought it to one target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,12 +43,15 @@ pub struct Receipt {
     /// What undo and a later rollback need.
     #[serde(default)]
     pub data: Value,
+    /// What reports carry along of the plugin's own, by name: the digest. It stands beside the plan's, or instead.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub facts: Map<String, Value>,
 }
 
 impl Receipt {
     /// A receipt without data.
     pub fn new(outcome: Outcome, summary: impl Into<String>) -> Self {
-        Self { schema: 1, outcome, summary: summary.into(), data: Value::Null }
+        Self { schema: 1, outcome, summary: summary.into(), data: Value::Null, facts: Map::new() }
     }
 
     /// Attaches what undo and a later rollback need.
@@ -59,6 +62,13 @@ impl Receipt {
     #[allow(clippy::expect_used, reason = "documented: only a plugin's own type can cause it")]
     pub fn data(mut self, data: impl Serialize) -> Self {
         self.data = serde_json::to_value(data).expect("receipt data is representable as JSON");
+        self
+    }
+
+    /// Adds something that reports carry along.
+    #[must_use]
+    pub fn fact(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.facts.insert(name.to_owned(), value.into());
         self
     }
 }

@@ -111,6 +111,7 @@ pub(crate) fn plan(
         unchecked: unchecked(site, &current, live, astray.as_ref()),
         checked,
         summary: prepared.as_ref().map_or_else(String::new, |prepared| prepared.diff.summary()),
+        ..Plan::default()
     };
     Ok((plan, prepared))
 }

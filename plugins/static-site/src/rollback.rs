@@ -68,6 +68,7 @@ pub(crate) fn plan(site: &Site, webroot: &Webroot, to: &PastRelease, session: &S
             None => vec![Note { what: "public pages".into(), why: "no `url` in the config".into() }],
         },
         summary,
+        ..Plan::default()
     })
 }
 

@@ -76,16 +76,12 @@ impl Target for Faults {
         Ok(Plan {
             identity: "fault:here".into(),
             fingerprint: "0".into(),
-            live: None,
             steps: vec![
                 stage,
                 Step::new("switch", Phase::Switch, Effect::Replace, "Switching"),
                 Step::new("verify", Phase::Verify, Effect::None, "Verifying"),
             ],
-            changes: vec![],
-            checked: vec![],
-            unchecked: vec![],
-            summary: String::new(),
+            ..Plan::default()
         })
     }
 
