@@ -1,6 +1,11 @@
 //! What a plugin holds of its host: the facts of the run, and the way back.
 
-use std::{ops::Deref, sync::Arc};
+use std::{
+    ops::Deref,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -9,6 +14,9 @@ use crate::{
     protocol::{Event, TargetContext},
     redact::Redactor,
 };
+
+/// How often whoever waits looks at the clock and the cancel flag.
+pub(crate) const TICK: Duration = Duration::from_millis(10);
 
 /// The way back to the host, as the boundary provides it. The test kit provides its own.
 pub trait Host: Send + Sync {
@@ -85,6 +93,21 @@ impl Session {
             return Err(Error::new(ErrorKind::Cancelled, "cancelled"));
         }
         Ok(())
+    }
+
+    /// Waits for `span`, or until the run is cancelled.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Cancelled`] then.
+    pub fn pause(&self, span: Duration) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            self.checkpoint()?;
+            match span.checked_sub(begun.elapsed()) {
+                None | Some(Duration::ZERO) => return Ok(()),
+                Some(left) => thread::sleep(left.min(TICK)),
+            }
+        }
     }
 
     /// Asks the host for something by name.

@@ -19,6 +19,8 @@
 mod context;
 mod error;
 pub mod ffi;
+#[cfg(feature = "health")]
+pub mod health;
 mod process;
 pub mod protocol;
 pub mod redact;

@@ -18,6 +18,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::{
     Error, ErrorKind, Result, Revealed, Session,
+    context::TICK,
     protocol::{Command, Event, Stream},
     redact::RedactStream,
 };
@@ -32,8 +33,6 @@ const TAIL: usize = 16 * 1024;
 const GRACE: Duration = Duration::from_secs(5);
 /// How much of a quiet program's output is kept.
 const MOST_ANSWERED: u64 = 8 << 20;
-/// How often a waiting runner looks at the clock and the cancel flag.
-const TICK: Duration = Duration::from_millis(10);
 /// How often it looks for the end of a program that has closed its output: that is about to come.
 const BLINK: Duration = Duration::from_millis(1);
 

@@ -12,7 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    Error, Host, Result, Target,
+    Error, Host, Result, Session, Target,
     ffi::{Described, Foreign, ForeignSession, entry},
     protocol::{
         Event, OpenRequest, Phase, Plan, PlanRequest, Receipt, Release, RunRequest, Status, StepReceipt,
@@ -44,24 +44,39 @@ pub fn check_manifest<T: Target>(crate_folder: &str) -> Result<(), String> {
 /// A target opened in a project folder, as a run of the host would.
 pub struct Harness {
     session: ForeignSession,
-    host: Arc<Recorder>,
+    host: Recorder,
 }
 
-/// Collects the events, and plays the user who presses Ctrl-C.
+/// Collects the events, and plays the user who presses Ctrl-C. A clone is the same one.
+#[derive(Default, Clone)]
+pub struct Recorder(Arc<Recorded>);
+
 #[derive(Default)]
-struct Recorder {
+struct Recorded {
     events: Mutex<Vec<Event>>,
     cancelled: AtomicBool,
+}
+
+impl Recorder {
+    /// Plays Ctrl-C: from now on the target is asked to stop.
+    pub fn cancel(&self) {
+        self.0.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// The events so far; they are forgotten here.
+    pub fn take_events(&self) -> Vec<Event> {
+        std::mem::take(&mut self.0.events.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Host for Recorder {
     fn emit(&self, event: &[u8]) {
         let event = serde_json::from_slice(event).unwrap_or(Event::Unknown);
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+        self.0.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
     }
 
     fn cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed)
+        self.0.cancelled.load(Ordering::Relaxed)
     }
 
     fn request(&self, method: &str, _: &[u8]) -> std::result::Result<Vec<u8>, Vec<u8>> {
@@ -75,21 +90,10 @@ impl Harness {
     /// # Errors
     /// What the target answers.
     pub fn open<T: Target + Described>(project: &Path, config: Value) -> Result<Self> {
-        let context = TargetContext {
-            target: "test".into(),
-            project_name: "test-project".into(),
-            project: project.to_owned(),
-            scratch: project.join("scratch"),
-            data: project.join(".pop-deploy"),
-            read_only: false,
-            source_may_change: false,
-            actor: "tester@localhost".into(),
-            run_id: "test-run".into(),
-        };
-        let input = serde_json::to_vec(&OpenRequest { context, config })
+        let input = serde_json::to_vec(&OpenRequest { context: context(project), config })
             .map_err(|error| Error::failed("the config isn't representable as JSON").because(&error))?;
-        let host = Arc::new(Recorder::default());
-        let session = Foreign::new(entry::<T>()).open(host.clone(), &input)?;
+        let host = Recorder::default();
+        let session = Foreign::new(entry::<T>()).open(Arc::new(host.clone()), &input)?;
         Ok(Self { session, host })
     }
 
@@ -165,12 +169,32 @@ impl Harness {
 
     /// Plays Ctrl-C: from now on the target is asked to stop.
     pub fn cancel(&self) {
-        self.host.cancelled.store(true, Ordering::Relaxed);
+        self.host.cancel();
     }
 
     /// The events so far; they are forgotten here.
     pub fn take_events(&self) -> Vec<Event> {
-        std::mem::take(&mut self.host.events.lock().unwrap_or_else(PoisonError::into_inner))
+        self.host.take_events()
+    }
+}
+
+/// A session in a project folder, for what a plugin does below its target; the recorder is its host.
+pub fn session(project: &Path) -> (Session, Recorder) {
+    let host = Recorder::default();
+    (Session::new(context(project), Box::new(host.clone())), host)
+}
+
+fn context(project: &Path) -> TargetContext {
+    TargetContext {
+        target: "test".into(),
+        project_name: "test-project".into(),
+        project: project.to_owned(),
+        scratch: project.join("scratch"),
+        data: project.join(".pop-deploy"),
+        read_only: false,
+        source_may_change: false,
+        actor: "tester@localhost".into(),
+        run_id: "test-run".into(),
     }
 }
 
