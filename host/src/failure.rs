@@ -136,7 +136,9 @@ impl Failure {
             Self::Journal(error) => error.hint(),
             Self::History(error) => error.hint(),
             Self::Plugin(error) => error.hint.clone(),
-            Self::Interrupted(_) => Some("`pop-deploy rollback` takes it back".into()),
+            Self::Interrupted(run) => {
+                Some(format!("`pop-deploy rollback{}` takes it back", run.info.environment.flag()))
+            }
             Self::Outdated => Some("run it again".into()),
             Self::NothingToGoBackTo { .. } => Some("`pop-deploy history` shows what was deployed".into()),
             Self::NeverDeployed { there, .. } if there.is_empty() => {

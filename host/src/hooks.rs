@@ -16,7 +16,7 @@ use pop_deploy_plugin_api::{
 use serde_json::json;
 
 use crate::{
-    config::{self, Hook, HookPoint, OnError},
+    config::{self, Environment, Hook, HookPoint, OnError},
     keeper,
     pipeline::{
         engine::described,
@@ -40,6 +40,8 @@ pub struct Hooks<'a> {
     pub actor: &'a str,
     /// The project folder, in which they run.
     pub project: &'a Path,
+    /// Where the run takes place.
+    pub environment: &'a Environment,
     /// Where events go.
     pub around: Surroundings,
 }
@@ -109,10 +111,10 @@ impl Hooks<'_> {
     fn one(&self, point: HookPoint, hook: &Hook, target: Option<&str>) -> Result<(), Error> {
         let mut command = Command::new(hook.argv());
         let version = self.version(target);
-        command.env = self.environment(point, target, version);
+        command.env = self.variables(point, target, version);
         let context = json!({
             "v": 1, "hook": point.name(), "run": self.run, "mode": self.mode.name(), "target": target,
-            "version": version, "actor": self.actor, "project": self.project,
+            "version": version, "actor": self.actor, "project": self.project, "environment": self.environment,
         });
         let ran = Process::new(&command)
             .started_by(keeper::hook_starter())
@@ -146,7 +148,7 @@ impl Hooks<'_> {
         versions.all(|version| version == first).then_some(first)?
     }
 
-    fn environment(
+    fn variables(
         &self,
         point: HookPoint,
         target: Option<&str>,
@@ -159,6 +161,7 @@ impl Hooks<'_> {
             ("MODE", Some(self.mode.name())),
             ("ACTOR", Some(self.actor)),
             ("PROJECT", Some(project.as_str())),
+            ("ENVIRONMENT", Some(self.environment.name())),
             ("TARGET", target),
             ("VERSION", version),
         ];

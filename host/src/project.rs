@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::{config::Environment, lock};
+
 /// The variable that names the data folder, where it is set and not empty.
 pub const DATA_VARIABLE: &str = "CLAUDE_PLUGIN_DATA";
 
@@ -24,6 +26,8 @@ pub struct Project {
     pub data: PathBuf,
     /// The deploy.json in the data folder; may be a link.
     pub deploy_json: PathBuf,
+    /// The environment that is worked in.
+    pub environment: Environment,
 }
 
 /// Why there is no project.
@@ -120,7 +124,20 @@ impl Project {
     /// A project whose data folder is known.
     pub fn at(dir: PathBuf, data: PathBuf) -> Self {
         let deploy_json = data.join("deploy.json");
-        Self { dir, data, deploy_json }
+        Self { dir, data, deploy_json, environment: Environment::default() }
+    }
+
+    /// The same project, to be worked on in another environment.
+    pub fn in_environment(self, environment: Environment) -> Self {
+        Self { environment, ..self }
+    }
+
+    /// Where the environment keeps what is its own: its locks. Production's is the data folder itself.
+    pub fn environment_folder(&self) -> PathBuf {
+        if self.environment.is_production() {
+            return self.data.clone();
+        }
+        self.data.join("environments").join(lock::file_name(self.environment.name()))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::config::Environment;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Deploys one project to many kinds of place, through plugins.
@@ -46,6 +47,17 @@ pub struct Place {
     pub dir: PathBuf,
 }
 
+/// Where the project is, and in which environment to work on it.
+#[derive(Debug, Args)]
+pub struct Site {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub place: Place,
+    /// Work in this environment of deploy.json
+    #[arg(long, value_name = "NAME", default_value = Environment::PRODUCTION, allow_hyphen_values = true)]
+    pub environment: String,
+}
+
 /// Which targets.
 #[derive(Debug, Args)]
 pub struct Targets {
@@ -86,7 +98,7 @@ pub struct Talk {
 pub struct Execute {
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub place: Place,
+    pub site: Site,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub targets: Targets,
@@ -133,7 +145,7 @@ pub enum PopkitMode {
 pub struct Rollback {
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub place: Place,
+    pub site: Site,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub targets: Targets,
@@ -170,7 +182,7 @@ pub enum RollbackAction {
 pub struct Verify {
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub place: Place,
+    pub site: Site,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub targets: Targets,
@@ -184,7 +196,7 @@ pub struct Verify {
 pub struct History {
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub place: Place,
+    pub site: Site,
     /// Of this target only
     #[arg(long, value_name = "NAME")]
     pub target: Option<String>,

@@ -19,7 +19,7 @@ pub(super) fn execute(wanted: &Execute, plugins: &SearchPath) -> Result<Exit, Fa
 }
 
 fn talk(wanted: &Execute, plugins: &SearchPath, conversation: &Conversation) -> Result<Exit, Failure> {
-    let (project, config) = open(&wanted.place.dir)?;
+    let (project, config) = open(&wanted.site)?;
     let targets = select::select(&config, &selection(&wanted.targets))?;
     let names: Vec<_> = targets.iter().map(|target| target.name.as_str()).collect();
     conversation.find_somebody(&names)?;

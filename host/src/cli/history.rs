@@ -11,7 +11,7 @@ use crate::{
 };
 
 pub(super) fn history(wanted: &Wanted) -> Result<Exit, Failure> {
-    let (project, config) = open(&wanted.place.dir)?;
+    let (project, config) = open(&wanted.site)?;
     let history = History::of(&config);
     let fits =
         |record: &&Record| wanted.target.as_ref().is_none_or(|name| record.target.as_ref() == Some(name));
@@ -20,7 +20,8 @@ pub(super) fn history(wanted: &Wanted) -> Result<Exit, Failure> {
         print_line!("{:#}", Value::from(records.iter().map(|record| record.raw.clone()).collect::<Vec<_>>()));
         return Ok(Exit::Done);
     }
-    for run in journal::interrupted(&project.data)?.into_iter().filter(journal::PastRun::began_steps) {
+    let died = journal::interrupted(&project.data)?.into_iter();
+    for run in died.filter(|run| run.began_steps() && run.info.environment == project.environment) {
         print_line!("{}\n", Failure::Interrupted(Box::new(run)));
     }
     if records.is_empty() {

@@ -12,17 +12,17 @@ mod popkit;
 mod rollback;
 mod verify;
 
-use std::{ffi::OsStr, io::Write as _, path::Path, process::ExitCode};
+use std::{ffi::OsStr, io::Write as _, process::ExitCode};
 
 use clap::Parser as _;
 use signal_hook::consts::SIGPIPE;
 
 use self::{
-    args::{Cli, Command, Targets},
+    args::{Cli, Command, Site, Targets},
     conversation::{Conversation, last_words},
 };
 use crate::{
-    config::DeployConfig,
+    config::{DeployConfig, Environment},
     exit::Exit,
     failure::Failure,
     keeper,
@@ -87,9 +87,9 @@ fn command_line() -> String {
 }
 
 /// A project as people mean it, with its deploy.json.
-fn open(dir: &Path) -> Result<(Project, DeployConfig), Failure> {
-    let project = Project::for_people(dir)?;
-    let config = DeployConfig::read(&project.deploy_json)?;
+fn open(site: &Site) -> Result<(Project, DeployConfig), Failure> {
+    let project = Project::for_people(&site.place.dir)?.in_environment(Environment::named(&site.environment));
+    let config = DeployConfig::read(&project)?;
     Ok((project, config))
 }
 

@@ -9,13 +9,13 @@ use pop_deploy_plugin_api::{
 };
 
 use super::{
-    args::{Cli, Execute, ExecuteAction, PopkitMode, Rollback, RollbackAction, Talk},
+    args::{Cli, Execute, ExecuteAction, PopkitMode, Rollback, RollbackAction, Site, Talk},
     command_line, last_words,
     rollback::goal,
     selection, tell,
 };
 use crate::{
-    config::{DeployConfig, TargetConfig},
+    config::{DeployConfig, Environment, TargetConfig},
     failure::Failure,
     journal,
     pipeline::{
@@ -60,7 +60,7 @@ pub(super) fn execute(wanted: &Execute, plugins: &SearchPath) -> ExitCode {
         _ => "execute",
     };
     let named = wanted.targets.target.first().map(String::as_str);
-    let request = match Request::new(Tool::Execute, action, &wanted.place.dir, &wanted.talk, plugins) {
+    let request = match Request::new(Tool::Execute, action, &wanted.site, &wanted.talk, plugins) {
         Ok(request) => request,
         Err(answer) => return say(&answer, &Redactor::default()),
     };
@@ -73,7 +73,7 @@ pub(super) fn execute(wanted: &Execute, plugins: &SearchPath) -> ExitCode {
         Some(ExecuteAction::Verify) => request.look(named),
         _ => request.deploy(wanted),
     };
-    say(&answer, &request.redactor)
+    say(&answer.in_environment(request.config.named_environment()), &request.redactor)
 }
 
 pub(super) fn rollback(wanted: &Rollback, plugins: &SearchPath) -> ExitCode {
@@ -87,7 +87,7 @@ pub(super) fn rollback(wanted: &Rollback, plugins: &SearchPath) -> ExitCode {
         Cli::command().error(ErrorKind::ArgumentConflict, several).exit();
     }
     let named = wanted.targets.target.first().map(String::as_str);
-    let request = match Request::new(Tool::Rollback, action, &wanted.place.dir, &wanted.talk, plugins) {
+    let request = match Request::new(Tool::Rollback, action, &wanted.site, &wanted.talk, plugins) {
         Ok(request) => request,
         Err(answer) => return say(&answer, &Redactor::default()),
     };
@@ -96,7 +96,7 @@ pub(super) fn rollback(wanted: &Rollback, plugins: &SearchPath) -> ExitCode {
         Some(RollbackAction::Verify) => request.look(named),
         _ => request.go_back(wanted, named),
     };
-    say(&answer, &request.redactor)
+    say(&answer.in_environment(request.config.named_environment()), &request.redactor)
 }
 
 /// Prints the object on its stream.
@@ -120,14 +120,15 @@ impl<'a> Request<'a> {
     fn new(
         tool: Tool,
         action: &'static str,
-        dir: &std::path::Path,
+        site: &Site,
         talk: &Talk,
         plugins: &'a SearchPath,
     ) -> Result<Self, Answer> {
-        let project =
-            Project::for_popkit(dir).map_err(|error| popkit::project_refused(tool, action, &error))?;
-        let config = DeployConfig::read(&project.deploy_json)
-            .map_err(|error| popkit::config_refused(tool, action, &error))?;
+        let project = Project::for_popkit(&site.place.dir)
+            .map_err(|error| popkit::project_refused(tool, action, &error))?
+            .in_environment(Environment::named(&site.environment));
+        let config =
+            DeployConfig::read(&project).map_err(|error| popkit::config_refused(tool, action, &error))?;
         let timestamp = journal::timestamp();
         let (wait, locked) = (talk.wait.map(Duration::from_secs), talk.locked);
         let redactor = Redactor::default();

@@ -34,7 +34,7 @@ pub(super) fn rollback(wanted: &Rollback, plugins: &SearchPath) -> Result<Exit, 
 }
 
 fn talk(wanted: &Rollback, plugins: &SearchPath, conversation: &Conversation) -> Result<Exit, Failure> {
-    let (project, config) = open(&wanted.place.dir)?;
+    let (project, config) = open(&wanted.site)?;
     let targets = select::select(&config, &selection(&wanted.targets))?;
     let history = History::of(&config);
     if wanted.list {

@@ -23,7 +23,7 @@ pub(super) fn verify(wanted: &Verify, plugins: &SearchPath) -> Result<Exit, Fail
 }
 
 fn look_at_all(wanted: &Verify, plugins: &SearchPath, conversation: &Conversation) -> Result<Exit, Failure> {
-    let (project, config) = open(&wanted.place.dir)?;
+    let (project, config) = open(&wanted.site)?;
     let targets = select::select(&config, &selection(&wanted.targets))?;
     let mut healthy = true;
     let mut results = Vec::new();

@@ -51,12 +51,38 @@ pub enum ConfigError {
         at: Option<Position>,
     },
     /// A name that a terminal, a file or a hook would stumble over.
-    #[error("target name {name:?} is not usable in `{}`", path.display())]
-    TargetName {
+    #[error("{what} name {name:?} is not usable in `{}`", path.display())]
+    Name {
         /// The file.
         path: PathBuf,
+        /// Whose name: `target`, `environment`.
+        what: &'static str,
         /// The name; shown escaped.
         name: String,
+    },
+    /// The environment that was asked for isn't there.
+    #[error("there is no environment `{name}` in `{}`", path.display())]
+    UnknownEnvironment {
+        /// The file.
+        path: PathBuf,
+        /// The name asked for.
+        name: String,
+        /// Those that there are.
+        available: Vec<String>,
+        /// The one that may be meant.
+        nearest: Option<String>,
+    },
+    /// An environment changes a target that there isn't.
+    #[error("`{key}` changes a target that there isn't{}", place(path, *at))]
+    UnknownOverride {
+        /// The file.
+        path: PathBuf,
+        /// The key's path: `environments.staging.dosc`.
+        key: String,
+        /// The target that may be meant.
+        nearest: Option<String>,
+        /// Where.
+        at: Option<Position>,
     },
     /// A hook at a point that doesn't exist.
     #[error("unknown hook `{key}`{}", place(path, *at))]
@@ -95,8 +121,21 @@ impl ConfigError {
                 format!("look at line {}: a comma too many or too few, or a missing quote", source.line())
             }
             Self::Shape { key, expected, .. } => format!("write {expected} at `{key}`"),
-            Self::TargetName { .. } => {
+            Self::Name { .. } => {
                 "use a short name without control characters that doesn't begin with `-`".to_owned()
+            }
+            Self::UnknownEnvironment { nearest: Some(nearest), .. } => {
+                format!("try `--environment {nearest}`")
+            }
+            Self::UnknownEnvironment { name, available, .. } => format!(
+                "use one of {}, or add `{name}` to `environments` in deploy.json",
+                available.join(", ")
+            ),
+            Self::UnknownOverride { nearest: Some(nearest), .. } => {
+                format!("write `{nearest}` if that is meant")
+            }
+            Self::UnknownOverride { nearest: None, .. } => {
+                "add the target to `targets` first, disabled where it isn't wanted".to_owned()
             }
             Self::UnknownHook { nearest: Some(nearest), .. } => format!("write `{nearest}` if that is meant"),
             Self::UnknownHook { nearest: None, .. } => {

@@ -3,6 +3,7 @@
 //! Reading is strict about the types of the keys we know and silent about all others: they belong to somebody
 //! else. An unknown key that looks like a slip of one of ours becomes a [`Warning`].
 
+pub(crate) mod environment;
 mod error;
 mod hooks;
 mod nearest;
@@ -20,6 +21,7 @@ use pop_deploy_plugin_api::protocol::Phase;
 use semver::VersionReq;
 use serde_json::Value;
 
+pub use environment::Environment;
 pub use error::{ConfigError, Position};
 pub use hooks::{DryRun, Hook, HookPoint, Hooks, OnError};
 pub(crate) use nearest::nearest;
@@ -31,6 +33,10 @@ use crate::{plugins::Limits, project::Project};
 pub struct DeployConfig {
     /// The file.
     pub path: PathBuf,
+    /// The environment that it was read for: the targets are as they are there.
+    pub environment: Environment,
+    /// The other environments that it names, in file order.
+    pub environments: Vec<String>,
     /// `project_name`.
     pub project_name: Option<String>,
     /// `ci.provider`.
@@ -145,22 +151,41 @@ impl fmt::Display for Warning {
 }
 
 impl DeployConfig {
-    /// Reads the file.
+    /// Reads the project's file for the project's environment.
     ///
     /// # Errors
-    /// When it can't be read, isn't JSON, or a key that we know has another type than it should.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let bytes =
-            std::fs::read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        Self::parse(path, &bytes)
+    /// When it can't be read, isn't JSON, a key that we know has another type than it should, or there is no such
+    /// environment.
+    pub fn read(project: &Project) -> Result<Self, ConfigError> {
+        let path = &project.deploy_json;
+        let bytes = std::fs::read(path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+        Self::parse_for(path, &bytes, &project.environment)
     }
 
-    /// Reads its bytes; `path` is what errors name.
+    /// Reads its bytes as production has it; `path` is what errors name.
     ///
     /// # Errors
-    /// When they aren't JSON, or a key that we know has another type than it should.
+    /// As [`parse_for`](Self::parse_for).
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, ConfigError> {
-        read::config(path, bytes)
+        Self::parse_for(path, bytes, &Environment::default())
+    }
+
+    /// Reads its bytes as an environment has it; `path` is what errors name.
+    ///
+    /// # Errors
+    /// When they aren't JSON, a key that we know has another type than it should, or there is no such environment.
+    pub fn parse_for(path: &Path, bytes: &[u8], environment: &Environment) -> Result<Self, ConfigError> {
+        read::config(path, bytes, environment)
+    }
+
+    /// The records of the environment's history, newest first.
+    pub fn history(&self) -> &[Value] {
+        self.environment.history(&self.raw).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    }
+
+    /// The environment, where there are several: then reports have to say which one they are about.
+    pub fn named_environment(&self) -> Option<&Environment> {
+        (!self.environments.is_empty()).then_some(&self.environment)
     }
 
     /// The target of that name.

@@ -7,19 +7,24 @@ use semver::VersionReq;
 use serde_json::{Map, Value};
 
 use super::{
-    ConfigError, DeployConfig, OnInterrupt, OnPartial, Position, TargetConfig, Warning, nearest, text,
+    ConfigError, DeployConfig, Environment, OnInterrupt, OnPartial, Position, TargetConfig, Warning,
+    environment::{HISTORIES, OVERRIDES, overlaid},
+    nearest, text,
 };
 use crate::plugins::Limits;
 
 /// A longer target name is refused.
 const LONGEST_NAME: usize = 200;
-const TOP_KEYS: [&str; 10] = [
+const TOP_KEYS: [&str; 13] = [
+    "$schema",
     "version",
     "project_name",
     "created_at",
     "targets",
     "ci",
     "history",
+    OVERRIDES,
+    HISTORIES,
     "auto_rollback",
     "on_partial",
     "on_interrupt",
@@ -28,11 +33,16 @@ const TOP_KEYS: [&str; 10] = [
 const TARGET_KEYS: [&str; 9] =
     ["enabled", "primary", "config", "type", "plugin", "auto_rollback", "hooks", "deadlines", "limits"];
 
-pub(super) fn config(path: &Path, bytes: &[u8]) -> Result<DeployConfig, ConfigError> {
+pub(super) fn config(
+    path: &Path,
+    bytes: &[u8],
+    environment: &Environment,
+) -> Result<DeployConfig, ConfigError> {
     let raw: Value = serde_json::from_slice(bytes)
         .map_err(|source| ConfigError::Json { path: path.to_owned(), source })?;
     // serde_json accepts nothing but UTF-8, so this is the whole text.
-    let mut reader = Reader { path, text: &String::from_utf8_lossy(bytes), warnings: Vec::new() };
+    let text = &String::from_utf8_lossy(bytes);
+    let mut reader = Reader { path, text, environment, warnings: Vec::new() };
     let top = reader.object(&raw, &Key::default())?;
     reader.warn_of_keys(top, &Key::default(), &TOP_KEYS);
     reader.warn_of_duplicates();
@@ -40,9 +50,11 @@ pub(super) fn config(path: &Path, bytes: &[u8]) -> Result<DeployConfig, ConfigEr
     let key = |name: &str| Key::default().then(name);
     let auto_rollback = reader.boolean(top, &key("auto_rollback"))?.unwrap_or(true);
     let mut targets = Vec::new();
+    let (environments, overrides) = reader.environments(top)?;
     if let Some(value) = present(top, "targets") {
         for (name, value) in reader.object(value, &key("targets"))? {
-            targets.push(reader.target(name, value, auto_rollback)?);
+            let here = overrides.get(name).map(|over| overlaid(value, over));
+            targets.push(reader.target(name, here.as_ref().unwrap_or(value), auto_rollback)?);
         }
     }
     let primaries: Vec<_> =
@@ -62,6 +74,7 @@ pub(super) fn config(path: &Path, bytes: &[u8]) -> Result<DeployConfig, ConfigEr
     {
         return Err(reader.shape(&key("history"), "a list", history));
     }
+    reader.histories(top)?;
     let on_partial = [
         ("rollback_all", OnPartial::RollbackAll),
         ("stop", OnPartial::Stop),
@@ -70,6 +83,8 @@ pub(super) fn config(path: &Path, bytes: &[u8]) -> Result<DeployConfig, ConfigEr
     let on_interrupt = [("rollback", OnInterrupt::Rollback), ("leave", OnInterrupt::Leave)];
     Ok(DeployConfig {
         path: path.to_owned(),
+        environment: environment.clone(),
+        environments,
         project_name: reader.string(top, &key("project_name"))?,
         ci_provider,
         targets,
@@ -104,10 +119,78 @@ impl Key {
 pub(super) struct Reader<'t> {
     pub(super) path: &'t Path,
     text: &'t str,
+    environment: &'t Environment,
     warnings: Vec<Warning>,
 }
 
 impl Reader<'_> {
+    /// The environments beside production, and what the one that is read for changes in the targets.
+    fn environments(
+        &mut self,
+        top: &Map<String, Value>,
+    ) -> Result<(Vec<String>, Map<String, Value>), ConfigError> {
+        let key = Key::default().then(OVERRIDES);
+        let nothing = Map::new();
+        let all =
+            present(top, OVERRIDES).map(|value| self.object(value, &key)).transpose()?.unwrap_or(&nothing);
+        let targets = top.get("targets").and_then(Value::as_object).unwrap_or(&nothing);
+        for (name, overrides) in all {
+            let key = key.then(name);
+            self.check_name(name, "environment")?;
+            for (target, over) in self.object(overrides, &key)? {
+                let key = key.then(target);
+                if !targets.contains_key(target) {
+                    return Err(ConfigError::UnknownOverride {
+                        path: self.path.to_owned(),
+                        key: key.shown(),
+                        nearest: nearest(target, targets.keys().map(String::as_str)).map(str::to_owned),
+                        at: self.at(&key),
+                    });
+                }
+                let over = self.object(over, &key)?;
+                self.warn_of_keys(over, &key, &TARGET_KEYS);
+            }
+        }
+        let wanted = self.environment.name();
+        let here = all.get(wanted).and_then(Value::as_object).cloned();
+        if here.is_none() && !self.environment.is_production() {
+            let production = Environment::PRODUCTION.to_owned();
+            let others = all.keys().filter(|name| **name != production).cloned();
+            let available: Vec<_> = std::iter::once(production.clone()).chain(others).collect();
+            return Err(ConfigError::UnknownEnvironment {
+                path: self.path.to_owned(),
+                name: wanted.to_owned(),
+                nearest: nearest(wanted, available.iter().map(String::as_str)).map(str::to_owned),
+                available,
+            });
+        }
+        let names = all.keys().filter(|name| *name != Environment::PRODUCTION).cloned().collect();
+        Ok((names, here.unwrap_or_default()))
+    }
+
+    /// The histories of the environments beside production: lists, by name.
+    fn histories(&self, top: &Map<String, Value>) -> Result<(), ConfigError> {
+        let key = Key::default().then(HISTORIES);
+        let Some(all) = present(top, HISTORIES) else { return Ok(()) };
+        match self.object(all, &key)?.iter().find(|(_, history)| !history.is_array()) {
+            Some((name, history)) => Err(self.shape(&key.then(name), "a list", history)),
+            None => Ok(()),
+        }
+    }
+
+    /// A name that a terminal, a file or a hook would stumble over is refused.
+    fn check_name(&self, name: &str, what: &'static str) -> Result<(), ConfigError> {
+        let usable = !name.is_empty()
+            && name.len() <= LONGEST_NAME
+            && !name.starts_with('-')
+            && !name.contains(char::is_control)
+            && ![".", ".."].contains(&name);
+        match usable {
+            true => Ok(()),
+            false => Err(ConfigError::Name { path: self.path.to_owned(), what, name: name.to_owned() }),
+        }
+    }
+
     fn target(
         &mut self,
         name: &str,
@@ -115,14 +198,7 @@ impl Reader<'_> {
         auto_rollback: bool,
     ) -> Result<TargetConfig, ConfigError> {
         let key = Key::default().then("targets").then(name);
-        let usable = !name.is_empty()
-            && name.len() <= LONGEST_NAME
-            && !name.starts_with('-')
-            && !name.contains(char::is_control)
-            && ![".", ".."].contains(&name);
-        if !usable {
-            return Err(ConfigError::TargetName { path: self.path.to_owned(), name: name.to_owned() });
-        }
+        self.check_name(name, "target")?;
         let target = self.object(value, &key)?;
         self.warn_of_keys(target, &key, &TARGET_KEYS);
         let config = present(target, "config").cloned().unwrap_or_else(|| Value::Object(Map::new()));
@@ -244,15 +320,25 @@ impl Reader<'_> {
     pub(super) fn shape(&self, key: &Key, expected: &str, found: &Value) -> ConfigError {
         ConfigError::Shape {
             path: self.path.to_owned(),
-            key: key.shown(),
+            key: self.written_at(key).shown(),
             expected: expected.to_owned(),
             found: found_words(found),
             at: self.at(key),
         }
     }
 
+    /// Where the value of a target's key stands in the file: with the environment, if that changes it.
+    fn written_at(&self, key: &Key) -> Key {
+        let Some(("targets", rest)) = key.0.split_first().map(|(first, rest)| (first.as_str(), rest)) else {
+            return key.clone();
+        };
+        let prefix = [OVERRIDES, self.environment.name()].map(str::to_owned);
+        let changed = Key(prefix.into_iter().chain(rest.iter().cloned()).collect());
+        if text::find(self.text, &changed.0).is_some() { changed } else { key.clone() }
+    }
+
     pub(super) fn at(&self, key: &Key) -> Option<Position> {
-        text::find(self.text, &key.0).map(|span| text::position(self.text, span.start))
+        text::find(self.text, &self.written_at(key).0).map(|span| text::position(self.text, span.start))
     }
 
     pub(super) fn warn_of_keys(&mut self, object: &Map<String, Value>, key: &Key, known: &[&str]) {

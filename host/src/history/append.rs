@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::{HistoryError, KEPT, Record, rules::History, splice};
 use crate::{
+    config::{Environment, environment::HISTORIES},
     lock::{Waited, lock_within},
     project::Project,
 };
@@ -23,7 +24,7 @@ use crate::{
 /// A write of deploy.json takes milliseconds; who has its lock for longer hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Puts `records` (newest first) before those that deploy.json has, and forgets what is beyond 50, oldest first;
+/// Puts `records` (newest first) before those that deploy.json has of the project's environment, and forgets what is beyond 50, oldest first;
 /// what a target's next rollback needs is forgotten last.
 ///
 /// Only the bytes of `history` change. Under the lock `deploy.json.lock` the file is read again and replaced as a
@@ -50,26 +51,36 @@ pub fn append(project: &Project, records: &[Record]) -> Result<(), HistoryError>
     }
     let path = fs::canonicalize(&project.deploy_json).map_err(io_at("find", &project.deploy_json))?;
     let old = fs::read(&path).map_err(io_at("read", &path))?;
-    let new = with_records(&old, records, &path)?;
+    let new = with_records(&old, records, &path, &project.environment)?;
     replace(&path, new.as_bytes())
 }
 
-fn with_records(old: &[u8], records: &[Record], path: &Path) -> Result<String, HistoryError> {
+fn with_records(
+    old: &[u8],
+    records: &[Record],
+    path: &Path,
+    environment: &Environment,
+) -> Result<String, HistoryError> {
     let json = |source| HistoryError::Json { path: path.to_owned(), source };
     let value: Value = serde_json::from_slice(old).map_err(json)?;
     let shape = |what| HistoryError::Shape { path: path.to_owned(), what };
     let top = value.as_object().ok_or_else(|| shape("the top is not an object"))?;
-    let past = match top.get("history") {
+    if !environment.is_production()
+        && top.get(HISTORIES).is_some_and(|all| !all.is_object() && !all.is_null())
+    {
+        return Err(shape("`histories` is not an object"));
+    }
+    let past = match environment.history(&value) {
         None | Some(Value::Null) => &[][..],
         Some(Value::Array(past)) => past,
-        Some(_) => return Err(shape("`history` is not a list")),
+        Some(_) => return Err(shape("the history is not a list")),
     };
     let new = records.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>().map_err(json)?;
     let all: Vec<Value> = new.iter().chain(past).cloned().collect();
     let kept: Vec<usize> = kept(&History::from_values(&all));
     // serde_json accepts nothing but UTF-8, so this is the whole text.
     let text = String::from_utf8_lossy(old);
-    splice::with_history(&text, &all, new.len(), &kept).map_err(json)
+    splice::with_history(&text, environment, &all, new.len(), &kept).map_err(json)
 }
 
 /// The indexes of the records to keep, newest first.

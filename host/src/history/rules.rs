@@ -4,7 +4,13 @@ use pop_deploy_plugin_api::protocol::Release;
 use serde_json::Value;
 
 use super::{Record, Status};
-use crate::{config::DeployConfig, journal};
+use crate::{
+    config::{
+        DeployConfig,
+        environment::{HISTORIES, HISTORY},
+    },
+    journal,
+};
 
 /// All records, newest first.
 #[derive(Debug, Clone, Default)]
@@ -74,8 +80,14 @@ impl Deployed<'_> {
 impl History {
     /// The history of a deploy.json.
     pub fn of(config: &DeployConfig) -> Self {
-        let values = config.raw.get("history").and_then(Value::as_array);
-        Self::from_values(values.map(Vec::as_slice).unwrap_or_default())
+        Self::from_values(config.history())
+    }
+
+    /// The histories of all environments as one, for what concerns the runs of all of them.
+    pub fn of_all_environments(config: &DeployConfig) -> Self {
+        let others = config.raw.get(HISTORIES).and_then(Value::as_object);
+        let all = config.raw.get(HISTORY).into_iter().chain(others.into_iter().flat_map(|all| all.values()));
+        Self { records: all.filter_map(Value::as_array).flatten().map(Record::from_value).collect() }
     }
 
     pub(super) fn from_values(values: &[Value]) -> Self {

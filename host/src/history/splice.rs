@@ -8,21 +8,24 @@ use serde_json::{
     ser::{Formatter, PrettyFormatter, Serializer},
 };
 
-use crate::config::text;
+use crate::config::{
+    Environment,
+    environment::{HISTORIES, HISTORY},
+    text,
+};
 
-/// `old` with the records `kept` of `all` as its history, the first `new` of which aren't in the file yet; the others
-/// keep their bytes.
+/// `old` with the records `kept` of `all` as the environment's history, the first `new` of which aren't in the file
+/// yet; the others keep their bytes.
 pub(super) fn with_history(
     old: &str,
+    environment: &Environment,
     all: &[Value],
     new: usize,
     kept: &[usize],
 ) -> Result<String, serde_json::Error> {
-    let top = text::whole(old);
-    let members = text::members(old, &top);
-    let history = members.iter().rfind(|member| member.key == "history").map(|member| member.value.clone());
-    let past = history.as_ref().map(|span| text::elements(old, span)).unwrap_or_default();
-    let layout = Layout::of(old, &top, members.first().map(|member| member.key_span.start), &past);
+    let home = Home::of(old, environment);
+    let past = home.history.as_ref().map(|span| text::elements(old, span)).unwrap_or_default();
+    let layout = home.layout(old, &past);
     let items = kept
         .iter()
         .map(|index| match index.checked_sub(new).and_then(|index| past.get(index)) {
@@ -31,30 +34,81 @@ pub(super) fn with_history(
         })
         .collect::<Result<Vec<_>, _>>()?;
     let list = layout.list(&items);
-    Ok(match (history, members.last()) {
-        (Some(span), _) => format!("{}{list}{}", &old[..span.start], &old[span.end..]),
-        (None, Some(last)) => {
-            let (before, after) = old.split_at(last.value.end);
-            format!("{before},{}\"history\": {list}{after}", layout.before_key())
+    let (place, text) = home.put(old, &layout, &list);
+    Ok(format!("{}{text}{}", &old[..place.start], &old[place.end..]))
+}
+
+/// Where in the file a history lies, or would lie.
+struct Home<'t> {
+    /// The object that holds it: the whole, or `histories`.
+    object: Range<usize>,
+    /// The history, where there is one.
+    history: Option<Range<usize>>,
+    /// Its key.
+    key: &'t str,
+    /// Around an object that is still to be made: the key it gets in the whole.
+    outer: Option<&'t str>,
+}
+
+impl<'t> Home<'t> {
+    fn of(old: &str, environment: &'t Environment) -> Self {
+        let top = text::whole(old);
+        let (object, key, outer) = if environment.is_production() {
+            (top, HISTORY, None)
+        } else {
+            let histories = text::members(old, &top).into_iter().rfind(|member| member.key == HISTORIES);
+            match histories.map(|member| member.value).filter(|span| old[span.clone()].starts_with('{')) {
+                Some(histories) => (histories, environment.name(), None),
+                None => (top, environment.name(), Some(HISTORIES)),
+            }
+        };
+        let member =
+            text::members(old, &object).into_iter().rfind(|member| member.key == outer.unwrap_or(key));
+        Self { object, history: member.map(|member| member.value), key, outer }
+    }
+
+    fn layout(&self, old: &str, past: &[Range<usize>]) -> Layout {
+        let first_key = |span| text::members(old, span).first().map(|member| member.key_span.start);
+        let whole = text::whole(old);
+        let top = Layout::of(old, &whole, first_key(&whole), past);
+        if self.outer.is_none() && self.object == whole {
+            return top;
         }
-        (None, None) => {
-            let after = &old[top.end..];
-            format!(
-                "{}{{{}\"history\": {list}{}}}{after}",
-                &old[..top.start],
-                layout.before_key(),
-                layout.newline
-            )
+        let unit = top.key.clone();
+        let inner = match first_key(&self.object).filter(|_| self.outer.is_none()) {
+            Some(first) => Layout::of(old, &self.object, Some(first), past),
+            None => Layout { key: unit.repeat(2), ..top },
+        };
+        let item = if past.is_empty() { format!("{}{unit}", inner.key) } else { inner.item };
+        Layout { closing: unit, item, ..inner }
+    }
+
+    /// What to put where, so that the history is `list`.
+    fn put(&self, old: &str, layout: &Layout, list: &str) -> (Range<usize>, String) {
+        let named = |key: &str, value: &str| format!("{}: {value}", Value::from(key));
+        let (member, value, before) = match self.outer {
+            Some(outer) => {
+                let value = layout.object(&named(self.key, list));
+                (named(outer, &value), value, layout.before_closing())
+            }
+            None => (named(self.key, list), list.to_owned(), layout.before_key()),
+        };
+        match (&self.history, text::members(old, &self.object).last()) {
+            (Some(span), _) => (span.clone(), value),
+            (None, Some(last)) => (last.value.end..last.value.end, format!(",{before}{member}")),
+            (None, None) => (self.object.clone(), layout.object(&member)),
         }
-    })
+    }
 }
 
 /// How the file is laid out.
 struct Layout {
     /// The line end; empty where everything is on one line.
     newline: &'static str,
-    /// What stands before the top's keys.
+    /// What stands before the keys of the history's object.
     key: String,
+    /// What stands before the end of that object.
+    closing: String,
     /// What stands before a record.
     item: String,
     /// Whether a record goes over several lines.
@@ -80,11 +134,20 @@ impl Layout {
             None => key.repeat(2),
         };
         let tall = past.first().is_some_and(|first| old[first.clone()].contains('\n'));
-        Self { newline, key, item, tall }
+        Self { newline, key, closing: String::new(), item, tall }
     }
 
     fn before_key(&self) -> String {
         if self.newline.is_empty() { " ".to_owned() } else { format!("{}{}", self.newline, self.key) }
+    }
+
+    fn before_closing(&self) -> String {
+        if self.newline.is_empty() { " ".to_owned() } else { format!("{}{}", self.newline, self.closing) }
+    }
+
+    fn object(&self, member: &str) -> String {
+        let end = if self.newline.is_empty() { String::new() } else { self.before_closing() };
+        format!("{{{}{member}{end}}}", self.before_key())
     }
 
     fn list(&self, items: &[String]) -> String {

@@ -157,7 +157,7 @@ impl Place {
     }
 
     fn history(&self) -> History {
-        History::of(&DeployConfig::read(&self.project.deploy_json).unwrap())
+        History::of(&DeployConfig::read(&self.project).unwrap())
     }
 }
 

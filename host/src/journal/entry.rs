@@ -10,6 +10,8 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::config::Environment;
+
 /// What a run is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -30,6 +32,9 @@ pub struct RunInfo {
     pub kind: RunKind,
     /// The names of its targets, in order.
     pub targets: Vec<String>,
+    /// Where it takes place.
+    #[serde(default)]
+    pub environment: Environment,
     /// `user@host`, or the CI's run.
     #[serde(default)]
     pub actor: String,

@@ -12,12 +12,14 @@ use serde_json::json;
 
 use super::*;
 use crate::{
+    config::Environment,
     pipeline::event::{Bus, What},
     reporter::log::Log,
 };
 
 fn info() -> RunInfo {
     RunInfo {
+        environment: Environment::default(),
         kind: RunKind::Deploy,
         targets: vec!["docs".to_owned()],
         actor: "ann@here".to_owned(),

@@ -8,6 +8,7 @@ use pop_deploy_plugin_api::{
 };
 
 use super::outcome::{Mode, Report};
+use crate::config::Environment;
 
 /// One thing that happened.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub enum What<'a> {
         run: &'a str,
         /// What it is to do.
         mode: Mode,
+        /// Where, if deploy.json has several environments.
+        environment: Option<&'a Environment>,
         /// Its targets, in file order.
         targets: Vec<Announced<'a>>,
     },

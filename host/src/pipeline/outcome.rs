@@ -8,7 +8,7 @@ use pop_deploy_plugin_api::{
 };
 use serde_json::{Map, Value};
 
-use crate::{exit::Exit, journal};
+use crate::{config::Environment, exit::Exit, journal};
 
 /// What a run is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -261,6 +261,8 @@ pub struct Report {
     pub run: String,
     /// What it was to do.
     pub mode: Mode,
+    /// Where, if deploy.json has several environments.
+    pub environment: Option<Environment>,
     /// How it ended.
     pub ending: Ending,
     /// Its targets, in file order.

@@ -84,8 +84,8 @@ fn keep(order: &Order<'_>, kind: RunKind, journal: &Journal, report: &Report) ->
         })?;
     }
     journal.append(&Entry::RunEnded { ending: run_ending(report) })?;
-    let known = crate::config::DeployConfig::read(&order.project.deploy_json)?;
-    journal::keep_only(&order.project.data, &History::of(&known).run_ids())?;
+    let known = crate::config::DeployConfig::read(order.project)?;
+    journal::keep_only(&order.project.data, &History::of_all_environments(&known).run_ids())?;
     Ok(())
 }
 

@@ -51,7 +51,12 @@ pub fn take_back(order: &Order<'_>, past: &PastRun, reporter: Box<dyn Listener>)
         primary: false,
         version: target.planned.release.version.as_deref(),
     });
-    around.bus.tell(What::RunStarted { run: &past.id, mode: Mode::Recovery, targets: targets.collect() });
+    around.bus.tell(What::RunStarted {
+        run: &past.id,
+        mode: Mode::Recovery,
+        environment: order.config.named_environment(),
+        targets: targets.collect(),
+    });
     let because = Error::new(ErrorKind::Failed, format!("run `{}` was interrupted", past.id));
     let mut members = Vec::new();
     for target in &past.targets {
@@ -70,6 +75,7 @@ pub fn take_back(order: &Order<'_>, past: &PastRun, reporter: Box<dyn Listener>)
         run: &past.id,
         actor: order.actor,
         project: &order.project.dir,
+        environment: &order.project.environment,
         around: around.clone(),
     };
     let walk = Walk {
@@ -89,6 +95,7 @@ pub fn take_back(order: &Order<'_>, past: &PastRun, reporter: Box<dyn Listener>)
     let report = Report {
         run: past.id.clone(),
         mode: Mode::Recovery,
+        environment: order.config.named_environment().cloned(),
         ending: if stuck { Ending::Stuck } else { Ending::Succeeded },
         targets: members.iter().map(Member::report).collect(),
         error: members.iter().find_map(|member| member.rollback.as_ref()?.error().cloned()),
@@ -100,7 +107,7 @@ pub fn take_back(order: &Order<'_>, past: &PastRun, reporter: Box<dyn Listener>)
     Ok(report)
 }
 
-/// The runs that died while they were at one of these targets, oldest first. One that history has a record of had come to
+/// The runs that died while they were at one of these targets in the project's environment, oldest first. One that history has a record of had come to
 /// its end but for the journal's last word, and isn't among them.
 ///
 /// # Errors
@@ -108,10 +115,12 @@ pub fn take_back(order: &Order<'_>, past: &PastRun, reporter: Box<dyn Listener>)
 pub fn unfinished(project: &Project, targets: &[&str]) -> Result<Vec<PastRun>, Failure> {
     let mut runs = journal::interrupted(&project.data)?;
     runs.retain(|run| {
-        run.began_steps() && run.info.targets.iter().any(|target| targets.contains(&target.as_str()))
+        run.info.environment == project.environment
+            && run.began_steps()
+            && run.info.targets.iter().any(|target| targets.contains(&target.as_str()))
     });
     if !runs.is_empty() {
-        let history = History::of(&DeployConfig::read(&project.deploy_json)?);
+        let history = History::of(&DeployConfig::read(project)?);
         let recorded =
             |id: &str| history.records().iter().any(|record| record.deployment_id.as_deref() == Some(id));
         runs.retain(|run| !recorded(&run.id));

@@ -173,6 +173,7 @@ impl Order<'_> {
         RunInfo {
             kind: self.kind(),
             targets: self.errands.iter().map(|errand| errand.target.name.clone()).collect(),
+            environment: self.project.environment.clone(),
             actor: self.actor.to_owned(),
             command: self.command.clone(),
             version: version.map(str::to_owned),
@@ -197,9 +198,10 @@ impl Order<'_> {
         let mut names = names.to_vec();
         names.sort_unstable();
         let cancelled = || self.interrupt.signal().is_some();
+        let folder = self.project.environment_folder();
         names
             .into_iter()
-            .map(|name| TargetLock::acquire(&self.project.data, name, &holder, self.wait, &cancelled))
+            .map(|name| TargetLock::acquire(&folder, name, &holder, self.wait, &cancelled))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| match (error, self.interrupt.signal()) {
                 (LockError::Cancelled { .. }, Some(signal)) => Failure::Stopped { signal },
@@ -222,8 +224,8 @@ impl Order<'_> {
 
     /// Where to go back to was read from history before the lock was held; who held it may have moved on since.
     fn refuse_outdated(&self) -> Result<(), Failure> {
-        let now = DeployConfig::read(&self.project.deploy_json)?;
-        if now.raw.get("history") == self.config.raw.get("history") { Ok(()) } else { Err(Failure::Outdated) }
+        let now = DeployConfig::read(self.project)?;
+        if now.history() == self.config.history() { Ok(()) } else { Err(Failure::Outdated) }
     }
 }
 
@@ -289,7 +291,12 @@ impl<'a> Run<'a> {
                 version: errand.version(),
             })
             .collect();
-        self.around.bus.tell(What::RunStarted { run: &self.id, mode: self.order.mode, targets });
+        self.around.bus.tell(What::RunStarted {
+            run: &self.id,
+            mode: self.order.mode,
+            environment: self.order.config.named_environment(),
+            targets,
+        });
         for warning in &self.order.config.warnings {
             self.around.bus.tell(What::Warning(&warning.to_string()));
         }
@@ -299,7 +306,7 @@ impl<'a> Run<'a> {
     fn name_obstacles(&self) -> Result<(), Failure> {
         for errand in &self.order.errands {
             let name = &errand.target.name;
-            if let Some(holder) = lock::holder(&self.order.project.data, name)? {
+            if let Some(holder) = lock::holder(&self.order.project.environment_folder(), name)? {
                 let held = format!("target `{name}` is locked by {holder}; a real run would have to wait");
                 self.around.bus.tell_of(name, What::Warning(&held));
             }
@@ -418,6 +425,7 @@ impl<'a> Run<'a> {
             run: &self.id,
             actor: order.actor,
             project: &order.project.dir,
+            environment: &order.project.environment,
             around: self.around.clone(),
         }
     }
@@ -466,6 +474,7 @@ impl<'a> Run<'a> {
         Report {
             run: self.id.clone(),
             mode: self.order.mode,
+            environment: self.order.config.named_environment().cloned(),
             ending,
             targets: members.iter().map(Member::report).chain(unseated).collect(),
             error,

@@ -13,6 +13,8 @@ mod verify;
 
 use serde_json::{Map, Value};
 
+use crate::config::Environment;
+
 pub use assess::assess;
 pub use execute::{Asked, execute, told};
 pub use mask::masked;
@@ -46,6 +48,15 @@ impl Answer {
     /// A report on stdout; exit code 0 where it tells of success.
     pub fn report(json: Map<String, Value>, success: bool) -> Self {
         Self { json: Value::Object(json), stream: Stream::Stdout, exit: u8::from(!success) }
+    }
+
+    /// The same, saying which environment it is about, where deploy.json has several: as the last key, so that
+    /// readers who don't know it find every other key where it was.
+    pub fn in_environment(mut self, environment: Option<&Environment>) -> Self {
+        if let (Value::Object(json), Some(environment)) = (&mut self.json, environment) {
+            json.insert("environment".to_owned(), environment.name().into());
+        }
+        self
     }
 
     /// The object as the wrapper reads it: indented by 2, with a line end.

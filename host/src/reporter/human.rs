@@ -17,6 +17,7 @@ use pop_deploy_plugin_api::{
 
 use super::{effect_sign, error_lines, seconds};
 use crate::{
+    config::Environment,
     pipeline::{
         event::{Announced, Event, Listener, Place, What},
         outcome::{Ending, Mode, Report, TargetEnding, TargetReport},
@@ -72,16 +73,17 @@ impl Human {
         }
     }
 
-    fn announce(&self, mode: Mode, targets: &[Announced<'_>]) {
+    fn announce(&self, mode: Mode, environment: Option<&Environment>, targets: &[Announced<'_>]) {
         let mut state = self.state();
         state.mode = Some(mode);
         state.several = targets.len() > 1;
         drop(state);
+        let place = environment.map_or(String::new(), |name| format!(" · Environment: {name}"));
         for target in targets {
             let primary = if target.primary { " (primary)" } else { "" };
             let version = target.version.unwrap_or("unknown");
             self.say(&format!(
-                "Target: {}{primary} · Mode: {} · Version: {version}",
+                "Target: {}{primary}{place} · Mode: {} · Version: {version}",
                 target.name,
                 mode.name()
             ));
@@ -153,7 +155,9 @@ impl Listener for Human {
     fn hear(&self, event: &Event<'_>) {
         let target = event.target.unwrap_or_default();
         match &event.what {
-            What::RunStarted { mode, targets, .. } => self.announce(*mode, targets),
+            What::RunStarted { mode, environment, targets, .. } => {
+                self.announce(*mode, *environment, targets)
+            }
             What::Planned(plan) => self.plan(target, plan),
             What::StepStarted(place) => self.begin(target, *place),
             What::Progress { message, done, unit, .. } => self.progress(target, message, *done, unit),
@@ -310,21 +314,25 @@ fn target_result(target: &TargetReport) -> String {
     }
 }
 
-fn next(report: &Report) -> &'static str {
+fn next(report: &Report) -> String {
+    let flag = report.environment.as_ref().map_or(String::new(), Environment::flag);
+    let command = |name: &str| format!("`pop-deploy {name}{flag}`");
     match report.ending {
         Ending::Succeeded if report.mode == Mode::Deploy => {
-            "`pop-deploy verify` looks again, `pop-deploy rollback` goes back"
+            format!("{} looks again, {} goes back", command("verify"), command("rollback"))
         }
-        Ending::Succeeded => "`pop-deploy verify` looks again, `pop-deploy history` shows what was",
-        Ending::Planned { pending: true } => "the same command without `--dry-run` does it",
-        Ending::Planned { pending: false } => "nothing to do",
+        Ending::Succeeded => {
+            format!("{} looks again, {} shows what was", command("verify"), command("history"))
+        }
+        Ending::Planned { pending: true } => "the same command without `--dry-run` does it".to_owned(),
+        Ending::Planned { pending: false } => "nothing to do".to_owned(),
         Ending::Refused | Ending::NotReady | Ending::FailedBeforeLive | Ending::RolledBack => {
-            "mend what the error names, then run it again"
+            "mend what the error names, then run it again".to_owned()
         }
-        Ending::Locked => "try again later, or wait with `--wait SECS`",
-        Ending::NoRelease => "`pop-deploy history` shows what was deployed",
-        Ending::Partial => "`pop-deploy rollback --target NAME` takes a target back",
-        Ending::Stuck => "mend it as said above, then `pop-deploy verify`",
-        Ending::Interrupted { .. } => "`pop-deploy history` shows how it stands",
+        Ending::Locked => "try again later, or wait with `--wait SECS`".to_owned(),
+        Ending::NoRelease => format!("{} shows what was deployed", command("history")),
+        Ending::Partial => format!("{} takes a target back", command("rollback --target NAME")),
+        Ending::Stuck => format!("mend it as said above, then {}", command("verify")),
+        Ending::Interrupted { .. } => format!("{} shows how it stands", command("history")),
     }
 }

@@ -11,6 +11,7 @@ use pop_deploy_plugin_api::{Error, redact::Redactor};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    config::Environment,
     exit::Exit,
     pipeline::{
         event::{Event, Listener, What},
@@ -96,12 +97,15 @@ impl Listener for Json {
             self.state().run = (*run).to_owned();
         }
         let (kind, body) = match &event.what {
-            What::RunStarted { mode, targets, .. } => {
+            What::RunStarted { mode, environment, targets, .. } => {
                 let targets: Vec<_> = targets
                     .iter()
                     .map(|target| json!({"name": target.name, "primary": target.primary, "version": target.version}))
                     .collect();
-                ("run.started", json!({"mode": mode_name(*mode), "targets": targets}))
+                (
+                    "run.started",
+                    json!({"mode": mode_name(*mode), "environment": environment_name(*environment), "targets": targets}),
+                )
             }
             What::Planned(plan) => ("plan", json!({"plan": plan})),
             What::StepStarted(place) => {
@@ -171,6 +175,7 @@ pub fn report_value(report: &Report) -> Value {
     json!({
         "deployment_id": report.run,
         "mode": mode_name(report.mode),
+        "environment": environment_name(report.environment.as_ref()),
         "ending": report.ending.name(),
         "success": report.ending.is_success(),
         "exit_code": report.ending.exit().code(),
@@ -234,6 +239,10 @@ fn rollback_value(rollback: &RollbackReport) -> Value {
 
 fn error_value(error: &Error) -> Value {
     json!({"kind": error.kind, "message": error.message, "causes": error.causes, "hint": error.hint})
+}
+
+fn environment_name(named: Option<&Environment>) -> &str {
+    named.map_or(Environment::PRODUCTION, Environment::name)
 }
 
 fn mode_name(mode: Mode) -> &'static str {
