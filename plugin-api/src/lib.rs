@@ -21,15 +21,18 @@ mod error;
 pub mod ffi;
 #[cfg(feature = "health")]
 pub mod health;
+mod nearest;
 mod process;
 pub mod protocol;
 pub mod redact;
 mod secret;
 mod target;
+pub mod template;
 pub mod testing;
 
 pub use context::{Host, Session};
 pub use error::{Error, ErrorKind, IoContext, Result};
+pub use nearest::nearest;
 pub use process::{Finished, Process};
 pub use secret::{Revealed, Secret};
 pub use target::{Target, manifest_of};

@@ -6,7 +6,6 @@
 pub(crate) mod environment;
 mod error;
 mod hooks;
-mod nearest;
 mod read;
 pub(crate) mod text;
 
@@ -24,7 +23,7 @@ use serde_json::Value;
 pub use environment::Environment;
 pub use error::{ConfigError, Position};
 pub use hooks::{DryRun, Hook, HookPoint, Hooks, OnError};
-pub(crate) use nearest::nearest;
+pub(crate) use pop_deploy_plugin_api::nearest;
 
 use crate::{plugins::Limits, project::Project};
 

@@ -1,7 +1,7 @@
 //! Which of the known words a misspelt one may mean.
 
 /// The candidate that `word` is a likely slip of, if there is one.
-pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let plain = |text: &str| text.to_lowercase().replace('-', "_");
     let word = plain(word);
     // Two slips in a long word, one in a short one: `dev` is no slip of `docs`.
