@@ -29,6 +29,9 @@ mod secret;
 mod target;
 pub mod template;
 pub mod testing;
+#[cfg(feature = "tree")]
+pub mod tree;
+pub mod words;
 
 pub use context::{Host, Session};
 pub use error::{Error, ErrorKind, IoContext, Result};

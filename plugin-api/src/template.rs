@@ -86,7 +86,10 @@ impl Placeholders {
             Some(near) => format!("did you mean `{{{{{near}}}}}`?"),
             None => {
                 let all: Vec<_> = known().map(|name| format!("`{{{{{name}}}}}`")).collect();
-                format!("use one of {}, or write `\\{{{{{name}}}}}` for those very characters", all.join(", "))
+                format!(
+                    "use one of {}, or write `\\{{{{{name}}}}}` for those very characters",
+                    all.join(", ")
+                )
             }
         };
         Err(Error::config(format!("`{field}`: there is no `{{{{{name}}}}}`")).hint(hint))

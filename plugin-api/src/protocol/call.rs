@@ -155,6 +155,21 @@ impl Check {
     pub fn new(name: &str, status: CheckStatus, message: impl Into<String>) -> Self {
         Self { name: name.to_owned(), status, message: message.into(), hint: None }
     }
+
+    /// As it should be.
+    pub fn pass(name: &str, message: impl Into<String>) -> Self {
+        Self::new(name, CheckStatus::Pass, message)
+    }
+
+    /// Worth a look.
+    pub fn warn(name: &str, message: impl Into<String>) -> Self {
+        Self::new(name, CheckStatus::Warn, message)
+    }
+
+    /// Wrong, and what to try.
+    pub fn fail(name: &str, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..Self::new(name, CheckStatus::Fail, message) }
+    }
 }
 
 /// What is at the place now.

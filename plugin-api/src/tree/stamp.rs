@@ -16,11 +16,13 @@ const COARSE_TICK: i64 = 2_000_000_000;
 /// different devices don't happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(u64, i64, i64)", into = "(u64, i64, i64)")]
-pub(crate) struct Stamp {
-    pub(crate) ino: u64,
-    /// In nanoseconds, as the next.
-    pub(crate) mtime: i64,
-    pub(crate) ctime: i64,
+pub struct Stamp {
+    /// The inode.
+    pub ino: u64,
+    /// When its content was last written, as it says itself; in nanoseconds since 1970.
+    pub mtime: i64,
+    /// When anything of it was last changed; likewise.
+    pub ctime: i64,
 }
 
 impl From<(u64, i64, i64)> for Stamp {
@@ -36,7 +38,8 @@ impl From<Stamp> for (u64, i64, i64) {
 }
 
 impl Stamp {
-    pub(crate) fn of(stat: &Stat) -> Self {
+    /// The stamp of a file that was looked at.
+    pub fn of(stat: &Stat) -> Self {
         let nanos =
             |seconds: i64, nanos: u64| seconds.saturating_mul(1_000_000_000).saturating_add_unsigned(nanos);
         Self {
@@ -47,14 +50,14 @@ impl Stamp {
     }
 
     /// Whether a write after `then` is sure to show in the stamp: git's racy problem, answered by waiting.
-    pub(crate) fn settled(self, then: i64) -> bool {
+    pub fn settled(self, then: i64) -> bool {
         let tick = if self.ctime % 1_000_000_000 == 0 { COARSE_TICK } else { TICK };
         self.ctime.saturating_add(tick) < then
     }
 }
 
 /// The time since 1970, in nanoseconds.
-pub(crate) fn now() -> i64 {
+pub fn now() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX))

@@ -3,94 +3,71 @@
 use std::{
     collections::HashMap,
     ffi::CString,
-    fmt, io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-    path::{Component, Path, PathBuf},
+    os::fd::{AsFd as _, BorrowedFd},
+    path::Path,
 };
 
-use pop_deploy_plugin_api::{IoContext as _, Result};
 use rayon::prelude::*;
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, readlinkat, statat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, readlinkat, statat};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    config::Skip,
-    stamp::{Stamp, now},
+use super::{
+    ContentHash, Problem, Root, Skip, Stamp, buffer, now,
+    problem::{self, Destination},
+    root::open_folder,
 };
+use crate::{IoContext as _, Result};
 
 /// The permission bits that go along; set-user-id and its kin never do.
-pub(crate) const MODE: u32 = 0o777;
+pub const MODE: u32 = 0o777;
 
-/// How deep a site's folders may lie in each other: no site is, and paths have to fit into a system call.
-const DEEPEST: usize = 100;
+/// How deep folders may lie in each other: nobody means deeper ones, and paths have to fit into a system call.
+pub(super) const DEEPEST: usize = 100;
 
 /// Everything in a folder, each list sorted by path.
 #[derive(Debug, Default)]
-pub(crate) struct Tree {
-    pub(crate) files: Vec<File>,
-    pub(crate) folders: Vec<Folder>,
-    pub(crate) links: Vec<Link>,
+pub struct Tree {
+    /// The regular files.
+    pub files: Vec<File>,
+    /// The folders; not the root.
+    pub folders: Vec<Folder>,
+    /// The symbolic links.
+    pub links: Vec<Link>,
     /// What can't be deployed.
-    pub(crate) problems: Vec<Problem>,
+    pub problems: Vec<Problem>,
     /// When the walk began; see [`Stamp::settled`].
-    pub(crate) taken: i64,
+    pub taken: i64,
 }
 
 /// A regular file. Paths are relative to the tree's root, with `/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct File {
-    pub(crate) path: String,
-    pub(crate) size: u64,
-    pub(crate) mode: u32,
-    pub(crate) stamp: Stamp,
+pub struct File {
+    /// Where it is.
+    pub path: String,
+    /// Its bytes.
+    pub size: u64,
+    /// Its permission bits.
+    pub mode: u32,
+    /// How it looked when the tree was walked.
+    pub stamp: Stamp,
 }
 
 /// A folder; empty ones count too. As here, so in the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Folder {
-    pub(crate) path: String,
-    pub(crate) mode: u32,
+pub struct Folder {
+    /// Where it is.
+    pub path: String,
+    /// Its permission bits.
+    pub mode: u32,
 }
 
-/// A symbolic link, kept as one: a `latest -> v2.1` needn't double the site. As here, so in the manifest.
+/// A symbolic link, kept as one: a `latest -> v2.1` needn't double the release. As here, so in the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Link {
-    pub(crate) path: String,
-    pub(crate) to: String,
-}
-
-/// Something that can't be part of a site.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Problem {
-    /// A name that isn't UTF-8.
-    Name(PathBuf),
-    /// Neither file, folder nor link.
-    Special(String, &'static str),
-    /// A link that leads out of the tree, and where to.
-    LinkOut(String, String),
-    /// A link that leads nowhere, and where to. Harmless.
-    LinkNowhere(String, String),
-    /// Two names that are one on many file systems.
-    Case(String, String),
-    /// A folder deeper than a site's are; what is in it wasn't looked at.
-    Deep(String),
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(path) => write!(f, "the name `{}` isn't UTF-8", path.display()),
-            Self::Special(path, kind) => write!(f, "`{path}` is a {kind}"),
-            Self::LinkOut(path, to) => write!(f, "the link `{path}` leads out of the source, to `{to}`"),
-            Self::LinkNowhere(path, to) => write!(f, "the link `{path}` leads nowhere: `{to}`"),
-            Self::Case(one, other) => write!(f, "`{one}` and `{other}` differ in case only"),
-            Self::Deep(path) => {
-                let names: Vec<_> = path.split('/').collect();
-                let (first, last) = (names[0], names[names.len() - 1]);
-                write!(f, "`{first}/…/{last}` lies more than {DEEPEST} folders deep")
-            }
-        }
-    }
+pub struct Link {
+    /// Where it is.
+    pub path: String,
+    /// Its words.
+    pub to: String,
 }
 
 impl Tree {
@@ -98,7 +75,7 @@ impl Tree {
     ///
     /// # Errors
     /// A folder that can't be read.
-    pub(crate) fn walk(root: &Path, skip: &Skip) -> Result<Self> {
+    pub fn walk(root: &Path, skip: &Skip) -> Result<Self> {
         let taken = now();
         let fd = open_folder(CWD, root).at("read", root)?;
         let walk = Walk { root, fd: fd.as_fd(), skip };
@@ -120,10 +97,10 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Adds what makes a tree unfit for a site but not for a walk: links that lead astray, names that collide.
-    pub(crate) fn judge(&mut self, root: &Path) {
+    /// Adds links that lead astray to the problems.
+    pub fn judge_links(&mut self, root: &Path) {
         for link in &self.links {
-            match destination(root, link) {
+            match problem::destination(root, link) {
                 Destination::Inside => {}
                 Destination::Outside => {
                     self.problems.push(Problem::LinkOut(link.path.clone(), link.to.clone()));
@@ -133,6 +110,10 @@ impl Tree {
                 }
             }
         }
+    }
+
+    /// Adds names that are one where upper and lower case are to the problems.
+    pub fn judge_case(&mut self) {
         let mut seen = HashMap::with_capacity(self.files.len());
         let folders = self.folders.iter().map(|folder| &folder.path);
         let links = self.links.iter().map(|link| &link.path);
@@ -144,7 +125,7 @@ impl Tree {
     }
 
     /// A digest of paths, sizes, modes and stamps: equal digests, equal trees.
-    pub(crate) fn digest(&self) -> String {
+    pub fn digest(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         let mut word = |word: &[u8]| {
             hasher.update(&(word.len() as u64).to_le_bytes());
@@ -168,8 +149,37 @@ impl Tree {
     }
 
     /// The bytes of all files.
-    pub(crate) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.size).sum()
+    }
+
+    /// Looks at every file on all cores, in the order of `files`. `look` may read it with the root and the buffer.
+    ///
+    /// # Errors
+    /// The first failure of `look`, or `root` can't be opened.
+    pub fn each_file<T: Send>(
+        &self,
+        root: &Path,
+        look: impl Fn(&Root, &mut [u8], usize, &File) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
+        let root = Root::open(root)?;
+        let files = self.files.par_iter().enumerate().with_min_len(64);
+        files.map_init(buffer, |buffer, (index, file)| look(&root, buffer, index, file)).collect()
+    }
+
+    /// The hash of every file, in the order of `files`; those that are `known` aren't read.
+    ///
+    /// # Errors
+    /// A file that can't be read.
+    pub fn hashes<H: ContentHash>(
+        &self,
+        root: &Path,
+        known: impl Fn(&File) -> Option<H> + Sync,
+    ) -> Result<Vec<H>> {
+        self.each_file(root, |root, buffer, _, file| match known(file) {
+            Some(hash) => Ok(hash),
+            None => root.hash(&file.path, buffer),
+        })
     }
 
     fn too_deep(folders: &[Folder]) -> Self {
@@ -186,36 +196,6 @@ impl Tree {
         self.links.append(&mut other.links);
         self.problems.append(&mut other.problems);
         self
-    }
-}
-
-/// Opens a folder for reading and as the start of relative paths.
-pub(crate) fn open_folder(at: impl AsFd, path: &Path) -> rustix::io::Result<OwnedFd> {
-    openat(at, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-}
-
-enum Destination {
-    Inside,
-    Outside,
-    Nowhere,
-}
-
-/// Where a link leads, by its words and, through other links, in fact. An absolute one always leads out: it would
-/// lead from the release back to the source.
-fn destination(root: &Path, link: &Link) -> Destination {
-    let mut depth = link.path.split('/').count() - 1;
-    for part in Path::new(&link.to).components() {
-        match part {
-            Component::Normal(_) => depth += 1,
-            Component::ParentDir if depth > 0 => depth -= 1,
-            Component::CurDir => {}
-            _ => return Destination::Outside,
-        }
-    }
-    match root.join(&link.path).canonicalize() {
-        Ok(path) if path.starts_with(root) => Destination::Inside,
-        Ok(_) => Destination::Outside,
-        Err(_) => Destination::Nowhere,
     }
 }
 
@@ -288,30 +268,4 @@ impl Walk<'_> {
         }
         Ok(tree)
     }
-}
-
-/// Reads a file of a tree and hashes it.
-///
-/// # Errors
-/// It can't be opened or read.
-pub(crate) fn hash(root: BorrowedFd<'_>, path: &str, buffer: &mut [u8]) -> io::Result<blake3::Hash> {
-    let file = open_file(root, path)?;
-    let mut hasher = blake3::Hasher::new();
-    loop {
-        match rustix::io::read(&file, &mut *buffer)? {
-            0 => return Ok(hasher.finalize()),
-            read => drop(hasher.update(&buffer[..read])),
-        }
-    }
-}
-
-/// Opens a file of a tree for reading; a link that took its place isn't followed.
-pub(crate) fn open_file(root: BorrowedFd<'_>, path: &str) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(root, path, flags, Mode::empty())
-}
-
-/// A buffer for reading files: as large as stays in a core's cache beside what hashing needs.
-pub(crate) fn buffer() -> Vec<u8> {
-    vec![0; 256 * 1024]
 }

@@ -5,33 +5,21 @@ use std::path::Path;
 use pop_deploy_plugin_api::{
     Error, Result, Session,
     protocol::{Check, CheckStatus},
+    tree::Tree,
+    words::grouped,
 };
 use rustix::fs::{Access, AtFlags, CWD, accessat, statvfs};
 
 use crate::{
     config::Site,
-    diff::{Diff, Live, grouped},
-    inspect::some,
+    diff::{Diff, Live},
     lock::{MOVE_IT, Owner, holder},
     manifest::Manifest,
-    tree::{Problem, Tree},
     webroot::{Current, Webroot},
 };
 
 /// What a manifest takes for each file, roughly.
 const MANIFEST_BYTES: u64 = 256;
-
-fn pass(name: &str, message: impl Into<String>) -> Check {
-    Check::new(name, CheckStatus::Pass, message)
-}
-
-fn warn(name: &str, message: impl Into<String>) -> Check {
-    Check::new(name, CheckStatus::Warn, message)
-}
-
-fn fail(name: &str, message: impl Into<String>, hint: impl Into<String>) -> Check {
-    Check { hint: Some(hint.into()), ..Check::new(name, CheckStatus::Fail, message) }
-}
 
 /// Whether something is wrong, not only worth a look.
 pub(crate) fn any_failed(checks: &[Check]) -> bool {
@@ -53,10 +41,14 @@ pub(crate) fn first_failure(checks: Vec<Check>) -> Result<()> {
 pub(crate) fn source_folder(site: &Site) -> Check {
     let source = site.source.display();
     if site.source.is_dir() {
-        return pass("source", format!("`{source}` is there"));
+        return Check::pass("source", format!("`{source}` is there"));
     }
     let what = if site.source.exists() { "is no folder" } else { "doesn't exist" };
-    fail("source", format!("the source `{source}` {what}"), "build the site first, or correct `source`")
+    Check::fail(
+        "source",
+        format!("the source `{source}` {what}"),
+        "build the site first, or correct `source`",
+    )
 }
 
 /// The source as it was walked.
@@ -64,72 +56,39 @@ pub(crate) fn source(site: &Site, tree: &Tree) -> Vec<Check> {
     let source = site.source.display();
     if tree.files.is_empty() {
         let hint = "build the site first, or look whether `exclude` takes everything";
-        let empty = fail("source", format!("the source `{source}` is empty"), hint);
-        return problems(tree).into_iter().chain([empty]).collect();
+        let empty = Check::fail("source", format!("the source `{source}` is empty"), hint);
+        return tree.checks().into_iter().chain([empty]).collect();
     }
     let counts = format!("{} files, {} bytes", grouped(tree.files.len() as u64), grouped(tree.bytes()));
-    let mut checks = vec![pass("source", format!("`{source}` holds {counts}"))];
+    let mut checks = vec![Check::pass("source", format!("`{source}` holds {counts}"))];
     let index = &site.config.index;
     checks.push(match tree.files.binary_search_by(|file| file.path.cmp(index)) {
-        Ok(_) => pass("index", format!("`{index}` is there")),
-        Err(_) => fail(
+        Ok(_) => Check::pass("index", format!("`{index}` is there")),
+        Err(_) => Check::fail(
             "index",
             format!("the source `{source}` has no `{index}`"),
             "build the site first, or name its first page in `index`",
         ),
     });
-    checks.extend(problems(tree));
+    checks.extend(tree.checks());
     checks
-}
-
-fn problems(tree: &Tree) -> Vec<Check> {
-    let listed = |kind: fn(&Problem) -> bool| {
-        let words: Vec<_> =
-            tree.problems.iter().filter(|problem| kind(problem)).map(ToString::to_string).collect();
-        (!words.is_empty()).then(|| some(&words))
-    };
-    let out = listed(|problem| matches!(problem, Problem::LinkOut(..))).map(|words| {
-        fail(
-            "links",
-            words,
-            "copy what it leads to, make it a relative link within the source, or exclude it",
-        )
-    });
-    let nowhere =
-        listed(|problem| matches!(problem, Problem::LinkNowhere(..))).map(|words| warn("links", words));
-    let fine = match tree.links.len() {
-        0 => None,
-        1 => Some(pass("links", "the only link stays in the source")),
-        links => Some(pass("links", format!("all {} links stay in the source", grouped(links as u64)))),
-    };
-    let special = listed(|problem| matches!(problem, Problem::Special(..))).map(|words| {
-        fail("files", words, "remove it, or exclude it: a site is made of files, folders and links")
-    });
-    let names = listed(|problem| matches!(problem, Problem::Name(..)))
-        .map(|words| fail("names", words, "rename it, or exclude it: no address leads there"));
-    let case = listed(|problem| matches!(problem, Problem::Case(..)))
-        .map(|words| fail("case", words, "rename one, or exclude it: elsewhere they are one file"));
-    let deep = listed(|problem| matches!(problem, Problem::Deep(..))).map(|words| {
-        fail("depth", words, "exclude it, or look what nests folders there, such as a copy of itself")
-    });
-    out.or(nowhere).or(fine).into_iter().chain([special, names, case, deep].into_iter().flatten()).collect()
 }
 
 /// Whether the web root is one, this target's, and may be written.
 pub(crate) fn webroot(webroot: &Webroot, current: &Current, session: &Session) -> Vec<Check> {
     let mut checks = vec![writable(webroot)];
     checks.push(match current {
-        Current::Foreign(what) => fail(
+        Current::Foreign(what) => Check::fail(
             "current",
             format!("`{}` is {what}, which no deployment made", webroot.current().display()),
             "move it away, or choose another `dir`",
         ),
-        Current::Absent => pass("current", "nothing is live yet"),
-        _ => pass("current", format!("`{}` is {current}", webroot.current().display())),
+        Current::Absent => Check::pass("current", "nothing is live yet"),
+        _ => Check::pass("current", format!("`{}` is {current}", webroot.current().display())),
     });
     checks.push(match Owner::of(session).check(webroot) {
-        Ok(()) => pass("owner", "the web root is this target's"),
-        Err(error) => fail("owner", error.message, error.hint.unwrap_or_default()),
+        Ok(()) => Check::pass("owner", "the web root is this target's"),
+        Err(error) => Check::fail("owner", error.message, error.hint.unwrap_or_default()),
     });
     checks
 }
@@ -138,28 +97,28 @@ pub(crate) fn webroot(webroot: &Webroot, current: &Current, session: &Session) -
 pub(crate) fn lock(webroot: &Webroot) -> Result<Option<Check>> {
     let path = webroot.lock();
     if path.exists() && !path.is_file() {
-        return Ok(Some(fail("lock", format!("`{}` is no file", path.display()), MOVE_IT)));
+        return Ok(Some(Check::fail("lock", format!("`{}` is no file", path.display()), MOVE_IT)));
     }
-    Ok(holder(webroot)?.map(|holder| warn("lock", holder)))
+    Ok(holder(webroot)?.map(|holder| Check::warn("lock", holder)))
 }
 
 fn writable(webroot: &Webroot) -> Check {
     let base = webroot.base.display();
     let Some(there) = webroot.base.ancestors().find(|folder| folder.exists()) else {
-        return fail("web_root", format!("no part of `{base}` exists"), "correct `dir`");
+        return Check::fail("web_root", format!("no part of `{base}` exists"), "correct `dir`");
     };
     let ours = [webroot.releases(), webroot.bookkeeping(), webroot.manifests()];
     let nowhere = |folder: &&Path| folder.is_symlink() && !folder.exists();
     if let Some(link) = webroot.base.ancestors().chain(ours.iter().map(AsRef::as_ref)).find(nowhere) {
         let hint = "make what it leads to, remove it, or choose another `dir`";
-        return fail("web_root", format!("`{}` is a link that leads nowhere", link.display()), hint);
+        return Check::fail("web_root", format!("`{}` is a link that leads nowhere", link.display()), hint);
     }
     for folder in
         std::iter::once(there).chain(ours.iter().map(AsRef::as_ref).filter(|folder: &&Path| folder.exists()))
     {
         let name = folder.display();
         if !folder.is_dir() {
-            return fail(
+            return Check::fail(
                 "web_root",
                 format!("`{name}` is no folder"),
                 "move it away, or choose another `dir`",
@@ -167,7 +126,7 @@ fn writable(webroot: &Webroot) -> Check {
         }
         // The effective user counts, as it will when files are made.
         if let Err(error) = accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
-            return fail(
+            return Check::fail(
                 "web_root",
                 format!("can't write to `{name}`: {error}"),
                 "check who owns it and how its file system is mounted, or run as another user",
@@ -175,7 +134,7 @@ fn writable(webroot: &Webroot) -> Check {
         }
     }
     let made = if there == webroot.base { "" } else { ", which the deployment makes," };
-    pass("web_root", format!("`{base}`{made} can be written"))
+    Check::pass("web_root", format!("`{base}`{made} can be written"))
 }
 
 /// Whether what is to be copied has room.
@@ -197,13 +156,13 @@ pub(crate) fn space(webroot: &Webroot, tree: &Tree, diff: &Diff) -> Option<Check
     let place = there.display();
     Some(if bytes > free {
         let sizes = format!("{} bytes are needed and {} are free", grouped(bytes), grouped(free));
-        fail("space", format!("not enough space on the file system of `{place}`: {sizes}"), hint)
+        Check::fail("space", format!("not enough space on the file system of `{place}`: {sizes}"), hint)
     } else if system.f_files > 0 && inodes > system.f_favail {
         let counts =
             format!("{} inodes are needed and {} are free", grouped(inodes), grouped(system.f_favail));
-        fail("space", format!("too many files for the file system of `{place}`: {counts}"), hint)
+        Check::fail("space", format!("too many files for the file system of `{place}`: {counts}"), hint)
     } else {
-        pass("space", format!("{} bytes are needed, {} are free", grouped(bytes), grouped(free)))
+        Check::pass("space", format!("{} bytes are needed, {} are free", grouped(bytes), grouped(free)))
     })
 }
 
@@ -213,9 +172,9 @@ pub(crate) fn max_delete(site: &Site, diff: &Diff, live: &Live) -> Check {
     let counts = format!("{} of {} live files would go", grouped(removed as u64), grouped(before as u64));
     let limit = site.config.max_delete;
     if limit.allows(removed, before) {
-        return pass("max_delete", format!("{counts}; `max_delete` is {limit}"));
+        return Check::pass("max_delete", format!("{counts}; `max_delete` is {limit}"));
     }
-    fail(
+    Check::fail(
         "max_delete",
         format!("{counts}, more than `max_delete` ({limit}) allows"),
         "look whether the build is complete; if they are to go, raise `max_delete`",
@@ -226,9 +185,9 @@ pub(crate) fn max_delete(site: &Site, diff: &Diff, live: &Live) -> Check {
 pub(crate) fn live_tree(live: &Live) -> Check {
     let id = &live.manifest.head.release.id;
     if live.inspection.differences.is_empty() {
-        return pass("live_tree", format!("what is live is release {id} as it was deployed"));
+        return Check::pass("live_tree", format!("what is live is release {id} as it was deployed"));
     }
-    warn("live_tree", format!("what is live isn't release {id} any more: {}", live.inspection.words()))
+    Check::warn("live_tree", format!("what is live isn't release {id} any more: {}", live.inspection.words()))
 }
 
 /// Why what is live can't be compared with, where a link of ours leads nowhere or to what nobody knows any more.
@@ -244,7 +203,7 @@ pub(crate) fn astray(webroot: &Webroot, current: &Current) -> Result<Option<Chec
     } else {
         return Ok(None);
     };
-    Ok(Some(warn("live_tree", format!("{what}; a deployment copies every file"))))
+    Ok(Some(Check::warn("live_tree", format!("{what}; a deployment copies every file"))))
 }
 
 /// Refuses a name that is taken; none where it is free.
@@ -252,11 +211,14 @@ pub(crate) fn unused(webroot: &Webroot, id: &str) -> Option<Check> {
     let folder = webroot.release(id);
     folder.symlink_metadata().ok()?;
     let hint = "deploy under another id, or remove it if nothing needs it";
-    Some(fail("release", format!("`{}` is there already", folder.display()), hint))
+    Some(Check::fail("release", format!("`{}` is there already", folder.display()), hint))
 }
 
 /// The release that a rollback goes to, found whole.
 pub(crate) fn release_tree(manifest: &Manifest) -> Check {
     let files = grouped(manifest.files.len() as u64);
-    pass("release_tree", format!("release {} is there, all {files} files of it", manifest.head.release.id))
+    Check::pass(
+        "release_tree",
+        format!("release {} is there, all {files} files of it", manifest.head.release.id),
+    )
 }

@@ -1,21 +1,19 @@
 //! A target's `config`, and the folders it means.
 
 use std::{
-    io,
     num::NonZeroUsize,
     path::{Component, Path, PathBuf},
 };
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use pop_deploy_plugin_api::{Error, IoContext as _, Result, Session};
+use pop_deploy_plugin_api::{
+    Error, Result, Session,
+    tree::{self, Skip},
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// A share of removed files is only looked at above this many: of three files, removing one is no accident.
 const FEW: usize = 10;
-
-/// The kernel's limit, with the NUL at the end.
-const LONGEST_PATH: usize = 4096;
 
 /// The `config` of a static-site target.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -138,17 +136,14 @@ impl Site {
     /// # Errors
     /// Values that can't be right.
     pub(crate) fn new(config: Config, session: &Session) -> Result<Self> {
-        for (field, path) in [("source", &config.source), ("dir", &config.dir)] {
-            check_path(field, path, &session.project)?;
-        }
-        let source = resolve(&session.project.join(&config.source))?;
-        let base = resolve(&session.project.join(&config.dir))?;
+        let source = tree::folder("source", &config.source, session)?;
+        let base = tree::folder("dir", &config.dir, session)?;
         if base.starts_with(&source) {
             let [dir, source] = [base.display(), source.display()];
             return Err(Error::config(format!("`config.dir`: `{dir}` lies inside the source `{source}`"))
                 .hint("choose a folder outside of what is deployed"));
         }
-        let data = resolve(&session.data)?;
+        let data = tree::resolve(&session.data)?;
         if source.starts_with(&base) || base.starts_with(&data) || base.join(".pop-deploy") == data {
             return Err(Error::config(format!(
                 "`config.dir`: `{}` is where the project's own files are",
@@ -172,7 +167,7 @@ impl Site {
         if let Some(url) = &config.url {
             check_url(url)?;
         }
-        let skip = Skip::new(&config.exclude, data.strip_prefix(&source).ok())?;
+        let skip = Skip::new(&config.exclude, &source, session)?;
         Ok(Self { config, source, base, skip, hooks_write: session.source_may_change })
     }
 
@@ -187,19 +182,6 @@ impl Site {
     }
 }
 
-/// Refuses what no system call takes, without repeating it.
-fn check_path(field: &str, path: &Path, project: &Path) -> Result<()> {
-    let bytes = path.as_os_str().as_encoded_bytes();
-    let what = if bytes.contains(&0) {
-        "contains a NUL byte"
-    } else if project.join(path).as_os_str().len() >= LONGEST_PATH {
-        "is too long for a path"
-    } else {
-        return Ok(());
-    };
-    Err(Error::config(format!("`config.{field}` {what}")).hint("give the path of a folder"))
-}
-
 fn check_url(url: &str) -> Result<()> {
     let fits = url.parse::<ureq::http::Uri>().is_ok_and(|uri| {
         matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some() && uri.query().is_none()
@@ -211,106 +193,10 @@ fn check_url(url: &str) -> Result<()> {
         .hint("begin it with http:// or https://, and leave ? and # out"))
 }
 
-/// The path without links as far as it exists, the rest taken by its words.
-fn resolve(path: &Path) -> Result<PathBuf> {
-    let mut rest = Vec::new();
-    let mut known = path;
-    let mut found = loop {
-        match known.canonicalize() {
-            Ok(found) => break found,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error).at("resolve", known),
-        }
-        let (Some(parent), Some(last)) = (known.parent(), known.components().next_back()) else {
-            return Err(io::Error::from(io::ErrorKind::NotFound)).at("resolve", path);
-        };
-        rest.push(last);
-        known = parent;
-    };
-    for part in rest.iter().rev() {
-        match part {
-            Component::ParentDir => drop(found.pop()),
-            Component::Normal(name) => found.push(name),
-            _ => {}
-        }
-    }
-    Ok(found)
-}
-
-/// Where a popkit keeps its data in a project.
-const POPKIT: &str = ".claude/popkit";
-
-/// What stays behind.
-#[derive(Debug, Default)]
-pub(crate) struct Skip {
-    globs: GlobSet,
-    data: Option<PathBuf>,
-    /// Whether what tools keep for themselves stays behind too.
-    private: bool,
-}
-
-impl Skip {
-    fn new(exclude: &[String], data: Option<&Path>) -> Result<Self> {
-        let mut globs = GlobSetBuilder::new();
-        let wrong = |pattern: &str, error: globset::Error| {
-            Error::config(format!("`config.exclude`: `{pattern}` is no glob"))
-                .because(&error)
-                .hint("write * for a part of a name, ** for folders, and [*] for a star itself")
-        };
-        for pattern in exclude {
-            let trimmed = pattern.trim_end_matches('/');
-            if trimmed.is_empty() {
-                return Err(Error::config(format!("`config.exclude`: `{pattern}` would exclude everything"))
-                    .hint("name what stays behind, or leave it out"));
-            }
-            let anchored = match trimmed.strip_prefix('/') {
-                Some(rest) => rest.to_owned(),
-                None if trimmed.contains('/') => trimmed.to_owned(),
-                None => format!("**/{trimmed}"),
-            };
-            let glob = GlobBuilder::new(&anchored).literal_separator(true).build();
-            globs.add(glob.map_err(|error| wrong(pattern, error))?);
-        }
-        let globs = globs.build().map_err(|error| wrong("exclude", error))?;
-        Ok(Self { globs, data: data.map(Path::to_owned), private: true })
-    }
-
-    /// Whether the entry `name` at `path` stays behind, with everything in it.
-    pub(crate) fn leaves(&self, path: &str, name: &str) -> bool {
-        (self.private
-            && (matches!(name, ".git" | ".pop-deploy")
-                || (name == "popkit" && Path::new(path).ends_with(POPKIT))))
-            || self.data.as_deref() == Some(Path::new(path))
-            || (!self.globs.is_empty() && self.globs.is_match(path))
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn patterns_match_names_anywhere_and_paths_from_the_source() {
-        let patterns = ["*.map", "/drafts/", "img/**/raw"].map(str::to_owned);
-        let skip = Skip::new(&patterns, Some(Path::new("state"))).unwrap();
-        for path in [
-            "a.map",
-            "deep/b.map",
-            "drafts",
-            "img/raw",
-            "img/a/b/raw",
-            "x/.git",
-            "state",
-            "x/.pop-deploy",
-            "x/.claude/popkit",
-        ] {
-            assert!(skip.leaves(path, path.rsplit('/').next().unwrap()), "{path}");
-        }
-        for path in ["old/drafts", "a.mapx", "raw", ".github", "x/state", ".claude", "popkit"] {
-            assert!(!skip.leaves(path, path.rsplit('/').next().unwrap()), "{path}");
-        }
-    }
 
     #[test]
     fn a_share_spares_small_sites_and_a_count_is_exact() {

@@ -1,12 +1,14 @@
 //! Brings one file into a release: hashed while it is copied, or shared with the live release.
 
 use std::{
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
-    path::Path,
+    os::fd::{AsFd as _, OwnedFd},
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use pop_deploy_plugin_api::{Error, IoContext as _, Result};
+use pop_deploy_plugin_api::{
+    IoContext as _, Result,
+    tree::{File, Root, Stamp},
+};
 use rustix::{
     fs::{
         AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, fchmod, fstat, futimens, ioctl_ficlone,
@@ -15,20 +17,12 @@ use rustix::{
     io::{Errno, read, write},
 };
 
-use crate::{
-    manifest::Hash,
-    stamp::Stamp,
-    tree::{File, open_file},
-};
+use crate::manifest::Hash;
 
 /// Copies files from one folder to another.
 pub(crate) struct Copier<'a> {
-    pub(crate) source: BorrowedFd<'a>,
-    /// The path of the same, for messages.
-    pub(crate) source_path: &'a Path,
-    pub(crate) release: BorrowedFd<'a>,
-    /// The path of the same, for messages.
-    pub(crate) release_path: &'a Path,
+    pub(crate) source: &'a Root,
+    pub(crate) release: &'a Root,
     /// Whether the file systems may share blocks; forgotten after the first refusal.
     pub(crate) reflinks: AtomicBool,
 }
@@ -40,16 +34,15 @@ impl Copier<'_> {
     /// # Errors
     /// It vanished or changed since the tree was walked, or can't be read or written.
     pub(crate) fn copy(&self, file: &File, buffer: &mut [u8]) -> Result<(Hash, Stamp)> {
-        let from = self.open(file)?;
-        self.check(&from, file)?;
+        let from = self.source.file(file)?;
         let to = self.create(file)?;
         let hash = if self.clone_blocks(&from, &to) {
             self.pump(&from, None, file, buffer)?
         } else {
             self.pump(&from, Some(&to), file, buffer)?
         };
-        self.check(&from, file)?;
-        let target = || self.release_path.join(&file.path);
+        self.source.check(&from, file)?;
+        let target = || self.release.join(&file.path);
         fchmod(&to, Mode::from_raw_mode(file.mode)).at("set the mode of", &target())?;
         futimens(&to, &times(file.stamp)).at("set the time of", &target())?;
         let stat = fstat(&to).at("look at", &target())?;
@@ -60,7 +53,7 @@ impl Copier<'_> {
     ///
     /// # Errors
     /// A failure that copying wouldn't be spared.
-    pub(crate) fn link(&self, live: BorrowedFd<'_>, path: &str, stamp: Stamp, file: &File) -> Result<bool> {
+    pub(crate) fn link(&self, live: &Root, path: &str, stamp: Stamp, file: &File) -> Result<bool> {
         let unchanged =
             statat(live, path, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| Stamp::of(&stat) == stamp);
         if !unchanged {
@@ -70,36 +63,14 @@ impl Copier<'_> {
             Ok(()) => Ok(true),
             // Too many links, a file of somebody else, another file system, gone: the source has the content too.
             Err(Errno::MLINK | Errno::PERM | Errno::XDEV | Errno::NOENT | Errno::OPNOTSUPP) => Ok(false),
-            Err(error) => Err(error).at("link", &self.release_path.join(&file.path)),
+            Err(error) => Err(error).at("link", &self.release.join(&file.path)),
         }
-    }
-
-    fn open(&self, file: &File) -> Result<OwnedFd> {
-        let path = self.source_path.join(&file.path);
-        match open_file(self.source, &file.path) {
-            Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => {
-                Err(Error::failed(format!("`{}` vanished while it was to be copied", path.display()))
-                    .hint(STILL))
-            }
-            opened => opened.at("read", &path),
-        }
-    }
-
-    /// Refuses a file that isn't the one that was planned.
-    fn check(&self, from: &OwnedFd, file: &File) -> Result<()> {
-        let path = self.source_path.join(&file.path);
-        let stat = fstat(from).at("look at", &path)?;
-        if Stamp::of(&stat) == file.stamp {
-            return Ok(());
-        }
-        let what = if stat.st_nlink == 0 { "vanished" } else { "changed" };
-        Err(Error::failed(format!("`{}` {what} while it was to be copied", path.display())).hint(STILL))
     }
 
     fn create(&self, file: &File) -> Result<OwnedFd> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         openat(self.release, &file.path, flags, Mode::from_raw_mode(0o600))
-            .at("make", &self.release_path.join(&file.path))
+            .at("make", &self.release.join(&file.path))
     }
 
     fn clone_blocks(&self, from: &OwnedFd, to: &OwnedFd) -> bool {
@@ -120,22 +91,19 @@ impl Copier<'_> {
         while left > 0 {
             let got = match read(from.as_fd(), &mut *buffer) {
                 Ok(0) => break,
-                got => got.at("read", &self.source_path.join(&file.path))?,
+                got => got.at("read", &self.source.join(&file.path))?,
             };
             hasher.update(&buffer[..got]);
             left = left.saturating_sub(got as u64);
             let mut rest = &buffer[..got];
             while let (Some(to), false) = (to, rest.is_empty()) {
-                let written = write(to, rest).at("write", &self.release_path.join(&file.path))?;
+                let written = write(to, rest).at("write", &self.release.join(&file.path))?;
                 rest = &rest[written..];
             }
         }
         Ok(Hash(hasher.finalize()))
     }
 }
-
-const STILL: &str =
-    "run it again when nothing writes to the source any more, such as a build that still runs";
 
 fn times(stamp: Stamp) -> Timestamps {
     let (seconds, nanos) = (stamp.mtime.div_euclid(1_000_000_000), stamp.mtime.rem_euclid(1_000_000_000));

@@ -3,20 +3,20 @@
 use pop_deploy_plugin_api::{
     Result, Session,
     protocol::{Change, Check, CheckStatus, Command, Effect, Note, Phase, Plan, Release, Step},
+    tree::{Tree, now},
+    words::grouped,
 };
 
 use crate::{
     checks,
     config::Site,
-    diff::{Diff, Live, grouped},
+    diff::{Diff, Live},
     inspect::inspect,
     manifest::{FORMAT, Head, Manifest, heads},
     retention::surplus,
     stage::Prepared,
-    stamp::now,
     steps::{Finalize, Locking, Stage, Verify},
     switch::Switch,
-    tree::Tree,
     webroot::{Current, Webroot, check_id},
 };
 
@@ -34,7 +34,8 @@ pub(crate) fn prepare(site: &Site, webroot: &Webroot, current: &Current) -> Resu
 /// Walks the source and judges it.
 pub(crate) fn walk(site: &Site) -> Result<Tree> {
     let mut tree = Tree::walk(&site.source, &site.skip)?;
-    tree.judge(&site.source);
+    tree.judge_links(&site.source);
+    tree.judge_case();
     Ok(tree)
 }
 

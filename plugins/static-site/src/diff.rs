@@ -2,21 +2,19 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    os::fd::AsFd as _,
     path::Path,
 };
 
 use pop_deploy_plugin_api::{
-    IoContext as _, Result,
+    Result,
     protocol::{Change, Effect},
+    tree::{File, Tree},
+    words::grouped,
 };
-use rayon::prelude::*;
-use rustix::fs::CWD;
 
 use crate::{
     inspect::Inspection,
     manifest::{Hash, Manifest},
-    tree::{self, File, Tree},
 };
 
 /// The live release: what it should be, and what it is.
@@ -172,10 +170,8 @@ pub(crate) fn summary(added: usize, changed: usize, removed: usize, unchanged: u
 fn hashes(source: &Path, tree: &Tree, live: &Live, partners: &[Option<usize>]) -> Result<Vec<Option<Hash>>> {
     let before = &live.manifest.files;
     let sizes: HashSet<u64> = before.iter().map(|entry| entry.size).collect();
-    let root = tree::open_folder(CWD, source).at("read", source)?;
-    let root = root.as_fd();
-    let hash = |buffer: &mut Vec<u8>, (file, partner): (&File, &Option<usize>)| {
-        if let Some(entry) = partner.map(|partner| &before[partner])
+    tree.each_file(source, |root, buffer, index, file| {
+        if let Some(entry) = partners[index].map(|partner| &before[partner])
             && entry.size == file.size
             && entry.source == Some(file.stamp)
         {
@@ -184,20 +180,6 @@ fn hashes(source: &Path, tree: &Tree, live: &Live, partners: &[Option<usize>]) -
         if !sizes.contains(&file.size) {
             return Ok(None);
         }
-        tree::hash(root, &file.path, buffer).map(|hash| Some(Hash(hash))).at("read", &source.join(&file.path))
-    };
-    tree.files.par_iter().zip(partners).with_min_len(64).map_init(tree::buffer, hash).collect()
-}
-
-/// A number as people read it: `1,204`.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
+        root.hash(&file.path, buffer).map(Some)
+    })
 }

@@ -1,17 +1,15 @@
 //! Compares a release's folder with its manifest, reading only the files whose stamps say nothing.
 
-use std::{collections::HashMap, os::fd::AsFd as _, path::Path};
+use std::{collections::HashMap, path::Path};
 
-use pop_deploy_plugin_api::{IoContext as _, Result};
-use rayon::prelude::*;
-use rustix::fs::CWD;
-
-use crate::{
-    config::Skip,
-    manifest::{Entry, Hash, Manifest},
-    stamp::Stamp,
-    tree::{self, File, Tree},
+use pop_deploy_plugin_api::{
+    Result,
+    tree::{self, File, Root, Skip, Stamp, Tree},
+    words::some,
 };
+use rayon::prelude::*;
+
+use crate::manifest::{Entry, Hash, Manifest};
 
 /// What a release's folder is like.
 #[derive(Debug, Default)]
@@ -46,8 +44,7 @@ pub(crate) fn inspect(folder: &Path, manifest: &Manifest, witness: Option<&Manif
         let same = |witness: &&Entry| witness.stored == stamp && witness.hash == entry.hash;
         entry.stored == stamp || known.get(&stamp.ino).is_some_and(same)
     };
-    let root = tree::open_folder(CWD, folder).at("read", folder)?;
-    let root = root.as_fd();
+    let root = Root::open(folder)?;
     let look = |buffer: &mut Vec<u8>, (entry, file): (&Entry, Option<&File>)| {
         let Some(file) = file else { return Ok(Err(None)) };
         if file.size != entry.size {
@@ -56,11 +53,8 @@ pub(crate) fn inspect(folder: &Path, manifest: &Manifest, witness: Option<&Manif
         if file.mode != entry.mode {
             return Ok(Err(Some(format!("the mode of `{}` was changed", entry.path))));
         }
-        if !vouched(entry, file.stamp) {
-            let hash = tree::hash(root, &entry.path, buffer).at("read", &folder.join(&entry.path))?;
-            if Hash(hash) != entry.hash {
-                return Ok(Err(Some(format!("`{}` was changed", entry.path))));
-            }
+        if !vouched(entry, file.stamp) && root.hash::<Hash>(&entry.path, buffer)? != entry.hash {
+            return Ok(Err(Some(format!("`{}` was changed", entry.path))));
         }
         Ok(Ok(file.stamp))
     };
@@ -114,16 +108,6 @@ impl Inspection {
     pub(crate) fn words(&self) -> String {
         some(&self.differences)
     }
-}
-
-/// The first few of `all`, and how many more there are.
-pub(crate) fn some(all: &[String]) -> String {
-    const SHOWN: usize = 3;
-    let mut words = all[..all.len().min(SHOWN)].join(", ");
-    if all.len() > SHOWN {
-        words.push_str(&format!(" and {} more", all.len() - SHOWN));
-    }
-    words
 }
 
 /// The file found for each entry; both sides are sorted.

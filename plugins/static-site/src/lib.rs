@@ -17,13 +17,11 @@ mod pages;
 mod retention;
 mod rollback;
 mod stage;
-mod stamp;
 mod status;
 mod steps;
 mod switch;
 #[cfg(test)]
 mod tests;
-mod tree;
 mod webroot;
 
 use pop_deploy_plugin_api::{

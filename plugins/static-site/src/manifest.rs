@@ -2,14 +2,15 @@
 
 use std::{fs, path::Path};
 
-use pop_deploy_plugin_api::{Error, IoContext as _, Result, protocol::Release};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de, de::DeserializeOwned};
-
-use crate::{
-    stamp::Stamp,
-    tree::{Folder, Link},
-    webroot::{Webroot, absent},
+pub(crate) use pop_deploy_plugin_api::tree::Blake3 as Hash;
+use pop_deploy_plugin_api::{
+    Error, IoContext as _, Result,
+    protocol::Release,
+    tree::{Folder, Link, Stamp},
 };
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::webroot::{Webroot, absent};
 
 /// The format that this copy writes and reads.
 pub(crate) const FORMAT: u32 = 1;
@@ -53,24 +54,6 @@ pub(crate) struct Entry {
     pub(crate) source: Option<Stamp>,
     /// The file in the release: as long as it looks like this, nobody wrote to it.
     pub(crate) stored: Stamp,
-}
-
-/// A BLAKE3 hash, in hexadecimal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Hash(pub(crate) blake3::Hash);
-
-impl Serialize for Hash {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0.to_hex())
-    }
-}
-
-impl<'de> Deserialize<'de> for Hash {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Borrowed: hexadecimal needs no escapes.
-        let hex = <&str>::deserialize(deserializer)?;
-        blake3::Hash::from_hex(hex).map(Self).map_err(de::Error::custom)
-    }
 }
 
 impl Manifest {

@@ -2,13 +2,10 @@
 
 use std::{io::Read as _, thread, time::Duration};
 
-use pop_deploy_plugin_api::{Error, Result, Session, protocol::Event};
+use pop_deploy_plugin_api::{Error, Result, Session, protocol::Event, tree::buffer};
 use ureq::Agent;
 
-use crate::{
-    manifest::{Entry, Hash, Manifest},
-    tree::buffer,
-};
+use crate::manifest::{Entry, Hash, Manifest};
 
 /// How many pages are fetched: enough to notice a wrong or mixed release, few enough to take no time.
 const SAMPLE: usize = 20;

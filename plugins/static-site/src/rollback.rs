@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use pop_deploy_plugin_api::{
     Error, ErrorKind, Result, Session,
     protocol::{Change, Effect, Note, Outcome, PastRelease, Phase, Plan, Receipt, Step},
+    words::grouped,
 };
 
 use crate::{
     checks,
     config::Site,
     deploy::{park, switch_step},
-    diff::{grouped, summary},
+    diff::summary,
     inspect::{Inspection, inspect},
     manifest::{Entry, Head, Manifest, heads},
     steps::{Locking, Verify},

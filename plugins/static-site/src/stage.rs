@@ -2,10 +2,7 @@
 
 use std::{
     fs, io,
-    os::{
-        fd::{AsFd as _, BorrowedFd},
-        unix::fs::MetadataExt as _,
-    },
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
@@ -14,17 +11,16 @@ use std::{
 use pop_deploy_plugin_api::{
     Error, IoContext as _, Result, Session,
     protocol::{Release, Undo},
+    tree::{self, File, Root, Skip, Stamp, Tree, now},
 };
 use rayon::prelude::*;
-use rustix::fs::{AtFlags, CWD, Mode, chmodat, mkdirat, symlinkat, syncfs};
+use rustix::fs::{AtFlags, Mode, chmodat, mkdirat, symlinkat, syncfs};
 
 use crate::{
-    config::{Site, Skip},
+    config::Site,
     copy::Copier,
     diff::{Diff, Live, Origin},
     manifest::{Entry, FORMAT, Hash, Head, Manifest},
-    stamp::{Stamp, now},
-    tree::{self, File, Tree},
     webroot::{Webroot, absent},
 };
 
@@ -70,7 +66,7 @@ pub(crate) fn stage(
     let folder = webroot.temporary(&release.id);
     remove(&folder)?;
     fs::create_dir(&folder).at("make", &folder)?;
-    let root = tree::open_folder(CWD, &folder).at("open", &folder)?;
+    let root = Root::open(&folder)?;
     for inner in &tree.folders {
         // Ours to delete one day, whatever the source's mode.
         let mode = Mode::from_raw_mode(inner.mode | 0o700);
@@ -78,14 +74,8 @@ pub(crate) fn stage(
         chmodat(&root, &inner.path, mode, AtFlags::empty())
             .at("set the mode of", &folder.join(&inner.path))?;
     }
-    let source = tree::open_folder(CWD, &site.source).at("read", &site.source)?;
-    let copier = Copier {
-        source: source.as_fd(),
-        source_path: &site.source,
-        release: root.as_fd(),
-        release_path: &folder,
-        reflinks: AtomicBool::new(true),
-    };
+    let source = Root::open(&site.source)?;
+    let copier = Copier { source: &source, release: &root, reflinks: AtomicBool::new(true) };
     let placed = place(&copier, webroot, prepared, session)?;
     for link in &tree.links {
         symlinkat(&link.to, &root, &link.path).at("make", &folder.join(&link.path))?;
@@ -96,7 +86,7 @@ pub(crate) fn stage(
     thread::scope(|scope| {
         // One for all: a sync for each file would take minutes.
         let synced = scope.spawn(|| syncfs(&root).at("write", &folder));
-        let whole = read_back(root.as_fd(), &folder, tree, &placed);
+        let whole = read_back(&root, tree, &placed);
         synced.join().unwrap_or_else(|_| Err(Error::failed("syncing panicked"))).and(whole)
     })?;
     manifest.publish(webroot)?;
@@ -109,13 +99,13 @@ pub(crate) fn stage(
 }
 
 /// Reads every new file again, while the disk is busy with them: what is there is what was read from the source.
-fn read_back(root: BorrowedFd<'_>, folder: &Path, tree: &Tree, placed: &[Placed]) -> Result<()> {
+fn read_back(root: &Root, tree: &Tree, placed: &[Placed]) -> Result<()> {
     let new = tree.files.par_iter().zip(placed).filter(|(_, placed)| placed.copied);
     new.try_for_each_init(tree::buffer, |buffer, (file, placed)| {
-        let path = folder.join(&file.path);
-        if Hash(tree::hash(root, &file.path, buffer).at("read", &path)?) == placed.hash {
+        if root.hash::<Hash>(&file.path, buffer)? == placed.hash {
             return Ok(());
         }
+        let path = root.join(&file.path);
         Err(Error::failed(format!("`{}` doesn't hold what was written to it", path.display()))
             .hint("check the disk and its file system"))
     })
@@ -130,7 +120,7 @@ fn place(
 ) -> Result<Vec<Placed>> {
     let Prepared { tree, live, diff } = prepared;
     let live_root = match live {
-        Some(_) => Some(tree::open_folder(CWD, &webroot.current()).at("read", &webroot.current())?),
+        Some(_) => Some(Root::open(&webroot.current())?),
         None => None,
     };
     let done = AtomicU64::new(0);
@@ -145,7 +135,7 @@ fn place(
             && let Some(stamp) = live.inspection.sound[*index]
         {
             let entry = &live.manifest.files[*index];
-            if copier.link(root.as_fd(), &entry.path, stamp, file)? {
+            if copier.link(root, &entry.path, stamp, file)? {
                 return Ok(Placed { hash: entry.hash, copied: false, stamp });
             }
         }
@@ -168,8 +158,7 @@ fn describe(folder: &Path, tree: &Tree, placed: &[Placed], release: &Release) ->
     if found.files.len() != tree.files.len() {
         return Err(strange());
     }
-    let root = tree::open_folder(CWD, folder).at("read", folder)?;
-    let root = root.as_fd();
+    let root = Root::open(folder)?;
     let pairs = found.files.par_iter().zip(&tree.files).zip(placed).with_min_len(64);
     pairs.try_for_each_init(tree::buffer, |buffer, ((found, file), placed)| {
         let there = (&found.path, found.size, found.mode) == (&file.path, file.size, file.mode);
@@ -177,10 +166,8 @@ fn describe(folder: &Path, tree: &Tree, placed: &[Placed], release: &Release) ->
         // it gets its times when it arrives there.
         let Stamp { ino, mtime, .. } = placed.stamp;
         let linked = !placed.copied && (found.stamp.ino, found.stamp.mtime) == (ino, mtime);
-        let whole = linked
-            || found.stamp == placed.stamp
-            || placed.hash
-                == Hash(tree::hash(root, &found.path, buffer).at("read", &folder.join(&found.path))?);
+        let whole =
+            linked || found.stamp == placed.stamp || placed.hash == root.hash::<Hash>(&found.path, buffer)?;
         if there && whole { Ok(()) } else { Err(strange()) }
     })?;
     let files = found.files.into_iter().zip(&tree.files).zip(placed).map(|((found, file), placed)| Entry {

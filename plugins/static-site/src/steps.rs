@@ -8,6 +8,8 @@ use std::{fs, io, path::PathBuf};
 use pop_deploy_plugin_api::{
     Error, ErrorKind, IoContext as _, Process, Result, Session,
     protocol::{Effect, Outcome, Phase, Receipt, Release, RunRequest, Step, Undo},
+    tree::now,
+    words::grouped,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -15,13 +17,11 @@ use crate::{
     checks,
     config::Site,
     deploy,
-    diff::grouped,
     inspect::inspect,
     lock::{Lock, Owner},
     manifest::{Manifest, heads},
     pages, retention,
     stage::{self, Prepared},
-    stamp::now,
     webroot::{Current, Webroot, absent},
 };
 

@@ -1,0 +1,24 @@
+//! How numbers and lists stand in messages.
+
+/// A number as people read it: `1,204`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// The first few of `all`, and how many more there are.
+pub fn some(all: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let mut words = all[..all.len().min(SHOWN)].join(", ");
+    if all.len() > SHOWN {
+        words.push_str(&format!(" and {} more", all.len() - SHOWN));
+    }
+    words
+}
