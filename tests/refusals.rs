@@ -427,3 +427,21 @@ fn every_refusal_ends_the_json_lines_too() {
     project.deploy_json("{");
     last(&["execute", "--json", "--yes"]);
 }
+
+#[test]
+fn a_target_that_was_pointed_elsewhere_is_not_rolled_back_to_the_old_place() {
+    let project = Project::new();
+    project.deploy("1", "one");
+    project.edit(|json| json["targets"]["docs"]["config"]["dir"] = "elsewhere".into());
+    project.deploy("2", "two");
+    assert_snapshot!(project.see(&["rollback", "--yes"]), @r"
+    --- stderr
+    error: target `docs` went to `dir:[project]/www` then, and goes to `dir:[project]/elsewhere` now
+      hint: point the target back at that place, or deploy that version anew
+    --- exit 3
+    ");
+    assert_eq!(
+        (project.page().as_str(), project.read("elsewhere/current/index.html").as_str()),
+        ("one", "two")
+    );
+}

@@ -7,8 +7,9 @@ use crate::{
     exit::Exit,
     failure::Failure,
     pipeline::{
+        order::{Errand, Goal, Order},
         outcome::Mode,
-        run::{Errand, Goal, Order, carry_out},
+        run::carry_out,
     },
     plugins::SearchPath,
     select, version,

@@ -21,9 +21,10 @@ use crate::{
     pipeline::{
         event::{Event, Listener},
         look,
+        order::{Errand, Goal, Order},
         outcome::{Mode, Report},
         recover,
-        run::{Errand, Goal, Order, carry_out},
+        run::carry_out,
     },
     plugins::SearchPath,
     popkit::{self, Answer, Asked, Source, Stream, Tool},

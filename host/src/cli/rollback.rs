@@ -12,9 +12,11 @@ use crate::{
     history::{Deployed, History, TargetHistory},
     journal,
     pipeline::{
+        objection,
+        order::{Errand, Goal, Order},
         outcome::Mode,
         recover,
-        run::{Errand, Goal, Order, carry_out},
+        run::carry_out,
     },
     plugins::SearchPath,
     project::Project,
@@ -108,22 +110,11 @@ pub(super) fn goal(
     };
     let to = past(project, &deployed, &target.name)?;
     let from = history.live().map(|live| past(project, &live, &target.name)).transpose()?;
-    if let Some(from) = &from {
-        refuse_moved(&to, from, target)?;
+    let now = from.as_ref().and_then(|from| from.identity.as_deref());
+    if let Some(moved) = objection::to_place(&target.name, to.identity.as_deref(), now) {
+        return Err(moved.into());
     }
     Ok(Goal::Back { to, from: from.map(|from| from.release) })
-}
-
-/// A target that was pointed at another place since can't be rolled back to what went to the old one.
-fn refuse_moved(to: &PastRelease, from: &PastRelease, target: &TargetConfig) -> Result<(), Failure> {
-    match (&to.identity, &from.identity) {
-        (Some(then), Some(now)) if then != now => {
-            let message = format!("target `{}` went to `{then}` then, and goes to `{now}` now", target.name);
-            let error = pop_deploy_plugin_api::Error::preflight(message);
-            Err(error.hint("point the target back at that place, or deploy that version anew").into())
-        }
-        _ => Ok(()),
-    }
 }
 
 fn past(project: &Project, deployed: &Deployed<'_>, target: &str) -> Result<PastRelease, Failure> {

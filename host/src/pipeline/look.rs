@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use pop_deploy_plugin_api::{
     ErrorKind,
-    protocol::{Check, CheckStatus, Diagnostic, OpenRequest, Plan, PlanRequest, Release, TargetContext},
+    protocol::{Check, CheckStatus, Diagnostic, Plan, PlanRequest, Release},
     redact::Redactor,
 };
 
 use super::{
     event::Bus,
-    member::{Member, Seat, Surroundings, scratch},
+    member::{Member, Surroundings},
     outcome::Mode,
-    run::admit,
+    seating::{Guest, Seating},
 };
 use crate::{
     config::{DeployConfig, TargetConfig},
@@ -97,35 +97,31 @@ const NOTHING: Release = Release { id: String::new(), version: None, commit: Non
 
 /// A member that may read, and nobody listens to.
 fn seated(view: &View<'_>, release: Release) -> Result<Member, Failure> {
-    let (target, project) = (view.target, view.project);
-    let requirement = target.plugin.as_ref();
-    let (plugin, _) =
-        admit(view.plugins, &target.name, &target.kind, requirement, &project.data, Mode::DryRun, false)?;
-    let scratch = scratch()?;
-    let context = TargetContext {
-        target: target.name.clone(),
-        project_name: view.config.project_name_or_folder(project),
-        project: project.dir.clone(),
-        scratch: scratch.path().to_owned(),
-        data: project.data.clone(),
-        read_only: true,
-        source_may_change: false,
-        actor: view.actor.to_owned(),
-        run_id: "verify".to_owned(),
-    };
+    let target = view.target;
     let around = Surroundings {
         bus: Arc::new(Bus::default()),
         interrupt: Arc::clone(&view.interrupt),
         redactor: view.redactor.clone(),
     };
-    let seat = Seat {
-        plugin,
-        open: OpenRequest { context, config: target.config.clone() },
-        held: Vec::new(),
-        deadlines: target.deadlines.clone(),
-        limits: target.limits,
+    let seating = Seating {
+        project: view.project,
+        config: view.config,
+        plugins: view.plugins,
+        actor: view.actor,
+        locked: false,
+        mode: Mode::DryRun,
+        run: "verify",
+        held: &[],
+        around: &around,
     };
-    Ok(Member::new(&target.name, target.primary, release, seat, scratch, &around))
+    seating.seat(Guest {
+        name: &target.name,
+        kind: &target.kind,
+        today: Some(target),
+        config: target.config.clone(),
+        release,
+        source_may_change: false,
+    })
 }
 
 fn against_history(view: &View<'_>, live: Option<&Release>) -> Check {

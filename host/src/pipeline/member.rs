@@ -52,8 +52,6 @@ pub struct Seat {
 pub struct Member {
     /// The target's name.
     pub name: String,
-    /// Whether it is the primary one.
-    pub primary: bool,
     /// Whether it goes back by itself when it fails while live.
     pub auto_rollback: bool,
     /// The release that the run makes or goes back to.
@@ -101,7 +99,6 @@ impl Member {
     /// A member whose worker starts with its first call. `scratch` is the folder that the session was told of.
     pub fn new(
         name: &str,
-        primary: bool,
         release: Release,
         seat: Seat,
         scratch: tempfile::TempDir,
@@ -116,7 +113,6 @@ impl Member {
         };
         Self {
             name: name.to_owned(),
-            primary,
             auto_rollback: true,
             release,
             plan: None,

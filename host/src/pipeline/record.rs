@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::{
     engine::described,
     member::Member,
+    order::{Errand, Goal, Order},
     outcome::{Ending, Report, TargetEnding, TargetReport},
-    run::{Errand, Goal, Order},
 };
 use crate::{
     config::OnInterrupt,

@@ -1,20 +1,19 @@
 //! Takes a run that died back: what its journal says was begun, newest first. The plugin may be a newer version than
 //! the one that began it: receipts of older versions stay readable.
 
-use std::{collections::BTreeMap, os::fd::AsFd, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
-use pop_deploy_plugin_api::{
-    Error, ErrorKind,
-    protocol::{OpenRequest, Plan, TargetContext},
-};
+use pop_deploy_plugin_api::{Error, ErrorKind, protocol::Plan};
 
 use super::{
     engine::Walk,
     event::{Announced, Bus, Listener, What},
-    member::{Member, Seat, Surroundings, scratch},
+    hold,
+    member::{Member, Surroundings},
+    order::Order,
     outcome::{Ending, Mode, Report, TargetEnding},
     record,
-    run::{Order, admit},
+    seating::{Guest, Seating},
 };
 use crate::{
     config::DeployConfig,
@@ -22,7 +21,6 @@ use crate::{
     history::History,
     hooks::Hooks,
     journal::{self, Journal, PastRun, PastTarget},
-    lock::TargetLock,
     project::Project,
     reporter::log::Log,
 };
@@ -58,9 +56,11 @@ pub fn take_back(order: &Order<'_>, past: &PastRun, reporter: Box<dyn Listener>)
         targets: targets.collect(),
     });
     let because = Error::new(ErrorKind::Failed, format!("run `{}` was interrupted", past.id));
+    let held = hold::shared(&locks, &journal)?;
+    let seating = Seating { mode: Mode::Recovery, ..Seating::of(order, &past.id, &held, &around) };
     let mut members = Vec::new();
     for target in &past.targets {
-        members.push(seat(order, past, target, &journal, &locks, &around)?);
+        members.push(seat(order, target, &seating)?);
     }
     let hooks = Hooks {
         of_run: &order.config.hooks,
@@ -135,54 +135,16 @@ pub fn leads_to(past: &PastRun, version: Option<&str>) -> bool {
 }
 
 /// A member that stands where the dead run's journal says it stood.
-fn seat(
-    order: &Order<'_>,
-    past: &PastRun,
-    target: &PastTarget,
-    journal: &Journal,
-    locks: &[TargetLock],
-    around: &Surroundings,
-) -> Result<Member, Failure> {
+fn seat(order: &Order<'_>, target: &PastTarget, seating: &Seating<'_>) -> Result<Member, Failure> {
     let planned = &target.planned;
-    let configured = order.config.target(&planned.target);
-    let (plugin, note) = admit(
-        order.plugins,
-        &planned.target,
-        &planned.kind,
-        configured.and_then(|target| target.plugin.as_ref()),
-        &order.project.data,
-        Mode::Recovery,
-        order.locked,
-    )?;
-    if let Some(note) = note {
-        around.bus.tell_of(&planned.target, What::Warning(&note));
-    }
-    let scratch = scratch()?;
-    let context = TargetContext {
-        target: planned.target.clone(),
-        project_name: order.config.project_name_or_folder(order.project),
-        project: order.project.dir.clone(),
-        scratch: scratch.path().to_owned(),
-        data: order.project.data.clone(),
-        read_only: false,
+    let mut member = seating.seat(Guest {
+        name: &planned.target,
+        kind: &planned.kind,
+        today: order.config.target(&planned.target),
+        config: planned.config.clone(),
+        release: planned.release.clone(),
         source_may_change: true,
-        actor: order.actor.to_owned(),
-        run_id: past.id.clone(),
-    };
-    let held = locks.iter().map(AsFd::as_fd).chain([journal.as_fd()]);
-    let held =
-        held.map(|fd| fd.try_clone_to_owned()).collect::<Result<_, _>>().map_err(Failure::Descriptors)?;
-    // What the machine allows is of today, not of the run that died.
-    let configured = order.config.targets.iter().find(|configured| configured.name == planned.target);
-    let limits = configured.map(|target| target.limits).unwrap_or_default();
-    let seat = Seat {
-        plugin,
-        open: OpenRequest { context, config: planned.config.clone() },
-        held,
-        deadlines: BTreeMap::new(),
-        limits,
-    };
-    let mut member = Member::new(&planned.target, false, planned.release.clone(), seat, scratch, around);
+    })?;
     // Whatever `auto_rollback` says: somebody asked for this.
     member.auto_rollback = true;
     let still_there: Vec<_> = target.to_undo().collect();

@@ -28,12 +28,6 @@ pub(crate) fn plan(site: &Site, webroot: &Webroot, to: &PastRelease, session: &S
     let id = &to.release.id;
     check_id(id)?;
     let identity = webroot.identity();
-    if let Some(other) = to.identity.as_ref().filter(|other| **other != identity) {
-        return Err(Error::preflight(format!(
-            "release {id} went to `{other}`, and this target is `{identity}`"
-        ))
-        .hint("set `dir` back to what it was then, or deploy that version again"));
-    }
     let current = webroot.look()?;
     let heads = heads(webroot)?;
     let live = current.release(&heads).cloned();

@@ -1,0 +1,66 @@
+//! Takes the locks of an order's targets, and looks once they are held whether everything still is as it was read.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use super::{order::Order, recover};
+use crate::{
+    config::DeployConfig,
+    failure::Failure,
+    journal::{self, Journal, RunKind},
+    lock::{Holder, LockError, TargetLock},
+};
+
+impl Order<'_> {
+    /// That a signal came, if one did.
+    pub(super) fn stopped(&self) -> Option<Failure> {
+        self.interrupt.signal().map(|signal| Failure::Stopped { signal })
+    }
+
+    /// Takes the locks of these targets or none, in one order for everybody; `run` is who holds them.
+    pub(super) fn lock_all(&self, names: &[&str], run: &str) -> Result<Vec<TargetLock>, Failure> {
+        let holder = Holder {
+            owner: self.actor.to_owned(),
+            pid: std::process::id(),
+            run_id: run.to_owned(),
+            since: journal::timestamp(),
+            command: self.command.clone(),
+        };
+        let mut names = names.to_vec();
+        names.sort_unstable();
+        let cancelled = || self.interrupt.signal().is_some();
+        let folder = self.project.environment_folder();
+        names
+            .into_iter()
+            .map(|name| TargetLock::acquire(&folder, name, &holder, self.wait, &cancelled))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| match (error, self.interrupt.signal()) {
+                (LockError::Cancelled { .. }, Some(signal)) => Failure::Stopped { signal },
+                (error, _) => error.into(),
+            })
+    }
+
+    /// Takes the locks of all targets; then looks whether an earlier run died.
+    pub(super) fn hold(&self, journal: &Journal) -> Result<Vec<TargetLock>, Failure> {
+        let names: Vec<_> = self.errands.iter().map(|errand| errand.target.name.as_str()).collect();
+        let locks = self.lock_all(&names, journal.id())?;
+        if self.kind() == RunKind::Rollback {
+            self.refuse_outdated()?;
+        }
+        match recover::unfinished(self.project, &names)?.into_iter().next() {
+            Some(run) => Err(Failure::Interrupted(Box::new(run))),
+            None => Ok(locks),
+        }
+    }
+
+    /// Where to go back to was read from history before the lock was held; who held it may have moved on since.
+    fn refuse_outdated(&self) -> Result<(), Failure> {
+        let now = DeployConfig::read(self.project)?;
+        if now.history() == self.config.history() { Ok(()) } else { Err(Failure::Outdated) }
+    }
+}
+
+/// The descriptors that a worker holds as long as it lives, so that the locks count until it is gone.
+pub(super) fn shared(locks: &[TargetLock], journal: &Journal) -> Result<Vec<OwnedFd>, Failure> {
+    let held = locks.iter().map(TargetLock::as_fd).chain([journal.as_fd()]);
+    held.map(|fd| fd.try_clone_to_owned()).collect::<Result<_, _>>().map_err(Failure::Descriptors)
+}
