@@ -116,9 +116,18 @@ impl Project {
     /// # Errors
     /// When `dir` isn't a folder, or there is no deploy.json.
     pub fn for_popkit(dir: &Path) -> Result<Self, ProjectError> {
+        let project = Self::of_popkit(dir)?;
+        first_with_deploy_json(&project.dir, vec![(project.dir.clone(), project.data)])
+    }
+
+    /// The same, whether there is a deploy.json or not.
+    ///
+    /// # Errors
+    /// When `dir` isn't a folder.
+    pub fn of_popkit(dir: &Path) -> Result<Self, ProjectError> {
         let dir = resolved(dir)?;
         let data = from_variable().unwrap_or_else(|| dir.join(POPKIT_DATA));
-        first_with_deploy_json(&dir, vec![(dir.clone(), data)])
+        Ok(Self::at(dir, data))
     }
 
     /// A project whose data folder is known.

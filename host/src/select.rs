@@ -115,10 +115,16 @@ pub fn for_popkit<'c>(
     if let Some(name) = name {
         return config.target(name).ok_or_else(|| PopkitSelectError::NotFound(name.to_owned()));
     }
-    // Here an absent `enabled` isn't true: the wrapper always writes it, and its scripts looked for the word.
-    let says_enabled = |target: &&TargetConfig| target.enabled && target.raw.get("enabled").is_some();
     let primary = config.targets.iter().find(|target| target.primary);
-    primary.or_else(|| config.targets.iter().find(says_enabled)).ok_or(PopkitSelectError::NoneAvailable)
+    primary
+        .or_else(|| config.targets.iter().find(|target| says_enabled(target)))
+        .ok_or(PopkitSelectError::NoneAvailable)
+}
+
+/// Whether the target says `"enabled": true`. In the dialect an absent `enabled` isn't true: the wrapper always writes
+/// it, and its scripts looked for the word.
+pub fn says_enabled(target: &TargetConfig) -> bool {
+    target.enabled && target.raw.get("enabled").is_some()
 }
 
 fn enabled<'c>(config: &DeployConfig, target: &'c TargetConfig) -> Result<&'c TargetConfig, SelectError> {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use crate::config::Environment;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::validate;
+
 /// Deploys one project to many kinds of place, through plugins.
 #[derive(Debug, Parser)]
 #[command(name = "pop-deploy", version, max_term_width = 100)]
@@ -24,6 +26,8 @@ pub enum Command {
     Execute(Execute),
     /// Make the release before live again, or take an interrupted run back
     Rollback(Rollback),
+    /// Look whether a deployment would be wise: score, and go or no-go
+    Validate(Validate),
     /// Look whether what is live is what history says, and works
     Verify(Verify),
     /// Show what was deployed when, by whom, and how it ended
@@ -90,6 +94,13 @@ pub struct Talk {
     /// Use only plugins that plugins.lock has recorded
     #[arg(long)]
     pub locked: bool,
+}
+
+impl Talk {
+    /// Of a command that only reads, and has nothing to ask.
+    pub(super) fn reading(json: bool) -> Self {
+        Self { yes: true, dry_run: true, detailed_exitcode: false, wait: None, json, locked: false }
+    }
 }
 
 /// `execute`.
@@ -175,6 +186,56 @@ pub enum RollbackAction {
     Rollback,
     /// Check the live release
     Verify,
+}
+
+/// `validate`.
+#[derive(Debug, Args)]
+pub struct Validate {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub site: Site,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub targets: Targets,
+    /// How much to look at
+    #[arg(long, value_enum, default_value_t = Scope::Standard)]
+    pub scope: Scope,
+    /// One JSON object on standard output, nothing else
+    #[arg(long)]
+    pub json: bool,
+    /// Speak the popkit wrapper's dialect
+    #[arg(long, value_name = "ACTION", help_heading = "For the popkit wrapper")]
+    pub action: Option<ValidateAction>,
+}
+
+/// How much `validate` looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Scope {
+    /// deploy.json, the targets with their plugins' own checks, the repository
+    Quick,
+    /// And how the project is built and tested, its dependencies, lockfile and variables
+    Standard,
+    /// And its Dockerfile
+    Full,
+}
+
+impl From<Scope> for validate::Scope {
+    fn from(scope: Scope) -> Self {
+        match scope {
+            Scope::Quick => Self::Quick,
+            Scope::Standard => Self::Standard,
+            Scope::Full => Self::Full,
+        }
+    }
+}
+
+/// The dialect's actions of `validate`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ValidateAction {
+    /// Say what deploy.json has
+    LoadConfig,
+    /// Say whether to deploy
+    Validate,
 }
 
 /// `verify`.

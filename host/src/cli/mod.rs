@@ -10,6 +10,7 @@ mod man;
 mod plugin;
 mod popkit;
 mod rollback;
+mod validate;
 mod verify;
 
 use std::{ffi::OsStr, io::Write as _, process::ExitCode};
@@ -46,8 +47,10 @@ pub fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Execute(wanted) if wanted.action.is_some() => return popkit::execute(wanted, &plugins()),
         Command::Rollback(wanted) if wanted.action.is_some() => return popkit::rollback(wanted, &plugins()),
+        Command::Validate(wanted) if wanted.action.is_some() => return popkit::validate(wanted, &plugins()),
         Command::Execute(wanted) => execute::execute(wanted, &plugins()),
         Command::Rollback(wanted) => rollback::rollback(wanted, &plugins()),
+        Command::Validate(wanted) => validate::validate(wanted, &plugins()),
         Command::Verify(wanted) => verify::verify(wanted, &plugins()),
         Command::History(wanted) => history::history(wanted),
         Command::Plugin(wanted) => plugin::plugin(wanted, &plugins()),
@@ -63,7 +66,8 @@ macro_rules! print_line {
 use print_line;
 
 fn print_or_end(line: std::fmt::Arguments<'_>) {
-    if writeln!(std::io::stdout().lock(), "{line}").is_err() {
+    // Colours go to terminals only.
+    if writeln!(anstream::stdout().lock(), "{line}").is_err() {
         std::process::exit(Exit::Signal(SIGPIPE).code().into());
     }
 }

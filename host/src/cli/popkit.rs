@@ -9,7 +9,10 @@ use pop_deploy_plugin_api::{
 };
 
 use super::{
-    args::{Cli, Execute, ExecuteAction, PopkitMode, Rollback, RollbackAction, Site, Talk},
+    args::{
+        Cli, Execute, ExecuteAction, PopkitMode, Rollback, RollbackAction, Site, Talk, Validate,
+        ValidateAction,
+    },
     command_line, last_words,
     rollback::goal,
     selection, tell,
@@ -31,7 +34,7 @@ use crate::{
     project::Project,
     select::{self, Selection},
     signals::Interrupt,
-    version,
+    validate, version,
 };
 
 /// Nobody listens while the wrapper waits for its one object.
@@ -98,6 +101,49 @@ pub(super) fn rollback(wanted: &Rollback, plugins: &SearchPath) -> ExitCode {
         _ => request.go_back(wanted, named),
     };
     say(&answer.in_environment(request.config.named_environment()), &request.redactor)
+}
+
+pub(super) fn validate(wanted: &Validate, plugins: &SearchPath) -> ExitCode {
+    if wanted.targets.all || wanted.targets.target.len() > 1 {
+        let several = "the dialect's validate takes one target";
+        Cli::command().error(ErrorKind::ArgumentConflict, several).exit();
+    }
+    let loads = wanted.action == Some(ValidateAction::LoadConfig);
+    let action = if loads { "load-config" } else { "validate" };
+    let talk = Talk::reading(wanted.json);
+    let request = match Request::new(Tool::Validate, action, &wanted.site, &talk, plugins) {
+        Ok(request) => request,
+        // An unusable deploy.json is what this is asked to find, so it answers with its report all the same.
+        Err(refused) => return say(&unusable(wanted, loads).unwrap_or(refused), &Redactor::default()),
+    };
+    let answer = if loads { popkit::load_config(&request.source(None)) } else { request.validate(wanted) };
+    say(&answer.in_environment(request.config.named_environment()), &request.redactor)
+}
+
+/// The reports where deploy.json can't be used; nothing where not even the folder is there.
+fn unusable(wanted: &Validate, loads: bool) -> Option<Answer> {
+    let dir = &wanted.site.place.dir;
+    let (project, error) = match Project::for_popkit(dir) {
+        Err(error) => (Project::of_popkit(dir).ok()?, popkit::project_error(&error)),
+        Ok(project) => {
+            let project = project.in_environment(Environment::named(&wanted.site.environment));
+            let error = DeployConfig::read(&project).err()?;
+            (project, popkit::config_error(&error))
+        }
+    };
+    let timestamp = journal::timestamp();
+    if loads {
+        return Some(popkit::config_not_loaded(&project.dir, &project.deploy_json, &timestamp, &error));
+    }
+    let findings = [validate::config_unusable(&error), validate::git_status(&project)];
+    let about = popkit::Validated {
+        dir: &project.dir,
+        project_name: None,
+        timestamp: &timestamp,
+        scope: wanted.scope.into(),
+        target: wanted.targets.target.first().map(String::as_str),
+    };
+    Some(popkit::validate(&about, &findings))
 }
 
 /// Prints the object on its stream.
@@ -228,15 +274,7 @@ impl<'a> Request<'a> {
     fn look(&self, named: Option<&str>) -> Answer {
         let looked = self.target(named).and_then(|target| {
             let interrupt = self.interrupt()?;
-            let sight = look::at(&look::View {
-                project: &self.project,
-                config: &self.config,
-                target,
-                plugins: self.plugins,
-                actor: &version::actor(),
-                interrupt,
-                redactor: self.redactor.clone(),
-            });
+            let sight = look::at(&self.view(target, &version::actor(), interrupt));
             // What can't be looked at is a check that failed: the wrapper reads `healthy`.
             let checks = sight.map(|sight| sight.checks).unwrap_or_else(|failure| {
                 vec![Check::new("target", CheckStatus::Fail, popkit::told(&failure.to_error()))]
@@ -244,6 +282,51 @@ impl<'a> Request<'a> {
             Ok(popkit::verify(self.tool, &self.project, &self.timestamp, &target.name, &checks))
         });
         looked.unwrap_or_else(|answer| answer)
+    }
+
+    fn validate(&self, wanted: &Validate) -> Answer {
+        self.try_validate(wanted).unwrap_or_else(|answer| answer)
+    }
+
+    fn try_validate(&self, wanted: &Validate) -> Result<Answer, Answer> {
+        let named = wanted.targets.target.first().map(String::as_str);
+        let chosen = select::for_popkit(&self.config, named);
+        let about = popkit::Validated {
+            dir: &self.project.dir,
+            project_name: self.config.project_name.as_deref(),
+            timestamp: &self.timestamp,
+            scope: wanted.scope.into(),
+            target: chosen.as_ref().map_or(named, |target| Some(target.name.as_str())),
+        };
+        let actor = version::actor();
+        let views = match &chosen {
+            Ok(target) => vec![self.view(target, &actor, self.interrupt()?)],
+            Err(_) => Vec::new(),
+        };
+        let version = version::of_project(&self.project.dir, None);
+        let mut findings =
+            validate::validate(about.scope, &self.project, &self.config, &views, version.as_deref());
+        if let Err(error) = &chosen {
+            findings.insert(1, validate::no_target(&error.to_string()));
+        }
+        Ok(popkit::validate(&about, &findings))
+    }
+
+    fn view<'v>(
+        &'v self,
+        target: &'v TargetConfig,
+        actor: &'v str,
+        interrupt: Arc<Interrupt>,
+    ) -> look::View<'v> {
+        look::View {
+            project: &self.project,
+            config: &self.config,
+            target,
+            plugins: self.plugins,
+            actor,
+            interrupt,
+            redactor: self.redactor.clone(),
+        }
     }
 
     fn go_back(&self, wanted: &Rollback, named: Option<&str>) -> Answer {

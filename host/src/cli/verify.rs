@@ -1,6 +1,5 @@
 //! `verify`: look whether what is live is what history says, and works.
 
-use pop_deploy_plugin_api::protocol::CheckStatus;
 use serde_json::json;
 
 use super::{
@@ -8,17 +7,12 @@ use super::{
     args::{Talk, Verify},
     open, print_line, selection,
 };
-use crate::{exit::Exit, failure::Failure, pipeline::look, plugins::SearchPath, select, version};
+use crate::{
+    exit::Exit, failure::Failure, pipeline::look, plugins::SearchPath, reporter::check_sign, select, version,
+};
 
 pub(super) fn verify(wanted: &Verify, plugins: &SearchPath) -> Result<Exit, Failure> {
-    let talk = Talk {
-        yes: true,
-        dry_run: true,
-        detailed_exitcode: false,
-        wait: None,
-        json: wanted.json,
-        locked: false,
-    };
+    let talk = Talk::reading(wanted.json);
     Conversation::hold(&talk, |conversation| look_at_all(wanted, plugins, conversation))
 }
 
@@ -49,7 +43,7 @@ fn look_at_all(wanted: &Verify, plugins: &SearchPath, conversation: &Conversatio
         });
         print_line!("Target: {} · Live: {live}", target.name);
         for check in &sight.checks {
-            print_line!("  {} {}: {}", word(check.status), check.name, check.message);
+            print_line!("  {} {}: {}", check_sign(check.status), check.name, check.message);
             if let Some(hint) = &check.hint {
                 print_line!("       hint: {hint}");
             }
@@ -61,13 +55,4 @@ fn look_at_all(wanted: &Verify, plugins: &SearchPath, conversation: &Conversatio
         print_line!("Result: {}", if healthy { "healthy" } else { "not healthy" });
     }
     Ok(if healthy { Exit::Done } else { Exit::Failed })
-}
-
-fn word(status: CheckStatus) -> &'static str {
-    match status {
-        CheckStatus::Pass => "ok  ",
-        CheckStatus::Warn => "warn",
-        CheckStatus::Fail => "fail",
-        CheckStatus::Skip => "skip",
-    }
 }

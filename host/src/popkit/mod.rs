@@ -9,6 +9,7 @@ mod prepare;
 mod refusal;
 mod rollback;
 mod step;
+mod validate;
 mod verify;
 
 use serde_json::{Map, Value};
@@ -19,9 +20,12 @@ pub use assess::assess;
 pub use execute::{Asked, execute, told};
 pub use mask::masked;
 pub use prepare::{Source, prepare};
-pub use refusal::{Tool, config_refused, project_refused, refused_before_work, target_refused};
+pub use refusal::{
+    Tool, config_error, config_refused, project_error, project_refused, refused_before_work, target_refused,
+};
 pub use rollback::{NOTHING, refused, rollback};
 pub use step::{StepReport, StepStatus, one_decimal, stderr_tail};
+pub use validate::{Validated, config_not_loaded, load_config, validate};
 pub use verify::verify;
 
 /// Where an answer goes. The other stream stays empty.

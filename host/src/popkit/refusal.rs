@@ -12,12 +12,14 @@ pub enum Tool {
     Execute,
     /// `rollback`.
     Rollback,
+    /// `validate`.
+    Validate,
 }
 
 impl Tool {
     fn operation(self, action: &str) -> String {
         match self {
-            Self::Execute => format!("deploy_{action}"),
+            Self::Execute | Self::Validate => format!("deploy_{action}"),
             Self::Rollback => format!("rollback_{action}"),
         }
     }
@@ -26,26 +28,37 @@ impl Tool {
 /// No project: the folder or its deploy.json isn't there.
 pub fn project_refused(tool: Tool, action: &str, error: &ProjectError) -> Answer {
     match error {
+        ProjectError::NoDirectory { .. } | ProjectError::NotADirectory { .. } => {
+            on_stderr(json!({ "error": project_error(error) }))
+        }
+        _ => refused_before_work(tool, action, &project_error(error)),
+    }
+}
+
+/// Why there is no project, in the wrapper's words.
+pub fn project_error(error: &ProjectError) -> String {
+    match error {
         ProjectError::NoDirectory { dir, .. } | ProjectError::NotADirectory { dir } => {
-            on_stderr(json!({ "error": format!("Directory not found: {}", dir.display()) }))
+            format!("Directory not found: {}", dir.display())
         }
         ProjectError::NoDeployJson { .. } => {
-            refused_before_work(tool, action, "deploy.json not found. Run /popkit-ops:deploy init first.")
+            "deploy.json not found. Run /popkit-ops:deploy init first.".to_owned()
         }
-        ProjectError::NotUtf8 { .. } | ProjectError::Unreadable { .. } => {
-            refused_before_work(tool, action, &with_causes(error))
-        }
+        _ => with_causes(error),
     }
 }
 
 /// A deploy.json that can't be used.
 pub fn config_refused(tool: Tool, action: &str, error: &ConfigError) -> Answer {
+    refused_before_work(tool, action, &config_error(error))
+}
+
+/// Why a deploy.json can't be used, in the wrapper's words.
+pub fn config_error(error: &ConfigError) -> String {
     match error {
         // serde_json's own text names line and column.
-        ConfigError::Json { source, .. } => {
-            refused_before_work(tool, action, &format!("Invalid JSON in deploy.json: {source}"))
-        }
-        _ => refused_before_work(tool, action, &with_causes(error)),
+        ConfigError::Json { source, .. } => format!("Invalid JSON in deploy.json: {source}"),
+        _ => with_causes(error),
     }
 }
 

@@ -18,7 +18,7 @@ pub fn verify(tool: Tool, project: &Project, timestamp: &str, target: &str, chec
         .collect();
     let directory = project.dir.to_string_lossy();
     let body = match tool {
-        Tool::Execute => json!({
+        Tool::Execute | Tool::Validate => json!({
             "operation": "verify_deployment", "directory": directory, "timestamp": timestamp, "target": target,
             "checks": listed, "passed": passed, "total": checks.len(), "healthy": healthy,
         }),

@@ -8,14 +8,13 @@ use std::{
     time::Duration,
 };
 
-use anstyle::{AnsiColor, Style};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pop_deploy_plugin_api::{
-    protocol::{CheckStatus, Outcome, Plan},
+    protocol::{Outcome, Plan},
     redact::Redactor,
 };
 
-use super::{effect_sign, error_lines, seconds};
+use super::{BAD, CAREFUL, GOOD, check_sign, effect_sign, error_lines, seconds};
 use crate::{
     config::Environment,
     pipeline::{
@@ -25,9 +24,6 @@ use crate::{
     signals::Interrupt,
 };
 
-const GOOD: Style = AnsiColor::Green.on_default();
-const BAD: Style = AnsiColor::Red.on_default();
-const CAREFUL: Style = AnsiColor::Yellow.on_default();
 /// More changes than this are counted, not listed.
 const LISTED: usize = 40;
 
@@ -199,12 +195,7 @@ impl Listener for Human {
 pub fn plan_text(plan: &Plan) -> String {
     let mut text = String::from("Checked\n");
     for check in &plan.checked {
-        let sign = match check.status {
-            CheckStatus::Pass => format!("{GOOD}ok{GOOD:#}  "),
-            CheckStatus::Warn => format!("{CAREFUL}warn{CAREFUL:#}"),
-            CheckStatus::Fail => format!("{BAD}fail{BAD:#}"),
-            CheckStatus::Skip => "skip".to_owned(),
-        };
+        let sign = check_sign(check.status);
         text.push_str(&format!("  {sign} {}: {}\n", check.name, check.message));
         if let Some(hint) = &check.hint {
             text.push_str(&format!("       hint: {hint}\n"));

@@ -5,4 +5,4 @@ pub mod json;
 pub mod log;
 mod words;
 
-pub use words::{effect_sign, error_lines, seconds};
+pub use words::{BAD, CAREFUL, GOOD, check_sign, effect_sign, error_lines, seconds};

@@ -2,7 +2,18 @@
 
 use std::time::Duration;
 
-use pop_deploy_plugin_api::{Error, protocol::Effect};
+use anstyle::{AnsiColor, Style};
+use pop_deploy_plugin_api::{
+    Error,
+    protocol::{CheckStatus, Effect},
+};
+
+/// What went well.
+pub const GOOD: Style = AnsiColor::Green.on_default();
+/// What went wrong.
+pub const BAD: Style = AnsiColor::Red.on_default();
+/// What people should look at.
+pub const CAREFUL: Style = AnsiColor::Yellow.on_default();
 
 /// `0.2s`, `75.0s`.
 pub fn seconds(took: Duration) -> String {
@@ -17,6 +28,16 @@ pub fn effect_sign(effect: Effect) -> char {
         Effect::Delete => '-',
         Effect::None => '=',
         Effect::Maybe => '?',
+    }
+}
+
+/// How a check ended, four columns wide.
+pub fn check_sign(status: CheckStatus) -> String {
+    match status {
+        CheckStatus::Pass => format!("{GOOD}ok{GOOD:#}  "),
+        CheckStatus::Warn => format!("{CAREFUL}warn{CAREFUL:#}"),
+        CheckStatus::Fail => format!("{BAD}fail{BAD:#}"),
+        CheckStatus::Skip => "skip".to_owned(),
     }
 }
 

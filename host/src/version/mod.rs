@@ -2,12 +2,11 @@
 
 mod head;
 
-use std::{
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::path::Path;
 
 use serde_json::Value;
+
+use crate::git;
 
 /// A longer version is no version. File names, labels and tags have to hold it.
 const LONGEST: usize = 128;
@@ -105,19 +104,8 @@ fn toml_file(path: &Path) -> Option<toml::Table> {
     std::fs::read_to_string(path).ok()?.parse().ok()
 }
 
-/// What git says, where `dir` is in a repository: without one, starting git would be time for nothing.
 fn git(dir: &Path, args: &[&str]) -> Option<String> {
-    dir.ancestors().find(|folder| folder.join(".git").exists())?;
-    let said = Command::new("git")
-        .arg("-C")
-        .arg(dir)
-        .args(args)
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .env("GIT_OPTIONAL_LOCKS", "0")
-        .output()
-        .ok()?;
-    said.status.success().then(|| String::from_utf8(said.stdout).ok()).flatten().and_then(|out| text(&out))
+    git::ask(dir, args).and_then(|said| text(&said))
 }
 
 fn text(version: &str) -> Option<String> {

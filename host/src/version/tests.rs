@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use std::process::Command;
+
 use super::*;
 
 fn run_git(dir: &Path, args: &[&str]) {
