@@ -18,8 +18,8 @@ use pop_deploy::plugins::Worker;
 use pop_deploy_plugin_api::{
     Error, ErrorKind,
     protocol::{
-        Diagnostic, Effect, Event, Phase, Plan, PlanRequest, Receipt, RunRequest, Status, Step, Undo,
-        UndoRequest, method,
+        Diagnostic, Effect, Event, Phase, Plan, PlanRequest, Receipt, Rollout, RunRequest, Status, Step,
+        Undo, UndoRequest, method,
     },
     testing::release,
 };
@@ -50,8 +50,13 @@ fn run_with(fault: &str) -> Error {
 fn a_run_goes_there_and_back() {
     let place = Place::new();
     let worker = place.worker("none", "nothing");
-    let plan: Plan =
-        worker.call(method::PLAN, &PlanRequest::Deploy { release: release("r1", "1.0") }, LONG).unwrap();
+    let plan: Plan = worker
+        .call(
+            method::PLAN,
+            &PlanRequest::Deploy { release: release("r1", "1.0"), rollout: Rollout::Full },
+            LONG,
+        )
+        .unwrap();
     assert_eq!(plan.steps.len(), 3);
     let receipt = run(&worker).unwrap();
     assert_eq!(receipt.data["step"], "stage");
@@ -79,7 +84,7 @@ fn a_panic_names_the_plugin_and_the_hook_and_the_worker_lives_on() {
         let error = match hook {
             "status" => worker.call::<Status>(method::STATUS, &(), LONG).unwrap_err(),
             "plan" => {
-                let request = PlanRequest::Deploy { release: release("r1", "1.0") };
+                let request = PlanRequest::Deploy { release: release("r1", "1.0"), rollout: Rollout::Full };
                 worker.call::<Plan>(method::PLAN, &request, LONG).unwrap_err()
             }
             "run" => run(&worker).unwrap_err(),

@@ -16,6 +16,8 @@
 
 #![deny(unsafe_code)]
 
+#[cfg(feature = "health")]
+pub mod canary;
 mod context;
 mod error;
 pub mod ffi;

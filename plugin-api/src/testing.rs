@@ -15,8 +15,8 @@ use crate::{
     Error, Host, Result, Session, Target,
     ffi::{Described, Foreign, ForeignSession, entry},
     protocol::{
-        Event, OpenRequest, Phase, Plan, PlanRequest, Receipt, Release, RunRequest, Status, StepReceipt,
-        TargetContext, Undo, UndoRequest, method,
+        Event, OpenRequest, Phase, Plan, PlanRequest, Receipt, Release, Rollout, RunRequest, Status,
+        StepReceipt, TargetContext, Undo, UndoRequest, method,
     },
     target::manifest_of,
 };
@@ -112,7 +112,19 @@ impl Harness {
     /// # Errors
     /// What the target answers.
     pub fn plan_deploy(&self, id: &str, version: &str) -> Result<Plan> {
-        self.call(method::PLAN, &PlanRequest::Deploy { release: release(id, version) })
+        self.call(
+            method::PLAN,
+            &PlanRequest::Deploy { release: release(id, version), rollout: Rollout::Full },
+        )
+    }
+
+    /// Plans a canary of version `version` as release `id`.
+    ///
+    /// # Errors
+    /// What the target answers.
+    pub fn plan_canary(&self, id: &str, version: &str) -> Result<Plan> {
+        let request = PlanRequest::Deploy { release: release(id, version), rollout: Rollout::Canary };
+        self.call(method::PLAN, &request)
     }
 
     /// Reads the place.

@@ -70,7 +70,7 @@ impl Target for Hello {
             changes.push(Change { effect, what: path.display().to_string(), detail: String::new() });
         };
         let wanted = match request {
-            PlanRequest::Deploy { release } => {
+            PlanRequest::Deploy { release, .. } => {
                 let mut write = Step::new("write", Phase::Stage, Effect::Create, "Writing the greeting");
                 write.creates.push(self.file(&release.id).display().to_string());
                 steps.push(write);

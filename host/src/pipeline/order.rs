@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use pop_deploy_plugin_api::{
-    protocol::{PastRelease, Plan, PlanRequest, Release},
+    protocol::{PastRelease, Plan, PlanRequest, Release, Rollout},
     redact::Redactor,
 };
 
@@ -121,7 +121,9 @@ impl Errand<'_> {
     /// What the target's plugin is asked to plan.
     pub(super) fn request(&self, run: &str) -> PlanRequest {
         match &self.goal {
-            Goal::Forward { .. } => PlanRequest::Deploy { release: self.release(run) },
+            Goal::Forward { .. } => {
+                PlanRequest::Deploy { release: self.release(run), rollout: Rollout::Full }
+            }
             Goal::Back { to, from } => PlanRequest::Rollback { to: to.clone(), from: from.clone() },
         }
     }

@@ -82,6 +82,10 @@ pub enum Question<'a> {
 }
 
 impl Seconds {
+    pub(crate) const fn whole(seconds: u32) -> Self {
+        Self(seconds as f64)
+    }
+
     /// So many seconds as a span of time.
     pub fn span(self) -> Duration {
         Duration::from_secs_f64(self.0)
@@ -102,15 +106,15 @@ impl TryFrom<f64> for Seconds {
 }
 
 fn one_second() -> Seconds {
-    Seconds(1.0)
+    Seconds::whole(1)
 }
 
 fn five_seconds() -> Seconds {
-    Seconds(5.0)
+    Seconds::whole(5)
 }
 
 fn ten_seconds() -> Seconds {
-    Seconds(10.0)
+    Seconds::whole(10)
 }
 
 fn three() -> NonZeroU32 {

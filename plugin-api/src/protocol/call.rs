@@ -23,6 +23,13 @@ pub mod method {
     pub const SECRET: &str = "secret";
 }
 
+/// Names in [`Manifest::capabilities`](super::Manifest::capabilities) that the host acts on.
+pub mod capability {
+    /// It plans a [`Rollout::Canary`](super::Rollout::Canary). The host never asks one of a plugin without it: that one
+    /// would deploy in full.
+    pub const CANARY: &str = "canary";
+}
+
 /// What a session knows of its run and project.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TargetContext {
@@ -67,6 +74,10 @@ pub enum PlanRequest {
     Deploy {
         /// The release to make.
         release: Release,
+        /// How far the first switch goes. Asked to be [`Rollout::Canary`] of plugins that have
+        /// [`capability::CANARY`] only.
+        #[serde(default)]
+        rollout: Rollout,
     },
     /// Make a former release live again; builds nothing.
     Rollback {
@@ -76,6 +87,30 @@ pub enum PlanRequest {
         #[serde(default)]
         from: Option<Release>,
     },
+}
+
+/// How far a deployment's first switch goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rollout {
+    /// All the way at once.
+    #[default]
+    Full,
+    /// To a part of the users or hosts first, which is watched; see [`Step::awaits_verdict`](super::Step::awaits_verdict).
+    Canary,
+}
+
+/// What becomes of a canary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It is as good as it should be: go on.
+    Promote,
+    /// It is bad: take it back.
+    Rollback,
+    /// Not enough could be measured to tell. Also what a newer word reads as.
+    #[serde(other)]
+    Inconclusive,
 }
 
 /// What `run` is given.

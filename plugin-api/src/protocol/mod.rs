@@ -11,8 +11,8 @@ mod plan;
 mod release;
 
 pub use call::{
-    Check, CheckStatus, Diagnostic, OpenRequest, PlanRequest, Proposal, RunRequest, Status, TargetContext,
-    Undo, UndoRequest, method,
+    Check, CheckStatus, Diagnostic, OpenRequest, PlanRequest, Proposal, Rollout, RunRequest, Status,
+    TargetContext, Undo, UndoRequest, Verdict, capability, method,
 };
 pub use command::Command;
 pub use event::{Event, Stream};

@@ -14,7 +14,8 @@ use super::{Check, Command, Release};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Takes locks and looks again; changes nothing that users see or need.
+    /// Takes locks and looks again; changes nothing that users see or need. Walked again, in a new worker, when a run is
+    /// taken up again: the locks went with the old one.
     Preflight,
     /// Makes the artefact in the project.
     Build,
@@ -95,9 +96,21 @@ pub struct Step {
     /// Whether no undo can take it back; the plan and a rollback say so.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub irreversible: bool,
+    /// Seconds that it waits on purpose, on top of what its phase may take: a canary being watched.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hold: u64,
+    /// Whether what it leaves is a canary that a person may want to judge. With `--until manual` the run ends here,
+    /// open; `promote` walks on with the next step, `abort` takes all steps back. A plan for
+    /// [`Rollout::Canary`](super::Rollout::Canary) has at least one such step, before the one that goes all the way.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub awaits_verdict: bool,
     /// The plugin's own: what the step needs to run and, after a crash, to be undone (the state before).
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub data: Value,
+}
+
+fn is_zero(seconds: &u64) -> bool {
+    *seconds == 0
 }
 
 impl Step {
@@ -112,6 +125,8 @@ impl Step {
             commands: Vec::new(),
             creates: Vec::new(),
             irreversible: false,
+            hold: 0,
+            awaits_verdict: false,
             data: Value::Null,
         }
     }

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::Verdict;
+
 /// A release: one version of the project, as one deployment brought it to one target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
@@ -46,12 +48,23 @@ pub struct Receipt {
     /// What reports carry along of the plugin's own, by name: the digest. It stands beside the plan's, or instead.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub facts: Map<String, Value>,
+    /// What a watched canary came to, in the step that watched it. Inconclusive: the run ends here, open, for a person
+    /// to judge. A bad one is the step's error, not a receipt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
 }
 
 impl Receipt {
     /// A receipt without data.
     pub fn new(outcome: Outcome, summary: impl Into<String>) -> Self {
-        Self { schema: 1, outcome, summary: summary.into(), data: Value::Null, facts: Map::new() }
+        Self {
+            schema: 1,
+            outcome,
+            summary: summary.into(),
+            data: Value::Null,
+            facts: Map::new(),
+            verdict: None,
+        }
     }
 
     /// Attaches what undo and a later rollback need.
@@ -69,6 +82,13 @@ impl Receipt {
     #[must_use]
     pub fn fact(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.facts.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Says what the watched canary came to.
+    #[must_use]
+    pub fn verdict(mut self, verdict: Verdict) -> Self {
+        self.verdict = Some(verdict);
         self
     }
 }

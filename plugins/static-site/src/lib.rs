@@ -95,7 +95,7 @@ impl Target for StaticSite {
 
     fn plan(&mut self, request: &PlanRequest) -> Result<Plan> {
         match request {
-            PlanRequest::Deploy { release } => {
+            PlanRequest::Deploy { release, .. } => {
                 let (plan, prepared) = deploy::plan(&self.site, &self.webroot, release, &self.session)?;
                 self.prepared = prepared.filter(|_| self.site.made_by().is_none());
                 Ok(plan)
