@@ -34,7 +34,8 @@ demo: build ## Deploy this project's own documentation to a temporary web root, 
 	@sh tests/demo.sh $(TARGET_DIR)
 
 test: ## Run every test there is; POP_DEPLOY_NO_SKIP=1 makes a skipped one a failure
-	@sh tests/services.sh nginx=nginx-light valgrind=valgrind
+	@sh tests/services.sh nginx=nginx-light valgrind=valgrind sshd=openssh-server ssh=openssh-client \
+		busybox=busybox-static ip=iproute2
 	$(CARGO) build --locked --workspace
 	$(CARGO) test --locked --workspace
 	$(CARGO) test --locked --manifest-path examples/hello-target/Cargo.toml --target-dir $(TARGET_DIR)/hello-target
