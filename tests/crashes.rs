@@ -127,7 +127,7 @@ fn a_host_that_is_killed_before_the_switch() {
     assert_snapshot!(project.see(&["execute", "--yes", "--version", "3"]), @r"
     --- stderr
     error: run `[id]` was interrupted; target `docs` has done `stage`, the stage of it
-      hint: `pop-deploy rollback` takes it back
+      hint: `pop-deploy execute --resume` goes on with it, `pop-deploy rollback` takes it back
     --- exit 7
     ");
     assert_snapshot!(project.see(&["history"]), @r"
@@ -170,6 +170,128 @@ fn a_host_that_is_killed_at_any_hook() {
     }
 }
 
+/// Has a run of version 2 killed while it stands at this hook, whose way is free afterwards.
+fn kill_at(project: &Project, point: &str) {
+    project.gate(point);
+    let mut run = project.start(&EXECUTE);
+    project.wait_at_gate();
+    run.kill().unwrap();
+    run.wait().unwrap();
+    nothing_runs_on(project);
+    project.write("go", "");
+}
+
+#[test]
+fn a_run_that_died_can_be_finished() {
+    let project = deployed();
+    kill_at(&project, "post_switch");
+    assert_snapshot!(project.see(&["execute", "--yes", "--resume"]), @r"
+    Target: docs · Mode: resume · Version: 2
+    Plan: 0 added, 4 changed, 0 removed, 0 unchanged
+    [1/5] Locking [project]/www... done ([t])
+    [4/5] Verifying what is live... done, 4 files ([t])
+    [5/5] Keeping all releases... unchanged ([t])
+
+    Result: succeeded, 1 → 2
+    Duration: [t]
+    Deployment: [id]
+    History: [project]/.pop-deploy/deploy.json
+    Log: [project]/.pop-deploy/deployments/[id]/log
+    Next: `pop-deploy verify` looks again, `pop-deploy rollback` goes back
+    --- exit 0
+    ");
+    assert_eq!((live(&project).as_str(), releases(&project)), ("two", 2));
+    project.must(&["verify"]);
+    let history = project.history();
+    assert_eq!(
+        (&history[0]["status"], &history[0]["version"], history.len()),
+        (&"success".into(), &"2".into(), 2)
+    );
+    project.must(&["rollback", "--yes"]);
+    assert_eq!(live(&project), "one");
+    assert_snapshot!(project.see(&["execute", "--yes", "--resume"]), @r"
+    --- stderr
+    error: there is nothing to resume: no run at docs was interrupted
+      hint: leave out `--resume`
+    --- exit 2
+    ");
+}
+
+#[test]
+fn a_run_that_died_at_any_hook_can_be_finished() {
+    for point in ["pre_stage", "pre_switch", "post_verify", "pre_finalize"] {
+        let project = deployed();
+        project.hook("before_all", "echo begun >> begun");
+        kill_at(&project, point);
+        project.must(&["execute", "--yes", "--resume"]);
+        assert_eq!((live(&project).as_str(), releases(&project)), ("two", 2), "{point}");
+        project.must(&["verify"]);
+        assert_eq!(project.read("begun"), "begun\n", "{point}: it began once");
+    }
+}
+
+#[test]
+fn a_run_is_not_finished_when_what_it_was_made_from_changed() {
+    let project = deployed();
+    kill_at(&project, "pre_switch");
+    let resume = ["execute", "--yes", "--resume"];
+    fill(&project, "three");
+    assert_snapshot!(project.see(&resume), @r"
+    Target: docs · Mode: resume · Version: 2
+    --- stderr
+    error: run `[id]` can't be resumed
+      caused by: what target `docs` is made from changed since
+      hint: `pop-deploy rollback` takes it back
+    --- exit 7
+    ");
+    fill(&project, "two");
+    project.edit(|json| json["targets"]["docs"]["config"]["keep"] = 3.into());
+    assert_snapshot!(project.steady(&project.run(&resume).stderr), @r"
+    error: run `[id]` can't be resumed
+      caused by: the config of target `docs` changed since
+      hint: `pop-deploy rollback` takes it back
+    ");
+    project.edit(|json| drop(json["targets"]["docs"]["config"].as_object_mut().unwrap().remove("keep")));
+    let runs = project.path().join(".pop-deploy/deployments");
+    let newest = fs::read_dir(runs).unwrap().map(|run| run.unwrap().path()).max().unwrap();
+    let plan = newest.join("plan-docs.json");
+    let stored = fs::read_to_string(&plan).unwrap();
+    fs::write(&plan, format!("{stored} ")).unwrap();
+    let said = project.run(&resume);
+    assert!(said.stderr.contains("isn't the plan that was stored there"), "{}", said.stderr);
+    assert_eq!(live(&project), "one");
+    project.must(&["rollback", "--yes"]);
+    assert_eq!((live(&project).as_str(), releases(&project)), ("one", 1));
+}
+
+#[test]
+fn a_run_that_died_between_two_targets_is_finished_at_both() {
+    let project = deployed();
+    project.edit(|json| {
+        json["targets"]["more"] = json["targets"]["docs"].clone();
+        json["targets"]["more"]["primary"] = false.into();
+        json["targets"]["more"]["config"]["dir"] = "more".into();
+    });
+    let gate =
+        "if [ $POP_DEPLOY_TARGET = more ]; then echo > at_gate; while [ ! -e go ]; do sleep 0.02; done; fi";
+    project.hook("pre_switch", gate);
+    let all = ["execute", "--yes", "--all", "--version", "2"];
+    let mut run = project.start(&all);
+    project.wait_at_gate();
+    run.kill().unwrap();
+    run.wait().unwrap();
+    nothing_runs_on(&project);
+    assert_eq!(
+        (live(&project).as_str(), project.read("more/current/index.html").as_str()),
+        ("two", "(No such file or directory (os error 2))")
+    );
+    project.write("go", "");
+    project.must(&["execute", "--yes", "--resume"]);
+    assert_eq!((live(&project).as_str(), project.read("more/current/index.html").as_str()), ("two", "two"));
+    project.must(&["verify", "--all"]);
+    assert_eq!(project.history().len(), 3);
+}
+
 #[test]
 fn a_host_that_is_killed_at_any_moment() {
     let project = deployed();
@@ -188,7 +310,9 @@ fn a_host_that_is_killed_at_any_moment() {
         let now = live(&project);
         assert!(now == before || now == word, "{now} is live, neither {before} nor {word}");
         let again = project.run(&["execute", "--yes", "--version", &word]);
-        if again.code == Some(7) {
+        if again.code == Some(7) && moment % 2 == 0 {
+            project.must(&["execute", "--yes", "--resume"]);
+        } else if again.code == Some(7) {
             project.must(&["rollback", "--yes"]);
             assert_eq!(live(&project), before, "{}", again.stderr);
             project.must(&["execute", "--yes", "--version", &word]);

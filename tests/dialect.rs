@@ -688,7 +688,7 @@ fn a_run_that_died_is_mended_by_the_dialects_rollback_too() {
     {
       "operation": "deploy_execute",
       "success": false,
-      "error": "run `[id]` was interrupted; target `static-site` has done `switch`, the switch of it (hint: `pop-deploy rollback` takes it back)"
+      "error": "run `[id]` was interrupted; target `static-site` has done `switch`, the switch of it (hint: `pop-deploy execute --resume` goes on with it, `pop-deploy rollback` takes it back)"
     }
     --- stderr, exit 1
     "#);

@@ -49,6 +49,12 @@ pub enum Failure {
     /// A run died while it was at one of the targets.
     #[error("run `{}` was interrupted; {}", .0.id, how_it_stands(.0))]
     Interrupted(Box<PastRun>),
+    /// It can't be gone on with.
+    #[error("run `{}` can't be resumed", run.id)]
+    CantResume { run: Box<PastRun>, source: Box<Error> },
+    /// Nothing died.
+    #[error("there is nothing to resume: no run at {targets} was interrupted")]
+    NothingToResume { targets: String },
     /// Another run wrote history between reading it and holding the lock.
     #[error("another run changed what there is to go back to")]
     Outdated,
@@ -94,6 +100,7 @@ impl Failure {
             | Self::Version(_)
             | Self::NeverDeployed { .. }
             | Self::Unconfirmed { .. }
+            | Self::NothingToResume { .. }
             | Self::NoCanary { .. }
             | Self::Find(_)
             | Self::Install(_)
@@ -113,7 +120,7 @@ impl Failure {
                 ErrorKind::Unknown => Exit::Stuck,
                 _ => Exit::NotReady,
             },
-            Self::Interrupted(_) => Exit::InterruptedRun,
+            Self::Interrupted(_) | Self::CantResume { .. } => Exit::InterruptedRun,
             Self::NothingToGoBackTo { .. } => Exit::NoRelease,
             Self::Declined => Exit::Failed,
             Self::Panicked => Exit::Stuck,
@@ -137,8 +144,17 @@ impl Failure {
             Self::History(error) => error.hint(),
             Self::Plugin(error) => error.hint.clone(),
             Self::Interrupted(run) => {
+                let flag = run.info.environment.flag();
+                let back = format!("`pop-deploy rollback{flag}` takes it back");
+                Some(match run.is_being_taken_back() {
+                    true => back,
+                    false => format!("`pop-deploy execute --resume{flag}` goes on with it, {back}"),
+                })
+            }
+            Self::CantResume { run, .. } => {
                 Some(format!("`pop-deploy rollback{}` takes it back", run.info.environment.flag()))
             }
+            Self::NothingToResume { .. } => Some("leave out `--resume`".into()),
             Self::Outdated => Some("run it again".into()),
             Self::NothingToGoBackTo { .. } => Some("`pop-deploy history` shows what was deployed".into()),
             Self::NeverDeployed { there, .. } if there.is_empty() => {
@@ -173,6 +189,9 @@ impl Failure {
         let mut error = Error::new(kind, self.to_string());
         if let Self::Choose { source, .. } | Self::Find(source) = self {
             error.causes = source.details();
+        } else if let Self::CantResume { source, .. } = self {
+            error.causes.push(source.message.clone());
+            error.causes.extend(source.causes.clone());
         } else {
             let mut cause = error::Error::source(self);
             while let Some(next) = cause {

@@ -119,6 +119,9 @@ pub struct Execute {
     /// The version to deploy [default: what package.json, pyproject.toml, Cargo.toml or the last tag says]
     #[arg(long, value_name = "VERSION", allow_hyphen_values = true)]
     pub version: Option<String>,
+    /// Go on with a run that was interrupted, from the first step that isn't done
+    #[arg(long, conflicts_with_all = ["version", "dry_run", "action"])]
+    pub resume: bool,
     /// Speak the popkit wrapper's dialect
     #[arg(long, value_name = "ACTION", help_heading = "For the popkit wrapper")]
     pub action: Option<ExecuteAction>,

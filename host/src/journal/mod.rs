@@ -16,7 +16,7 @@ use std::{
 
 pub use entry::{Entry, PlannedTarget, RunEnding, RunInfo, RunKind, TargetEnding};
 pub use past::{PastRun, PastStep, PastTarget};
-pub use read::{interrupted, keep_only, read, receipts_of};
+pub use read::{interrupted, keep_only, read, receipts_of, stored_plan};
 pub use write::Journal;
 
 /// How many runs are kept.
@@ -53,6 +53,12 @@ pub enum JournalError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// A stored plan isn't what was stored.
+    #[error("`{}` isn't the plan that was stored there", path.display())]
+    Altered {
+        /// The file.
+        path: PathBuf,
+    },
     /// The journal of a run that is alive can't be continued.
     #[error("run `{id}` is still alive")]
     Alive {
@@ -81,6 +87,7 @@ impl JournalError {
             Self::Damaged { .. } => {
                 "move that run's folder away, then look at the target itself with `pop-deploy verify`"
             }
+            Self::Altered { .. } => "`pop-deploy rollback` takes the run back without it",
             Self::Alive { .. } => "wait for it to end",
             Self::Json { .. } => return None,
         };

@@ -65,9 +65,21 @@ impl PastRun {
         self.targets.iter().any(|target| !target.steps.is_empty())
     }
 
+    /// Whether taking it back was begun.
+    pub fn is_being_taken_back(&self) -> bool {
+        self.targets.iter().flat_map(|target| &target.steps).any(|step| step.undo_begun)
+    }
+
     /// The target of that name, where it was planned.
     pub fn target(&self, name: &str) -> Option<&PastTarget> {
         self.targets.iter().find(|target| target.planned.target == name)
+    }
+}
+
+impl PastStep {
+    /// Whether it was taken back: nothing of it is left.
+    pub fn is_settled(&self) -> bool {
+        matches!(self.undone, Some(Undo::Undone { .. } | Undo::Nothing))
     }
 }
 
@@ -79,8 +91,7 @@ impl PastTarget {
 
     /// The steps still in effect as far as the journal knows, last first: what a rollback of the run takes back.
     pub fn to_undo(&self) -> impl Iterator<Item = &PastStep> {
-        let settled = |step: &&PastStep| matches!(step.undone, Some(Undo::Undone { .. } | Undo::Nothing));
-        self.steps.iter().rev().filter(move |step| !settled(step))
+        self.steps.iter().rev().filter(|step| !step.is_settled())
     }
 
     /// The receipts of the steps that are done and weren't taken back, in order.
@@ -90,11 +101,26 @@ impl PastTarget {
     }
 }
 
+impl PastTarget {
+    /// A step begins. In a run that is resumed it may begin again, and stays where it was in the order.
+    fn begin(&mut self, step: &Step) {
+        let begun =
+            PastStep { step: step.clone(), receipt: None, error: None, undo_begun: false, undone: None };
+        match self.steps.iter_mut().find(|past| past.step.id == step.id) {
+            // What an earlier attempt left behind is there until it is taken back.
+            Some(past) => {
+                let receipt = past.receipt.take().filter(|_| !past.is_settled());
+                *past = PastStep { receipt, ..begun };
+            }
+            None => self.steps.push(begun),
+        }
+    }
+}
+
 impl PastRun {
     pub(super) fn take(&mut self, entry: &Entry) {
         match entry {
             Entry::TargetPlanned(planned) => match self.past_target(&planned.target) {
-                // A run that is resumed plans again; what it did before stays known.
                 Some(target) => target.planned = planned.clone(),
                 None => self.targets.push(PastTarget {
                     planned: planned.clone(),
@@ -104,13 +130,7 @@ impl PastRun {
             },
             Entry::Intent { target, step } => {
                 if let Some(target) = self.past_target(target) {
-                    target.steps.push(PastStep {
-                        step: step.clone(),
-                        receipt: None,
-                        error: None,
-                        undo_begun: false,
-                        undone: None,
-                    });
+                    target.begin(step);
                 }
             }
             Entry::Receipt { target, receipt } => {
@@ -147,8 +167,7 @@ impl PastRun {
         self.targets.iter_mut().find(|target| target.planned.target == name)
     }
 
-    /// The newest attempt at that step.
     fn past_step(&mut self, target: &str, step: &str) -> Option<&mut PastStep> {
-        self.past_target(target)?.steps.iter_mut().rfind(|past| past.step.id == step)
+        self.past_target(target)?.steps.iter_mut().find(|past| past.step.id == step)
     }
 }

@@ -6,9 +6,12 @@ use std::{
     path::Path,
 };
 
-use pop_deploy_plugin_api::protocol::StepReceipt;
+use pop_deploy_plugin_api::protocol::{Plan, StepReceipt};
 
-use super::{Entry, JournalError, KEPT, PastRun, entry::Line, io_at, is_id, journal_file, runs_folder};
+use super::{
+    Entry, JournalError, KEPT, PastRun, PlannedTarget, entry::Line, io_at, is_id, journal_file, plan_file,
+    runs_folder, write::digest,
+};
 
 /// Reads a run. A torn last line, as a crash leaves it, is passed over.
 ///
@@ -50,6 +53,23 @@ pub fn receipts_of(
         .as_ref()
         .and_then(|run| run.target(target))
         .map(|target| (target.planned.identity.clone(), target.receipts())))
+}
+
+/// The plan of a target as it was stored before the run walked it.
+///
+/// # Errors
+/// When it can't be read, or isn't what was stored.
+pub fn stored_plan(run: &PastRun, planned: &PlannedTarget) -> Result<Plan, JournalError> {
+    let path = plan_file(&run.dir, &planned.target);
+    let bytes = fs::read(&path).map_err(io_at("read", &path))?;
+    if digest(&bytes) != planned.plan_digest {
+        return Err(JournalError::Altered { path });
+    }
+    serde_json::from_slice(&bytes).map_err(|source| JournalError::Damaged {
+        path,
+        line: source.line(),
+        source,
+    })
 }
 
 /// Removes the folders of old runs: those beyond the newest 50 that history doesn't know. Never one of a run that is

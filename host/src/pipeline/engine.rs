@@ -12,7 +12,7 @@ use std::{
 
 use pop_deploy_plugin_api::{
     Error, ErrorKind,
-    protocol::{Phase, StepReceipt},
+    protocol::{Phase, Step, StepReceipt},
 };
 
 use super::{
@@ -44,13 +44,52 @@ pub struct Walk<'a> {
 impl Walk<'_> {
     /// Walks every member's plan to its end, or back to its beginning; says how that went.
     pub fn walk(&self, members: &mut [Member]) -> (Ending, Option<Error>) {
-        let walked = self.hooks.run(HookPoint::BeforeAll, None).and_then(|()| {
-            for phase in [Phase::Preflight, Phase::Build, Phase::Stage] {
-                self.together(members, phase)?;
+        let walked =
+            self.hooks.run(HookPoint::BeforeAll, None).and_then(|()| self.go_through(members, &Phase::ALL));
+        self.end(members, walked)
+    }
+
+    /// Goes on with a walk that another process began, from the first step that isn't done. Hooks that may not have
+    /// run, run.
+    ///
+    /// # Errors
+    /// The preflight, which is done anew since locks go with their process, failed: everything stands as it stood.
+    pub fn resume(&self, members: &mut [Member]) -> Result<(Ending, Option<Error>), Error> {
+        for member in &mut *members {
+            let (id, preflight) =
+                (|step: &Step| step.id.clone(), |step: &&Step| step.phase == Phase::Preflight);
+            let anew: Vec<_> = member.planned().iter().filter(preflight).map(id).collect();
+            member.receipts.retain(|kept| !anew.contains(&kept.step));
+        }
+        self.together(members, Phase::Preflight)?;
+        let walked = self.take_halves_back(members).and_then(|()| self.go_through(members, &Phase::ALL[1..]));
+        Ok(self.end(members, walked))
+    }
+
+    /// Takes back what was begun and left nothing behind, so that it begins anew.
+    fn take_halves_back(&self, members: &mut [Member]) -> Result<(), Error> {
+        for member in members.iter_mut().rev() {
+            for index in member.begun.clone().into_iter().rev() {
+                let phase = member.planned()[index].phase;
+                if phase != Phase::Finalize && member.left_to_do(phase).contains(&index) {
+                    self.undo(member, index).1?;
+                    member.begun.retain(|begun| *begun != index);
+                }
             }
-            self.go_live(members)?;
-            self.together(members, Phase::Finalize)
-        });
+        }
+        Ok(())
+    }
+
+    fn go_through(&self, members: &mut [Member], phases: &[Phase]) -> Result<(), Error> {
+        let up_to_stage = phases.iter().filter(|phase| **phase <= Phase::Stage);
+        for phase in up_to_stage {
+            self.together(members, *phase)?;
+        }
+        self.go_live(members)?;
+        self.together(members, Phase::Finalize)
+    }
+
+    fn end(&self, members: &mut [Member], walked: Result<(), Error>) -> (Ending, Option<Error>) {
         if let Err(error) = &walked {
             self.settle(members, error);
         }
@@ -100,14 +139,18 @@ impl Walk<'_> {
 
     /// One phase of one member, with the hooks around it.
     fn phase(&self, member: &mut Member, phase: Phase, halted: &AtomicBool) -> Result<(), Error> {
-        let steps: Vec<_> =
-            (0..member.planned().len()).filter(|index| member.planned()[*index].phase == phase).collect();
-        let walked = self.hooks.run(HookPoint::Pre(phase), Some(member)).and_then(|()| {
-            for index in steps {
+        // What another process did before it died isn't done again.
+        let (before, after) =
+            (member.has_begun(phase), next(phase).is_some_and(|next| member.has_begun(next)));
+        let hook = |done: bool, point, member: &Member| {
+            if done { Ok(()) } else { self.hooks.run(point, Some(member)) }
+        };
+        let walked = hook(before, HookPoint::Pre(phase), member).and_then(|()| {
+            for index in member.left_to_do(phase) {
                 self.may_go_on(halted)?;
                 self.step(member, index)?;
             }
-            self.hooks.run(HookPoint::Post(phase), Some(member))
+            hook(after, HookPoint::Post(phase), member)
         });
         match walked {
             // What finalize couldn't tidy up, the next deployment will; the release is live and good.
@@ -132,7 +175,9 @@ impl Walk<'_> {
         self.bus().tell_of(&member.name, What::StepStarted(place));
         let result =
             self.journal.append(&Entry::intent(&member.name, &step)).map_err(unjournaled).and_then(|()| {
-                member.begun.push(index);
+                if !member.begun.contains(&index) {
+                    member.begun.push(index);
+                }
                 member.was_live |= step.phase == Phase::Switch;
                 let receipt = member.run(index)?;
                 let (_, version) = member.plugin();
@@ -206,20 +251,14 @@ impl Walk<'_> {
         self.bus().tell_of(&member.name, What::RollbackStarted { because });
         let mut report = RollbackReport::default();
         for index in member.begun.clone().into_iter().rev() {
-            let step = member.planned()[index].clone();
-            if step.phase == Phase::Finalize {
+            let phase = member.planned()[index].phase;
+            if phase == Phase::Finalize {
                 continue;
             }
-            self.note(&Entry::undo_begun(&member.name, &step.id));
-            let result = member.undo(index);
-            self.note(&Entry::undone(&member.name, &step.id, result.as_ref().map(String::as_str)));
-            self.bus().tell_of(
-                &member.name,
-                What::Undone { step: &step, result: result.as_ref().map(String::as_str) },
-            );
+            let (id, result) = self.undo(member, index);
             let lost = result.is_err();
-            report.steps.push((step.id, result));
-            if lost && step.phase == Phase::Switch {
+            report.steps.push((id, result));
+            if lost && phase == Phase::Switch {
                 // Nobody knows what is live: unstaging now could pull the pages from under it.
                 break;
             }
@@ -237,6 +276,17 @@ impl Walk<'_> {
         {
             self.bus().tell_of(&member.name, What::Warning(&described(&error)));
         }
+    }
+
+    /// Takes one step of a member back.
+    fn undo(&self, member: &mut Member, index: usize) -> (String, Result<String, Error>) {
+        let step = member.planned()[index].clone();
+        self.note(&Entry::undo_begun(&member.name, &step.id));
+        let result = member.undo(index);
+        let told = result.as_ref().map(String::as_str);
+        self.note(&Entry::undone(&member.name, &step.id, told));
+        self.bus().tell_of(&member.name, What::Undone { step: &step, result: told });
+        (step.id, result)
     }
 
     /// The gravest of what happened to the members.
@@ -285,6 +335,10 @@ impl Walk<'_> {
     fn bus(&self) -> &Bus {
         &self.around.bus
     }
+}
+
+fn next(phase: Phase) -> Option<Phase> {
+    Phase::ALL.into_iter().find(|later| *later > phase)
 }
 
 /// How a run ends that failed while nothing live had changed; `in_preflight`: while planning, or in that phase.

@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 
 use super::{
     event::{Bus, Place, What},
-    outcome::{RollbackReport, StepEnding, StepReport, TargetEnding, TargetReport},
+    outcome::{RollbackReport, StepReport, TargetEnding, TargetReport},
 };
 use crate::{
     plugins::{Limits, Options, Ready, Services, Worker},
@@ -60,7 +60,7 @@ pub struct Member {
     pub plan: Option<Plan>,
     /// The receipts so far, in order.
     pub receipts: Vec<StepReceipt>,
-    /// The steps so far, in order.
+    /// The steps so far, in order; of a step that ran twice, the later one counts.
     pub steps: Vec<StepReport>,
     /// Which steps of the plan were begun, by index and in order; undo walks them backwards.
     pub begun: Vec<usize>,
@@ -171,10 +171,18 @@ impl Member {
     /// # Errors
     /// What the plugin answers, or what is wrong with its plan.
     pub fn make_plan(&mut self, request: &PlanRequest) -> Result<&Plan, Error> {
-        let plan: Plan = self.call(method::PLAN, request, READ)?;
+        let plan = self.plan_again(request)?;
         self.check(&plan)?;
         self.desk.bus.tell_of(&self.name, What::Planned(&plan));
         Ok(self.plan.insert(plan))
+    }
+
+    /// Has the plugin make a plan to compare another with; it is not the member's.
+    ///
+    /// # Errors
+    /// What the plugin answers.
+    pub fn plan_again(&mut self, request: &PlanRequest) -> Result<Plan, Error> {
+        self.call(method::PLAN, request, READ)
     }
 
     /// The plugin's mistakes that the pipeline can't live with.
@@ -200,6 +208,18 @@ impl Member {
     /// The plan's steps; none without a plan.
     pub fn planned(&self) -> &[Step] {
         self.plan.as_ref().map_or(&[], |plan| &plan.steps)
+    }
+
+    /// The steps of `phase` that aren't done, by index.
+    pub fn left_to_do(&self, phase: Phase) -> Vec<usize> {
+        let done = |step: &Step| self.receipts.iter().any(|kept| kept.step == step.id);
+        let steps = self.planned().iter().enumerate();
+        steps.filter(|(_, step)| step.phase == phase && !done(step)).map(|(index, _)| index).collect()
+    }
+
+    /// Whether a step of `phase`, or of a later one, was begun.
+    pub fn has_begun(&self, phase: Phase) -> bool {
+        self.begun.iter().any(|index| self.planned()[*index].phase >= phase)
     }
 
     /// Runs the step at `index` of the plan.
@@ -293,22 +313,17 @@ impl Member {
 
     /// The member as it went.
     pub fn report(&self) -> TargetReport {
-        let not_run = self.planned().iter().skip(self.steps.len()).map(|step| StepReport {
-            id: step.id.clone(),
-            phase: step.phase,
-            title: step.title.clone(),
-            commands: step.commands.clone(),
-            ending: StepEnding::NotRun,
-            exit_code: None,
-            took: Duration::ZERO,
-        });
+        let went = |step: &Step| {
+            let went = self.steps.iter().rfind(|went| went.id == step.id);
+            went.cloned().unwrap_or_else(|| StepReport::not_run(step))
+        };
         TargetReport {
             name: self.name.clone(),
             ending: self.ending,
             release: self.release.clone(),
             before: self.plan.as_ref().and_then(|plan| plan.live.clone()),
             plan: self.plan.clone(),
-            steps: self.steps.iter().cloned().chain(not_run).collect(),
+            steps: self.planned().iter().map(went).collect(),
             was_live: self.was_live,
             error: self.error.clone(),
             rollback: self.rollback.clone(),

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use pop_deploy_plugin_api::{
     Error,
-    protocol::{Command, Outcome, Phase, Plan, Release},
+    protocol::{Command, Outcome, Phase, Plan, Release, Step},
 };
 use serde_json::{Map, Value};
 
@@ -23,6 +23,8 @@ pub enum Mode {
     RollbackDryRun,
     /// Take an interrupted run back.
     Recovery,
+    /// Finish an interrupted run.
+    Resume,
 }
 
 impl Mode {
@@ -39,6 +41,7 @@ impl Mode {
             Self::Rollback => "rollback",
             Self::RollbackDryRun => "rollback, dry run",
             Self::Recovery => "recovery",
+            Self::Resume => "resume",
         }
     }
 }
@@ -194,6 +197,21 @@ pub struct StepReport {
     pub exit_code: Option<i32>,
     /// How long it took.
     pub took: Duration,
+}
+
+impl StepReport {
+    /// A step of a plan that didn't run.
+    pub fn not_run(step: &Step) -> Self {
+        Self {
+            id: step.id.clone(),
+            phase: step.phase,
+            title: step.title.clone(),
+            commands: step.commands.clone(),
+            ending: StepEnding::NotRun,
+            exit_code: None,
+            took: Duration::ZERO,
+        }
+    }
 }
 
 /// What was done to take a target back.

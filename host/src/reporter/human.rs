@@ -309,7 +309,7 @@ fn next(report: &Report) -> String {
     let flag = report.environment.as_ref().map_or(String::new(), Environment::flag);
     let command = |name: &str| format!("`pop-deploy {name}{flag}`");
     match report.ending {
-        Ending::Succeeded if report.mode == Mode::Deploy => {
+        Ending::Succeeded if matches!(report.mode, Mode::Deploy | Mode::Resume) => {
             format!("{} looks again, {} goes back", command("verify"), command("rollback"))
         }
         Ending::Succeeded => {

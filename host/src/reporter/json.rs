@@ -252,6 +252,7 @@ fn mode_name(mode: Mode) -> &'static str {
         Mode::Rollback => "rollback",
         Mode::RollbackDryRun => "rollback_dry_run",
         Mode::Recovery => "recovery",
+        Mode::Resume => "resume",
     }
 }
 

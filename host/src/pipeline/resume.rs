@@ -1,0 +1,127 @@
+//! Finishes a run that died: its stored plans, from the first step that isn't done.
+//!
+//! The inputs must be what they were: each plugin plans once more, and the fingerprint of that plan must be the stored
+//! one's. A step that was begun and left nothing behind is taken back first, so that it begins anew.
+
+use pop_deploy_plugin_api::{
+    Error,
+    protocol::{PastRelease, Plan, PlanRequest, Rollout},
+};
+
+use super::{
+    event::{Listener, What},
+    member::Member,
+    order::Order,
+    outcome::{Mode, Report, StepEnding, StepReport},
+    reopened::Reopened,
+    seating::Guest,
+};
+use crate::{
+    failure::Failure,
+    journal::{self, PastRun, PastTarget, RunKind},
+};
+
+/// Goes on with the run `past` and records how that went.
+///
+/// # Errors
+/// What kept it from going on: it stands as it stood.
+pub fn go_on(order: &Order<'_>, past: &PastRun, reporter: Box<dyn Listener>) -> Result<Report, Failure> {
+    let run = Reopened::open(order, &past.id, Mode::Resume, reporter)?;
+    let refused = |error| Failure::CantResume { run: Box::new(run.past.clone()), source: Box::new(error) };
+    let mut members = Vec::new();
+    for target in &run.past.targets {
+        let stored = journal::stored_plan(&run.past, &target.planned)?;
+        let mut member = seat(order, &run, target)?;
+        let request = request(order, &run.past, target)?;
+        member.plan_again(&request).and_then(|now| compare(target, &stored, &now)).map_err(refused)?;
+        run.around.bus.tell_of(&member.name, What::Planned(&stored));
+        stand(&mut member, target, stored);
+        members.push(member);
+    }
+    let hooks = run.hooks();
+    let (ending, error) = run.walk(&hooks).resume(&mut members).map_err(refused)?;
+    drop(hooks);
+    Ok(run.finish(members, ending, error))
+}
+
+fn seat(order: &Order<'_>, run: &Reopened<'_>, target: &PastTarget) -> Result<Member, Failure> {
+    let planned = &target.planned;
+    let today = order.config.target(&planned.target);
+    let member = run.seating().seat(Guest {
+        name: &planned.target,
+        kind: &planned.kind,
+        today,
+        config: planned.config.clone(),
+        release: planned.release.clone(),
+        source_may_change: run.hooks().before_stage(&planned.target),
+    })?;
+    let name = &planned.target;
+    let changed = match (today, member.plugin()) {
+        (None, _) => Some(format!("target `{name}` is no longer in deploy.json")),
+        // What goes back goes with the config of then.
+        (Some(today), _) if run.past.info.kind == RunKind::Deploy && today.config != planned.config => {
+            Some(format!("the config of target `{name}` changed since"))
+        }
+        (_, (id, version)) if (id, version) != (planned.plugin.as_str(), &planned.plugin_version) => {
+            Some(format!(
+                "plugin `{}` {} made its plan, and `{id}` {version} is there now",
+                planned.plugin, planned.plugin_version
+            ))
+        }
+        _ => None,
+    };
+    match changed {
+        Some(why) => Err(Failure::CantResume {
+            run: Box::new(run.past.clone()),
+            source: Box::new(Error::preflight(why)),
+        }),
+        None => Ok(member),
+    }
+}
+
+/// What the stored plan was asked for.
+fn request(order: &Order<'_>, run: &PastRun, target: &PastTarget) -> Result<PlanRequest, Failure> {
+    let planned = &target.planned;
+    let release = planned.release.clone();
+    if run.info.kind != RunKind::Rollback {
+        return Ok(PlanRequest::Deploy { release, rollout: Rollout::Full });
+    }
+    let past = journal::receipts_of(&order.project.data, &release.id, &planned.target)?;
+    let (identity, receipts) = past.unzip();
+    let to = PastRelease { release, identity, receipts: receipts.unwrap_or_default() };
+    Ok(PlanRequest::Rollback { to, from: planned.from.clone() })
+}
+
+fn compare(target: &PastTarget, stored: &Plan, now: &Plan) -> Result<(), Error> {
+    let name = &target.planned.target;
+    if now.identity != stored.identity {
+        return Err(Error::preflight(format!(
+            "target `{name}` went to `{}`, and goes to `{}` now",
+            stored.identity, now.identity
+        )));
+    }
+    if now.fingerprint != stored.fingerprint {
+        return Err(Error::preflight(format!("what target `{name}` is made from changed since")));
+    }
+    Ok(())
+}
+
+/// Has the member stand where the journal says that it stood.
+fn stand(member: &mut Member, target: &PastTarget, stored: Plan) {
+    member.was_live = target.was_live();
+    for past in &target.steps {
+        let Some(index) = stored.steps.iter().position(|step| step.id == past.step.id) else { continue };
+        if past.is_settled() {
+            continue;
+        }
+        member.begun.push(index);
+        if let Some(done) = past.receipt.as_ref().filter(|_| !past.undo_begun) {
+            member.steps.push(StepReport {
+                ending: StepEnding::Done(done.receipt.outcome, done.receipt.summary.clone()),
+                ..StepReport::not_run(&past.step)
+            });
+            member.receipts.push(done.clone());
+        }
+    }
+    member.plan = Some(stored);
+}
