@@ -17,7 +17,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::{
-    Error, ErrorKind, Result, Revealed, Session,
+    Error, ErrorKind, Result, Session,
     context::TICK,
     protocol::{Command, Event, Stream},
     redact::RedactStream,
@@ -43,7 +43,7 @@ pub struct Process {
     stdin: Option<Vec<u8>>,
     timeout: Option<Duration>,
     starter: Vec<OsString>,
-    secrets: Vec<(String, Revealed)>,
+    variables: Vec<(String, OsString)>,
     quiet: bool,
 }
 
@@ -92,7 +92,7 @@ impl Process {
             stdin: None,
             timeout: None,
             starter: Vec::new(),
-            secrets: Vec::new(),
+            variables: Vec::new(),
             quiet: false,
         }
     }
@@ -104,10 +104,11 @@ impl Process {
         self
     }
 
-    /// Sets a variable of the program to a secret: the way for programs that take them from nowhere else.
+    /// Sets a variable of the program to what must not stand in a plan: a temporary place; a secret, for programs that
+    /// take one neither from standard input nor from a file.
     #[must_use]
-    pub fn secret(mut self, variable: &str, value: Revealed) -> Self {
-        self.secrets.push((variable.to_owned(), value));
+    pub fn variable(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
         self
     }
 
@@ -169,7 +170,7 @@ impl Process {
         std::process::Command::new(words.next().unwrap_or_default())
             .args(words)
             .envs(&self.command.env)
-            .envs(self.secrets.iter().map(|(variable, value)| (variable, value.expose())))
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .current_dir(cwd)
             .process_group(0)
             .stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() })

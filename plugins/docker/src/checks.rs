@@ -1,0 +1,219 @@
+//! What a plan looks at before anything is changed, each as a check of its own, so that all failures show at once.
+
+use std::{fs, path::Path};
+
+use pop_deploy_plugin_api::{
+    Session,
+    protocol::{Check, CheckStatus, Note},
+    words::grouped,
+};
+use rustix::fs::statvfs;
+
+use crate::{
+    app::App,
+    build,
+    config::Run,
+    context::Context,
+    engine::{Container, Info, Listed, Manifest},
+    runtime,
+};
+
+/// Less than this free is worth a word.
+const LITTLE: u64 = 1 << 30;
+
+pub(crate) fn pass(name: &str, message: impl Into<String>) -> Check {
+    Check::new(name, CheckStatus::Pass, message)
+}
+
+pub(crate) fn warn(name: &str, message: impl Into<String>) -> Check {
+    Check::new(name, CheckStatus::Warn, message)
+}
+
+pub(crate) fn fail(name: &str, message: impl Into<String>, hint: impl Into<String>) -> Check {
+    Check { hint: Some(hint.into()), ..Check::new(name, CheckStatus::Fail, message) }
+}
+
+/// The engine, and what it runs.
+pub(crate) fn engine(app: &App, info: &Info) -> Vec<Check> {
+    let platform = info.platform();
+    let mut checks = vec![pass(
+        "engine",
+        format!("docker {} on `{}` answers, {platform}", info.server_version, info.name),
+    )];
+    let platforms = &app.config.platforms;
+    let fits = |wanted: &String| platform.starts_with(wanted.as_str()) || wanted.starts_with(&platform);
+    if app.runs() && !platforms.is_empty() && !platforms.iter().any(fits) {
+        checks.push(fail(
+            "platform",
+            format!("the engine runs {platform}, and the image is for {}", platforms.join(", ")),
+            "add the engine's platform to `platforms`, or choose another engine",
+        ));
+    }
+    if platforms.len() > 1 {
+        checks.push(fail(
+            "platforms",
+            "an image for several platforms at a time isn't made here yet",
+            "name one platform a target, with a tag of its own",
+        ));
+    }
+    checks
+}
+
+/// The room where the engine keeps its images; `None` where that is on another machine.
+pub(crate) fn disk(info: &Info) -> Option<Check> {
+    let here = std::env::var("DOCKER_HOST").map_or(true, |host| host.is_empty() || host.starts_with("unix:"));
+    let system = statvfs(Path::new(&info.docker_root_dir)).ok().filter(|_| here)?;
+    let free = system.f_bavail.saturating_mul(system.f_frsize);
+    let message = format!("{} bytes are free at `{}`", grouped(free), info.docker_root_dir);
+    Some(match free {
+        0..LITTLE => warn("disk", message),
+        _ => pass("disk", message),
+    })
+}
+
+/// The Dockerfile and the context; without them there is nothing to build.
+pub(crate) fn sources(app: &App, session: &Session) -> Vec<Check> {
+    let context = session.project.join(&app.config.build_context);
+    let dockerfile = session.project.join(&app.config.dockerfile);
+    let text = match fs::read_to_string(&dockerfile) {
+        Ok(text) => text,
+        Err(error) => {
+            return vec![fail(
+                "dockerfile",
+                format!("can't read `{}`: {error}", dockerfile.display()),
+                "write one, or correct `dockerfile`",
+            )];
+        }
+    };
+    let mut checks = vec![pass("dockerfile", format!("`{}` is there", dockerfile.display()))];
+    let secrets = build::secrets(app);
+    let args = build::secret_args(&text, secrets.keys());
+    if let Some(name) = args.first() {
+        checks.push(fail(
+            "build_secrets",
+            format!("the Dockerfile takes `{name}` as an ARG, which the image's history keeps for everybody to read"),
+            format!("mount it where it is needed: RUN --mount=type=secret,id={name}"),
+        ));
+    }
+    let inside = [&context, &dockerfile].iter().all(|path| {
+        path.canonicalize()
+            .is_ok_and(|path| session.project.canonicalize().is_ok_and(|root| path.starts_with(root)))
+    });
+    if !inside {
+        checks.push(fail(
+            "context",
+            format!("`{}` isn't a folder within the project", context.display()),
+            "correct `build_context`, or the link that leads out",
+        ));
+        return checks;
+    }
+    let relative =
+        app.config.dockerfile.strip_prefix(&app.config.build_context).unwrap_or(&app.config.dockerfile);
+    checks.push(match Context::measure(&context, relative) {
+        Ok(measured) => pass(
+            "context",
+            format!(
+                "{} bytes in {} files are sent to the builder; .dockerignore leaves {} bytes out",
+                grouped(measured.bytes),
+                grouped(measured.files),
+                grouped(measured.left_out)
+            ),
+        ),
+        Err(error) => fail("context", error.to_string(), error.hint.unwrap_or_default()),
+    });
+    checks
+}
+
+/// What the registry said of the tags; what it didn't say goes to the notes.
+pub(crate) fn registry(app: &App, answers: &[(String, Manifest)], notes: &mut Vec<Note>) -> Vec<Check> {
+    let host = app.repository.host();
+    let mut checks = Vec::new();
+    let unreachable = answers.iter().find_map(|(_, answer)| match answer {
+        Manifest::Unreachable(why) => Some(why),
+        _ => None,
+    });
+    if let Some(why) = unreachable {
+        checks.push(fail(
+            "registry",
+            format!("the registry `{host}` doesn't answer: {why}"),
+            "start it, check `registry`, or the way to it",
+        ));
+        return checks;
+    }
+    checks.push(pass("registry", format!("`{host}` answers")));
+    for (tag, answer) in answers {
+        match answer {
+            Manifest::Digest(digest) => {
+                checks.push(pass("tag", format!("`{}` stands for {digest} now", app.repository.tagged(tag))));
+            }
+            Manifest::Absent => {
+                checks.push(pass("tag", format!("`{}` is new", app.repository.tagged(tag))));
+            }
+            Manifest::Refused(why) => notes.push(Note {
+                what: format!("what `{}` stands for now", app.repository.tagged(tag)),
+                why: format!("the registry doesn't let us look: {why}"),
+            }),
+            Manifest::Unreachable(_) => {}
+        }
+    }
+    notes.push(Note {
+        what: format!("whether `{}` may be pushed", app.repository),
+        why: "registries only tell when it is tried".to_owned(),
+    });
+    checks
+}
+
+/// Who has the names and ports that the container is to have.
+pub(crate) fn owners(app: &App, run: &Run, container: &str, all: &[Listed], old: Option<&str>) -> Vec<Check> {
+    let mut checks = Vec::new();
+    if let Some(taken) = all.iter().find(|it| it.name == container) {
+        checks.push(fail("name", format!("there is a container `{}` already", taken.name), "remove it"));
+    }
+    if let Some(stranger) = all.iter().find(|it| it.name == app.name && it.app != app.name) {
+        checks.push(match app.config.adopt {
+            true => pass("owner", format!("`{}`, which no deployment made, is taken over", stranger.name)),
+            false => fail(
+                "owner",
+                format!("there is a container `{}` that no deployment made", stranger.name),
+                "set `adopt` to have it taken over, or choose another `run.name`",
+            ),
+        });
+    }
+    let fixed = runtime::fixed_ports(run);
+    if !fixed.is_empty() && !run.allow_downtime {
+        checks.push(fail(
+            "downtime",
+            "a fixed port can have one container at a time: between the old and the new one nothing is served",
+            "set `allow_downtime`, or put a `proxy` in front",
+        ));
+    }
+    for port in fixed {
+        let holder = all.iter().find(|it| {
+            it.state == "running"
+                && it.app != app.name
+                && Some(it.name.as_str()) != old
+                && it.ports.contains(&format!(":{port}->"))
+        });
+        checks.push(match holder {
+            Some(holder) => fail(
+                "port",
+                format!("the port {port} is taken by the container `{}`", holder.name),
+                "stop it, or choose another port",
+            ),
+            None => pass("port", format!("no other container has the port {port}")),
+        });
+    }
+    checks
+}
+
+/// What runs now.
+pub(crate) fn live(app: &App, live: Option<&Container>) -> Check {
+    match live {
+        None => pass("live", format!("nothing of `{}` runs yet", app.name)),
+        Some(live) => {
+            let version = live.release().and_then(|release| release.version);
+            let words = version.map_or_else(String::new, |version| format!(", version {version}"));
+            pass("live", format!("`{}` runs{words}", live.name()))
+        }
+    }
+}

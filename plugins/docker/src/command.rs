@@ -1,0 +1,123 @@
+//! The docker commands, as values: what a dry run shows is what a step runs.
+
+use std::path::Path;
+
+use pop_deploy_plugin_api::protocol::Command;
+
+/// The hole that the image goes into: `repository@digest`, or an image id where nothing was pushed.
+pub(crate) const IMAGE: &str = "image";
+
+/// `docker` with these words.
+pub(crate) fn docker<S: Into<String>>(words: impl IntoIterator<Item = S>) -> Command {
+    Command::new(std::iter::once("docker".to_owned()).chain(words.into_iter().map(Into::into)))
+}
+
+/// Logs in; the password comes by standard input.
+pub(crate) fn login(username: &str, registry: &str) -> Command {
+    docker(["login", &format!("--username={username}"), "--password-stdin", registry])
+}
+
+/// Pushes one tag.
+pub(crate) fn push(reference: &str) -> Command {
+    docker(["push", reference])
+}
+
+/// Fetches an image by digest.
+pub(crate) fn pull(reference: &str) -> Command {
+    docker(["pull", reference])
+}
+
+/// Gives an image a name.
+pub(crate) fn tag(image: &str, reference: &str) -> Command {
+    docker(["tag", image, reference])
+}
+
+/// Takes a name of an image away, and the image with its last one.
+pub(crate) fn untag(reference: &str) -> Command {
+    docker(["image", "rm", reference])
+}
+
+/// Asks the registry what a reference stands for. `insecure` is what the engine says of that registry.
+pub(crate) fn manifest(reference: &str, insecure: Insecure) -> Command {
+    let words: &[&str] = match insecure {
+        Insecure::Yes => &["manifest", "inspect", "--insecure", "--verbose", reference],
+        Insecure::No => &["manifest", "inspect", "--verbose", reference],
+    };
+    docker(words.iter().copied())
+}
+
+/// Whether the engine talks to a registry without asking who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Insecure {
+    Yes,
+    No,
+}
+
+/// What the engine knows of an image.
+pub(crate) fn inspect_image(reference: &str) -> Command {
+    docker(["image", "inspect", "--format={{json .}}", reference])
+}
+
+/// What the engine knows of containers.
+pub(crate) fn inspect<S: AsRef<str>>(containers: impl IntoIterator<Item = S>) -> Command {
+    let words = ["container", "inspect"].map(str::to_owned);
+    docker(words.into_iter().chain(containers.into_iter().map(|name| name.as_ref().to_owned())))
+}
+
+/// All containers, each on a line of JSON.
+pub(crate) fn list() -> Command {
+    docker([
+        "ps",
+        "--all",
+        "--no-trunc",
+        "--format={\"name\":{{json .Names}},\"state\":{{json .State}},\"app\":{{json (.Label \"pop-deploy.app\")}},\"ports\":{{json .Ports}}}",
+    ])
+}
+
+/// The engine itself.
+pub(crate) fn info() -> Command {
+    docker(["info", "--format={{json .}}"])
+}
+
+/// The end of a container's log.
+pub(crate) fn logs(container: &str) -> Command {
+    docker(["logs", "--tail=50", container])
+}
+
+/// Starts a container that is there.
+pub(crate) fn start(container: &str) -> Command {
+    docker(["start", container])
+}
+
+/// Stops a container, and kills it after `grace` seconds.
+pub(crate) fn stop(container: &str, grace: u64) -> Command {
+    docker(["stop", &format!("--time={grace}"), container])
+}
+
+/// Removes a container, running or not, with the volumes that nobody named.
+pub(crate) fn remove(container: &str) -> Command {
+    docker(["rm", "--force", "--volumes", container])
+}
+
+/// Says when the engine starts a container again.
+pub(crate) fn restart_policy(container: &str, policy: &str) -> Command {
+    docker(["update", &format!("--restart={policy}"), container])
+}
+
+/// A build, with what it is told.
+#[derive(Debug, Default)]
+pub(crate) struct Build {
+    pub(crate) words: Vec<String>,
+}
+
+impl Build {
+    pub(crate) fn option(&mut self, name: &str, value: impl AsRef<str>) {
+        self.words.push(format!("--{name}={}", value.as_ref()));
+    }
+
+    /// The command that sends `context` to the builder.
+    pub(crate) fn command(self, context: &Path) -> Command {
+        let context = context.display().to_string();
+        docker(std::iter::once("build".to_owned()).chain(self.words).chain([context]))
+    }
+}

@@ -1,0 +1,46 @@
+//! The proxy in front of containers.
+
+use std::path::PathBuf;
+
+use pop_deploy_plugin_api::health::Seconds;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A proxy that reads its upstream from a file of its own.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Proxy {
+    /// Which program it is.
+    pub(crate) kind: ProxyKind,
+    /// The file that names the upstream, which the proxy's own configuration includes. Written by deployments alone.
+    pub(crate) file: PathBuf,
+    /// The port that the container listens on.
+    pub(crate) port: u16,
+    /// The upstream's name in that file. Default: the app's name.
+    #[serde(default)]
+    pub(crate) upstream: Option<String>,
+    /// The command that tests the proxy's configuration. With `{{file}}` in it, that stands for the new file before
+    /// it takes its place. Default: the usual one of the program.
+    #[serde(default)]
+    pub(crate) test: Option<Vec<String>>,
+    /// The command that has the proxy read it. Default: the usual one of the program.
+    #[serde(default)]
+    pub(crate) reload: Option<Vec<String>>,
+    /// How long the old container still serves the requests it has, in seconds. Default: 5.
+    #[serde(default)]
+    pub(crate) drain: Option<Seconds>,
+}
+
+/// A program that proxies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ProxyKind {
+    /// An `upstream` block, included within `http`.
+    Nginx,
+    /// A `reverse_proxy` directive, imported within a site.
+    Caddy,
+    /// A `backend` section, in a file of its own beside the main one.
+    Haproxy,
+    /// A service in a file that a file provider watches.
+    Traefik,
+}

@@ -1,0 +1,155 @@
+//! Builds an image, pushes it, and runs it on a Docker engine, by the user's own `docker` program.
+//!
+//! Identity is the image's digest; tags are labels. See `runtime` for what a container is started with, `deploy` for the
+//! steps of a deployment and their order.
+
+#![forbid(unsafe_code)]
+
+mod app;
+mod build;
+mod checks;
+mod command;
+mod config;
+mod context;
+mod credentials;
+mod deploy;
+mod detect;
+mod engine;
+mod finalize;
+mod labels;
+mod look;
+mod proxy;
+mod push;
+mod reference;
+mod rollback;
+mod rollout;
+mod runtime;
+mod status;
+mod steps;
+mod switch;
+#[cfg(test)]
+mod tests;
+mod update;
+
+use std::path::Path;
+
+use pop_deploy_plugin_api::{
+    Result, Session, Target, export_target,
+    protocol::{
+        Diagnostic, Manifest, Plan, PlanRequest, Proposal, Receipt, RunRequest, Status, Undo, UndoRequest,
+    },
+    serde_json,
+};
+
+use crate::{
+    app::App, build::Build, config::Config, engine::Engine, finalize::Finalize, push::Push, rollback::Pull,
+    steps::data, switch::Switch, update::Update,
+};
+
+/// An app on an engine.
+struct Docker {
+    app: App,
+    engine: Engine,
+}
+
+impl Target for Docker {
+    type Config = Config;
+
+    fn manifest() -> Manifest {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        Manifest {
+            id: "docker".into(),
+            description: "Ships an image to a registry and runs it on a Docker engine".into(),
+            types: words(&["docker"]),
+            capabilities: words(&["rollback", "status", "diagnose", "detect", "build"]),
+            environment: words(&[
+                "DOCKER_HOST",
+                "DOCKER_CONTEXT",
+                "DOCKER_CONFIG",
+                "DOCKER_TLS",
+                "DOCKER_TLS_VERIFY",
+                "DOCKER_CERT_PATH",
+                "DOCKER_API_VERSION",
+                "DOCKER_BUILDKIT",
+                "DOCKER_CONTENT_TRUST",
+                "DOCKER_DEFAULT_PLATFORM",
+                "BUILDKIT_PROGRESS",
+                "BUILDX_BUILDER",
+                "BUILDX_CONFIG",
+                "SSH_AUTH_SOCK",
+                "XDG_RUNTIME_DIR",
+                "HTTP_PROXY",
+                "HTTPS_PROXY",
+                "NO_PROXY",
+                "http_proxy",
+                "https_proxy",
+                "no_proxy",
+            ]),
+            config: serde_json::Value::Null,
+        }
+    }
+
+    fn open(config: Config, session: Session) -> Result<Self> {
+        let app = App::new(config, &session)?;
+        Ok(Self { app, engine: Engine::new(session) })
+    }
+
+    fn status(&mut self) -> Result<Status> {
+        status::read(&self.app, &self.engine)
+    }
+
+    fn plan(&mut self, request: &PlanRequest) -> Result<Plan> {
+        if self.app.config.push {
+            steps::log_in(&self.app, &mut self.engine)?;
+        }
+        match request {
+            PlanRequest::Deploy { release, .. } => deploy::plan(&self.app, &self.engine, release),
+            PlanRequest::Rollback { to, .. } => rollback::plan(&self.app, &self.engine, to),
+        }
+    }
+
+    fn run(&mut self, request: &RunRequest) -> Result<Receipt> {
+        let step = &request.step;
+        match step.id.as_str() {
+            "build" => data::<Build>(step)?.run(step, &self.engine),
+            "pull" => {
+                steps::log_in(&self.app, &mut self.engine)?;
+                data::<Pull>(step)?.run(&self.engine)
+            }
+            "update" => data::<Update>(step)?.run(&self.app, request, &self.engine),
+            "rollout" | "health" => rollout::run(request, &self.engine),
+            "switch" => data::<Switch>(step)?.run(&self.engine),
+            "finalize" => data::<Finalize>(step)?.run(request, &self.engine),
+            id if id.starts_with("push:") => {
+                steps::log_in(&self.app, &mut self.engine)?;
+                data::<Push>(step)?.run(&self.engine)
+            }
+            _ => Err(steps::strange(step)),
+        }
+    }
+
+    fn undo(&mut self, request: &UndoRequest) -> Result<Undo> {
+        let step = &request.step;
+        match step.id.as_str() {
+            "build" => data::<Build>(step)?.undo(&self.engine),
+            "update" => data::<Update>(step)?.undo(&self.engine),
+            "switch" => data::<Switch>(step)?.undo(&self.engine),
+            "pull" | "rollout" | "health" | "finalize" => Ok(Undo::Nothing),
+            id if id.starts_with("push:") => {
+                steps::log_in(&self.app, &mut self.engine)?;
+                data::<Push>(step)?.undo(request.receipt.as_ref(), &self.engine)
+            }
+            _ => Err(steps::strange(step)),
+        }
+    }
+
+    fn diagnose(&mut self) -> Result<Vec<Diagnostic>> {
+        status::diagnose(&self.app, &self.engine)
+    }
+
+    fn detect(project: &Path) -> Result<Option<Proposal>> {
+        detect::propose(project)
+    }
+}
+
+export_target!(Docker);

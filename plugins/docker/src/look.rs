@@ -1,0 +1,125 @@
+//! One look at everything that a plan is made from: the engine, its containers, the registry. Asked at the same time,
+//! since each question takes the docker program a while.
+
+use std::{collections::BTreeMap, thread};
+
+use pop_deploy_plugin_api::{Error, Result};
+
+use crate::{
+    app::App,
+    command::{self, Insecure},
+    engine::{Container, Engine, Info, Listed, Manifest},
+    proxy::Upstream,
+};
+
+/// What was seen.
+pub(crate) struct Sight {
+    pub(crate) info: Info,
+    /// Every container of the engine.
+    pub(crate) all: Vec<Listed>,
+    /// Those of the app, and one that is to be taken over.
+    pub(crate) ours: Vec<Container>,
+    /// Each tag, and what the registry says of it.
+    pub(crate) manifests: Vec<(String, Manifest)>,
+    /// Each tag's name, and the image that has it on the engine.
+    pub(crate) images: BTreeMap<String, Option<String>>,
+    /// What the proxy's file says.
+    pub(crate) upstream: Option<String>,
+}
+
+impl Sight {
+    /// Looks; `tags` are those that a plan is about.
+    ///
+    /// # Errors
+    /// There is no engine, or something can't be read.
+    pub(crate) fn take(app: &App, engine: &Engine, tags: &[String]) -> Result<Self> {
+        let names: Vec<_> = tags.iter().map(|tag| app.repository.tagged(tag)).collect();
+        let upstream = match app.proxy() {
+            Some(proxy) => Upstream::new(proxy, &app.name, &engine.session)?.read()?,
+            None => None,
+        };
+        thread::scope(|scope| {
+            let containers = scope.spawn(|| containers(app, engine));
+            let images: Vec<_> = names
+                .iter()
+                .map(|name| scope.spawn(|| Ok((name.clone(), engine.image(name)?.map(|it| it.id)))))
+                .collect();
+            let info = engine.info();
+            let manifests: Vec<_> = match (&info, app.config.push) {
+                (Ok(info), true) => {
+                    let insecure = info.insecure(app.repository.host());
+                    let ask = move |tag: &String| {
+                        let reference = app.repository.tagged(tag);
+                        Ok((tag.clone(), engine.manifest(&command::manifest(&reference, insecure))?))
+                    };
+                    tags.iter().map(|tag| scope.spawn(move || ask(tag))).collect()
+                }
+                _ => Vec::new(),
+            };
+            // The engine's own answer says best why there is no other.
+            let info = info?;
+            let (all, ours) = joined(containers)?;
+            Ok(Self {
+                info,
+                all,
+                ours,
+                manifests: manifests.into_iter().map(joined).collect::<Result<_>>()?,
+                images: images.into_iter().map(joined).collect::<Result<_>>()?,
+                upstream,
+            })
+        })
+    }
+
+    /// How the engine talks to the registry.
+    pub(crate) fn insecure(&self, app: &App) -> Insecure {
+        self.info.insecure(app.repository.host())
+    }
+
+    /// What the registry says a tag stands for.
+    pub(crate) fn digest(&self, tag: &str) -> Option<String> {
+        self.manifests.iter().find_map(|(name, manifest)| match manifest {
+            Manifest::Digest(digest) if name == tag => Some(digest.clone()),
+            _ => None,
+        })
+    }
+
+    /// The container that serves.
+    pub(crate) fn live(&self, app: &App) -> Option<&Container> {
+        live(app, &self.ours, self.upstream.as_deref())
+    }
+}
+
+/// The container that serves: the one that the proxy's file names; without a proxy the one that runs, of several the one
+/// that was verified, of these the newest.
+pub(crate) fn live<'c>(app: &App, ours: &'c [Container], upstream: Option<&str>) -> Option<&'c Container> {
+    let running = ours.iter().filter(|it| it.state.running);
+    match (app.proxy(), upstream) {
+        (Some(proxy), Some(text)) => {
+            let named = |it: &&Container| {
+                let address = it.address(proxy.port);
+                address.is_some_and(|address| text.split([' ', '/', ';', '\n']).any(|word| word == address))
+            };
+            running.filter(named).max_by(|a, b| a.created.cmp(&b.created))
+        }
+        _ => running.max_by(|a, b| {
+            let verified = |it: &Container| it.restart_policy() != "no";
+            (verified(a), &a.created).cmp(&(verified(b), &b.created))
+        }),
+    }
+}
+
+/// All containers, and those of the app in full.
+pub(crate) fn containers(app: &App, engine: &Engine) -> Result<(Vec<Listed>, Vec<Container>)> {
+    if app.run().is_none() {
+        return Ok(Default::default());
+    }
+    let all = engine.list()?;
+    let adopted = |it: &Listed| app.config.adopt && it.name == app.name;
+    let names = all.iter().filter(|it| it.app == app.name || adopted(it)).map(|it| it.name.as_str());
+    let ours = engine.containers(names)?;
+    Ok((all, ours))
+}
+
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    thread.join().unwrap_or_else(|_| Err(Error::failed("looking at the engine panicked")))
+}

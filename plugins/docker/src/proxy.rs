@@ -1,0 +1,262 @@
+//! The proxy's upstream file: what stands in it, and how it is put in place.
+
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use pop_deploy_plugin_api::{
+    Error, IoContext as _, Process, Result, Session, protocol::Command, template::Placeholders,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::{Proxy, ProxyKind},
+    reference::check_name,
+};
+
+/// An instance behind the proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Server {
+    /// Its container.
+    pub(crate) name: String,
+    /// `host:port`.
+    pub(crate) address: String,
+    /// Its share of the traffic, against those of the others.
+    pub(crate) weight: u32,
+}
+
+/// The file and the commands around it, as a step keeps them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Upstream {
+    kind: ProxyKind,
+    pub(crate) file: PathBuf,
+    name: String,
+    test: Option<Command>,
+    reload: Option<Command>,
+}
+
+/// Refuses what would not be a file, a name or a command.
+///
+/// # Errors
+/// That.
+pub(crate) fn check(proxy: &Proxy) -> Result<()> {
+    if let Some(name) = &proxy.upstream {
+        check_name("config.run.proxy.upstream", name)?;
+    }
+    if proxy.file.file_name().is_none()
+        || proxy.file.as_os_str().as_encoded_bytes().iter().any(u8::is_ascii_control)
+    {
+        return Err(
+            Error::config("`config.run.proxy.file` is no file").hint("give the path of the upstream file")
+        );
+    }
+    if proxy.port == 0 {
+        return Err(
+            Error::config("`config.run.proxy.port` is no port").hint("give the one the container listens on")
+        );
+    }
+    for (key, argv) in [("test", &proxy.test), ("reload", &proxy.reload)] {
+        if argv.as_ref().is_some_and(|argv| argv.first().is_none_or(String::is_empty)) {
+            return Err(Error::config(format!("`config.run.proxy.{key}`: no program is named"))
+                .hint("give program and arguments, such as [\"nginx\", \"-t\"]"));
+        }
+    }
+    Ok(())
+}
+
+impl Upstream {
+    /// # Errors
+    /// A placeholder in a command that isn't there.
+    pub(crate) fn new(proxy: &Proxy, app: &str, session: &Session) -> Result<Self> {
+        let file = session.project.join(&proxy.file);
+        let temporary = temporary(&file).display().to_string();
+        let fill = |key: &str, argv: &[String]| {
+            Placeholders::default().with("file", temporary.clone()).fill_command(key, argv).map(Command::new)
+        };
+        let usual =
+            |argv: Option<&[&str]>| argv.map(|argv| argv.iter().map(|word| (*word).to_owned()).collect());
+        let (test, reload) = usual_commands(proxy.kind);
+        let test: Option<Vec<String>> = proxy.test.clone().or_else(|| usual(test));
+        let reload: Option<Vec<String>> = proxy.reload.clone().or_else(|| usual(reload));
+        Ok(Self {
+            kind: proxy.kind,
+            name: proxy.upstream.clone().unwrap_or_else(|| app.to_owned()),
+            test: test.map(|argv| fill("config.run.proxy.test", &argv)).transpose()?,
+            reload: reload.map(|argv| fill("config.run.proxy.reload", &argv)).transpose()?,
+            file,
+        })
+    }
+
+    /// The commands that putting a file in place runs.
+    pub(crate) fn commands(&self) -> Vec<Command> {
+        self.test.iter().chain(&self.reload).cloned().collect()
+    }
+
+    /// What the file says now; nothing where it isn't there.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub(crate) fn read(&self) -> Result<Option<String>> {
+        match fs::read_to_string(&self.file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            text => text.map(Some).at("read", &self.file),
+        }
+    }
+
+    /// What the file says when these servers share the traffic.
+    pub(crate) fn render(&self, servers: &[Server]) -> String {
+        let name = &self.name;
+        let head = "# Written by pop-deploy with every switch; changes made here are lost.\n";
+        let lines = |line: &dyn Fn(&Server) -> String| servers.iter().map(line).collect::<String>();
+        let body = match self.kind {
+            ProxyKind::Nginx => format!(
+                "upstream {name} {{\n{}}}\n",
+                lines(&|server| format!(
+                    "    server {} weight={}; # {}\n",
+                    server.address, server.weight, server.name
+                ))
+            ),
+            ProxyKind::Caddy => {
+                let addresses: Vec<_> = servers.iter().map(|server| server.address.as_str()).collect();
+                let weights: Vec<_> = servers.iter().map(|server| server.weight.to_string()).collect();
+                let policy = match servers.len() {
+                    0 | 1 => String::new(),
+                    _ => format!("    lb_policy weighted_round_robin {}\n", weights.join(" ")),
+                };
+                format!("reverse_proxy {} {{\n{policy}}}\n", addresses.join(" "))
+            }
+            ProxyKind::Haproxy => format!(
+                "backend {name}\n{}",
+                lines(&|server| format!(
+                    "    server {} {} weight {}\n",
+                    server.name, server.address, server.weight
+                ))
+            ),
+            ProxyKind::Traefik => {
+                let weighted = lines(&|server| {
+                    format!("          - name: {}\n            weight: {}\n", server.name, server.weight)
+                });
+                let each = lines(&|server| {
+                    format!(
+                        "    {}:\n      loadBalancer:\n        servers:\n          - url: http://{}\n",
+                        server.name, server.address
+                    )
+                });
+                format!(
+                    "http:\n  services:\n    {name}:\n      weighted:\n        services:\n{weighted}{each}"
+                )
+            }
+        };
+        format!("{head}{body}")
+    }
+
+    /// Puts a file that says `text` in place, tested, and has the proxy read it.
+    ///
+    /// # Errors
+    /// It can't be written, or the proxy doesn't take it: then the file is again what it was, and the proxy knows
+    /// nothing of this.
+    pub(crate) fn put(&self, text: &str, session: &Session) -> Result<()> {
+        let before = self.read()?;
+        let temporary = temporary(&self.file);
+        self.write(&temporary, text)?;
+        let tests_new_file = self.test.as_ref().is_some_and(|test| mentions(test, &temporary));
+        if tests_new_file && let Err(error) = self.try_out(session) {
+            remove(&temporary)?;
+            return Err(error);
+        }
+        fs::rename(&temporary, &self.file).at("replace", &self.file)?;
+        // Most proxies only test a whole configuration, with the file in its place. They don't read it before they are
+        // told to.
+        if !tests_new_file && let Err(error) = self.try_out(session) {
+            self.put_back(before.as_deref())?;
+            return Err(error);
+        }
+        if let Err(error) = self.reload(session) {
+            self.put_back(before.as_deref())?;
+            return Err(error);
+        }
+        match self.read()?.as_deref() {
+            Some(found) if found == text => Ok(()),
+            _ => Err(Error::failed(format!("`{}` isn't what was written a moment ago", self.file.display()))
+                .hint("find out who else writes it")),
+        }
+    }
+
+    /// Makes the file what it was, tested or not, and has the proxy read it.
+    ///
+    /// # Errors
+    /// It can't be written, or the proxy doesn't reload.
+    pub(crate) fn restore(&self, before: Option<&str>, session: &Session) -> Result<()> {
+        self.put_back(before)?;
+        self.reload(session)
+    }
+
+    fn put_back(&self, before: Option<&str>) -> Result<()> {
+        remove(&temporary(&self.file))?;
+        match before {
+            None => remove(&self.file),
+            Some(text) => {
+                let temporary = temporary(&self.file);
+                self.write(&temporary, text)?;
+                fs::rename(&temporary, &self.file).at("replace", &self.file)
+            }
+        }
+    }
+
+    fn write(&self, path: &Path, text: &str) -> Result<()> {
+        fs::write(path, text).at("write", path)?;
+        // As the file that it replaces: the proxy may run as somebody else.
+        let mode = fs::metadata(&self.file).map_or(0o644, |meta| meta.permissions().mode() & 0o777);
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).at("change the mode of", path)
+    }
+
+    fn try_out(&self, session: &Session) -> Result<()> {
+        let Some(test) = &self.test else { return Ok(()) };
+        Process::new(test).run(session)?.success().map(|_| ()).map_err(|error| Error {
+            message: format!("the proxy doesn't take `{}`", self.file.display()),
+            ..error
+        })
+    }
+
+    fn reload(&self, session: &Session) -> Result<()> {
+        let Some(reload) = &self.reload else { return Ok(()) };
+        Process::new(reload).run(session)?.success().map(|_| ())
+    }
+}
+
+fn usual_commands(kind: ProxyKind) -> (Option<&'static [&'static str]>, Option<&'static [&'static str]>) {
+    match kind {
+        ProxyKind::Nginx => (Some(&["nginx", "-t", "-q"]), Some(&["nginx", "-s", "reload"])),
+        ProxyKind::Caddy => (
+            Some(&["caddy", "validate", "--config", "/etc/caddy/Caddyfile"]),
+            Some(&["caddy", "reload", "--config", "/etc/caddy/Caddyfile"]),
+        ),
+        ProxyKind::Haproxy => (
+            Some(&["haproxy", "-c", "-q", "-f", "/etc/haproxy/haproxy.cfg", "-f", "{{file}}"]),
+            Some(&["systemctl", "reload", "haproxy"]),
+        ),
+        // It watches the file.
+        ProxyKind::Traefik => (None, None),
+    }
+}
+
+fn mentions(command: &Command, file: &Path) -> bool {
+    let file = file.display().to_string();
+    command.argv.iter().any(|word| word.contains(&file))
+}
+
+/// Beside the file, so that taking its place is a rename; with an ending that no include pattern takes.
+fn temporary(file: &Path) -> PathBuf {
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(".pop-deploy-new");
+    file.with_file_name(name)
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.at("remove", path),
+    }
+}

@@ -1,0 +1,131 @@
+//! What runs, whether it is as it was deployed, and what helps to understand why it isn't.
+
+use pop_deploy_plugin_api::{
+    Result,
+    protocol::{Check, CheckStatus, Diagnostic, Status},
+    serde_json::{Value, json},
+};
+
+use crate::{
+    app::App,
+    checks::{fail, pass},
+    command::docker,
+    deploy::identity,
+    engine::{Container, Engine},
+    labels::SPEC,
+    look::Sight,
+    runtime::Spec,
+};
+
+/// How many of the engine's last events are told.
+const EVENTS: usize = 30;
+
+/// Reads the place.
+///
+/// # Errors
+/// There is no engine.
+pub(crate) fn read(app: &App, engine: &Engine) -> Result<Status> {
+    let sight = Sight::take(app, engine, &[])?;
+    let mut checks = vec![pass("engine", format!("docker {} answers", sight.info.server_version))];
+    let live = sight.live(app);
+    if app.run().is_some() {
+        checks.extend(of_container(app, &sight, live));
+    }
+    Ok(Status { identity: identity(app, &sight), live: live.and_then(Container::release), checks })
+}
+
+fn of_container(app: &App, sight: &Sight, live: Option<&Container>) -> Vec<Check> {
+    let Some(live) = live else {
+        return vec![match sight.ours.is_empty() {
+            true => Check::new("running", CheckStatus::Skip, "nothing was deployed yet"),
+            false => fail(
+                "running",
+                format!("no container of `{}` serves", app.name),
+                "deploy again, or start one",
+            ),
+        }];
+    };
+    let name = live.name();
+    let state = &live.state;
+    let healthy = state.health.as_ref().is_none_or(|health| health.status == "healthy");
+    let mut checks = vec![match (state.restarting, healthy) {
+        (true, _) => fail("running", format!("`{name}` is restarting"), "look at its log: `docker logs`"),
+        (false, false) => {
+            fail("running", format!("`{name}` isn't healthy"), "look at its log: `docker logs`")
+        }
+        (false, true) => {
+            pass("running", format!("`{name}` runs, started again {} times", live.restart_count))
+        }
+    }];
+    let differences = match (app.run(), live.label(SPEC).and_then(Spec::from_label)) {
+        (Some(run), Some(before)) => Spec::of(app, run).differences(&before),
+        _ => Vec::new(),
+    };
+    checks.push(match differences.as_slice() {
+        [] => pass("config", format!("`{name}` was started with what the config says")),
+        some => Check::new(
+            "config",
+            CheckStatus::Warn,
+            format!("the config has changed since: {}", some.join(", ")),
+        ),
+    });
+    let others = sight.ours.iter().filter(|it| it.state.running && it.name() != name);
+    checks.extend(others.map(|other| {
+        Check::new("others", CheckStatus::Warn, format!("`{}` runs too, and serves nothing", other.name()))
+    }));
+    checks
+}
+
+/// Gathers the containers' states and logs, and the engine's last events.
+///
+/// # Errors
+/// There is no engine.
+pub(crate) fn diagnose(app: &App, engine: &Engine) -> Result<Vec<Diagnostic>> {
+    let (_, ours) = crate::look::containers(app, engine)?;
+    let mut newest: Vec<_> = ours.iter().collect();
+    newest.sort_by(|a, b| b.created.cmp(&a.created));
+    let mut logs = Vec::new();
+    for container in &newest {
+        let lines = engine.logs(container.name())?;
+        logs.push(json!({ "container": container.name(), "lines": lines }));
+    }
+    let states: Vec<Value> = newest.iter().map(|container| state(container)).collect();
+    Ok([
+        ("docker_logs", json!(logs)),
+        ("docker_inspect", json!(states)),
+        ("docker_events", events(app, engine)?),
+    ]
+    .into_iter()
+    .map(|(source, data)| Diagnostic { source: source.to_owned(), data })
+    .collect())
+}
+
+/// A container's state. Not its environment, which may hold what nobody else may read.
+fn state(container: &Container) -> Value {
+    let state = &container.state;
+    json!({
+        "container": container.name(),
+        "release": container.release(),
+        "status": state.status,
+        "exit_code": state.exit_code,
+        "out_of_memory": state.out_of_memory,
+        "error": state.error,
+        "restarts": container.restart_count,
+        "health": state.health.as_ref().map(|health| &health.status),
+        "image": container.image,
+        "created": container.created,
+    })
+}
+
+fn events(app: &App, engine: &Engine) -> Result<Value> {
+    let command = docker([
+        "events",
+        "--since=1h",
+        "--until=0s",
+        &format!("--filter=label=pop-deploy.app={}", app.name),
+        "--format={{.Time}} {{.Type}} {{.Action}} {{.Actor.Attributes.name}}",
+    ]);
+    let finished = engine.ask(&command)?;
+    let lines: Vec<_> = finished.stdout.lines().collect();
+    Ok(json!(lines[lines.len().saturating_sub(EVENTS)..]))
+}

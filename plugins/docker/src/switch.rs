@@ -1,0 +1,120 @@
+//! The step that moves the traffic from the old container to the new one, by the proxy's upstream file.
+
+use pop_deploy_plugin_api::{
+    Error, Result,
+    protocol::{Effect, Outcome, Phase, Receipt, Step, Undo},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    command,
+    engine::Engine,
+    proxy::{Server, Upstream},
+    update::now,
+};
+
+/// `switch`, as its step keeps it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Switch {
+    upstream: Upstream,
+    /// The container that the traffic goes to.
+    container: String,
+    /// The one that has it now.
+    old: Option<String>,
+    port: u16,
+    /// What the file says now.
+    before: Option<String>,
+}
+
+/// What `switch` leaves.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Switched {
+    /// When, in milliseconds since 1970.
+    pub(crate) at: u64,
+}
+
+impl Switch {
+    /// # Errors
+    /// The file can't be read.
+    pub(crate) fn new(upstream: Upstream, container: &str, old: Option<&str>, port: u16) -> Result<Self> {
+        let before = upstream.read()?;
+        Ok(Self { upstream, container: container.to_owned(), old: old.map(str::to_owned), port, before })
+    }
+
+    pub(crate) fn step(&self) -> Step {
+        let file = self.upstream.file.display();
+        let effect = if self.before.is_some() { Effect::Replace } else { Effect::Create };
+        let mut step =
+            Step::new("switch", Phase::Switch, effect, format!("Moving the traffic to {}", self.container))
+                .reason(format!("`{file}` names it from then on"))
+                .data(self);
+        step.commands = vec![command::inspect([&self.container])];
+        step.commands.extend(self.upstream.commands());
+        step.creates = vec![file.to_string()];
+        step
+    }
+
+    /// Writes the file, tested, and has the proxy read it.
+    ///
+    /// # Errors
+    /// The container isn't there, or the proxy doesn't take the file: it is again what it was then.
+    pub(crate) fn run(&self, engine: &Engine) -> Result<Receipt> {
+        let text = self.upstream.render(&[self.server(&self.container, engine)?]);
+        let receipt = |outcome| Receipt::new(outcome, "").data(Switched { at: now() });
+        if self.upstream.read()?.as_deref() == Some(&text) {
+            return Ok(receipt(Outcome::Unchanged));
+        }
+        self.upstream.put(&text, &engine.session)?;
+        Ok(receipt(Outcome::Changed))
+    }
+
+    fn server(&self, container: &str, engine: &Engine) -> Result<Server> {
+        let found = engine.container(container)?;
+        let address = found.as_ref().and_then(|found| found.address(self.port));
+        let Some(address) = address else {
+            return Err(Error::failed(format!("`{container}` publishes no port {}", self.port))
+                .hint("check `run.proxy.port`, and whether the container still runs"));
+        };
+        Ok(Server { name: container.to_owned(), address, weight: 1 })
+    }
+
+    /// Moves the traffic back; starts the old container first, should it be down already.
+    ///
+    /// # Errors
+    /// The engine can't be read, or the proxy doesn't take the file.
+    pub(crate) fn undo(&self, engine: &Engine) -> Result<Undo> {
+        let now = self.upstream.read()?;
+        let Some(old) = &self.old else {
+            if now == self.before {
+                return Ok(Undo::Nothing);
+            }
+            self.upstream.restore(self.before.as_deref(), &engine.session)?;
+            return Ok(Undo::Undone {
+                summary: format!("`{}` is what it was", self.upstream.file.display()),
+            });
+        };
+        let runs = match engine.container(old)? {
+            None => {
+                return Ok(Undo::Unknown {
+                    why: format!("the container `{old}`, which was live, is gone; deploy its version again"),
+                });
+            }
+            Some(there) => there.state.running,
+        };
+        if runs && now == self.before {
+            return Ok(Undo::Nothing);
+        }
+        let text = match (runs, &self.before) {
+            (true, Some(before)) => before.clone(),
+            // With its start it gets another port.
+            _ => {
+                if !runs {
+                    engine.run(&command::start(old))?;
+                }
+                self.upstream.render(&[self.server(old, engine)?])
+            }
+        };
+        self.upstream.put(&text, &engine.session)?;
+        Ok(Undo::Undone { summary: format!("the traffic goes to `{old}` again") })
+    }
+}
