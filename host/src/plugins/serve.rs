@@ -171,6 +171,7 @@ impl Plugin {
                     (id, prepared.and_then(|confined| self.load(&plugin, &expected).map(|()| confined)))
                 }
                 ToWorker::Open { id, request } => (id, self.open(id, &request)),
+                ToWorker::Ask { id, method, params } => (id, self.ask(&method, &params)),
                 ToWorker::Call { id, method, params } => (id, self.call(id, &method, &params)),
                 ToWorker::Close => break,
                 ToWorker::Cancel { .. } | ToWorker::Answer { .. } => continue,
@@ -207,17 +208,24 @@ impl Plugin {
     fn call(&self, id: u64, method: &str, params: &RawValue) -> Result<Box<RawValue>> {
         let session = self.session.as_ref().ok_or_else(|| Error::failed("no session is open"))?;
         self.link.current.store(id, Ordering::Relaxed);
-        let answer = session.call(method, params.get().as_bytes())?;
-        if answer.len() > LARGEST_ANSWER {
-            let much = answer.len();
-            return Err(Error::failed(format!(
-                "`{method}` answered {much} bytes, more than {LARGEST_ANSWER}"
-            )));
-        }
-        wire::one_line(answer).map_err(|error| {
-            Error::failed(format!("`{method}` answered something that isn't JSON")).because(&error)
-        })
+        raw(method, session.call(method, params.get().as_bytes())?)
     }
+
+    fn ask(&self, method: &str, params: &RawValue) -> Result<Box<RawValue>> {
+        let foreign = self.foreign.ok_or_else(|| Error::failed("no plugin is loaded"))?;
+        raw(method, foreign.ask(method, params.get().as_bytes())?)
+    }
+}
+
+/// A plugin's answer, once it is seen to be JSON of a size that can be handed on.
+fn raw(method: &str, answer: String) -> Result<Box<RawValue>> {
+    if answer.len() > LARGEST_ANSWER {
+        let much = answer.len();
+        return Err(Error::failed(format!("`{method}` answered {much} bytes, more than {LARGEST_ANSWER}")));
+    }
+    wire::one_line(answer).map_err(|error| {
+        Error::failed(format!("`{method}` answered something that isn't JSON")).because(&error)
+    })
 }
 
 /// Everything that must be so before the plugin's first instruction. Says, as JSON, whether writing is confined.

@@ -46,6 +46,8 @@ pub(super) enum ToWorker {
     },
     /// Open the session.
     Open { id: u64, request: Box<RawValue> },
+    /// Ask the plugin itself, without a session.
+    Ask { id: u64, method: String, params: Box<RawValue> },
     /// Call a method of the session.
     Call { id: u64, method: String, params: Box<RawValue> },
     /// The call with this number should stop.

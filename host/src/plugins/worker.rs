@@ -8,7 +8,7 @@ use std::{
 
 use pop_deploy_plugin_api::{
     Error, ErrorKind, Result,
-    protocol::{Build, Event, OpenRequest, method},
+    protocol::{Build, Event, OpenRequest, Proposal, TargetContext, method},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::{RawValue, to_raw_value};
@@ -54,7 +54,37 @@ impl Worker {
         services: Arc<dyn Services>,
         options: &Options,
     ) -> Result<Self> {
-        let context = &request.context;
+        let worker = Self::load(ready, &request.context, services, options)?;
+        let request = to_raw_value(request).map_err(|error| strange_question("open", &error))?;
+        worker.ask("open", Some(options.start_deadline), |id| ToWorker::Open { id, request })?;
+        Ok(worker)
+    }
+
+    /// Starts a process that only reads, loads the plugin in it, and asks what target it would propose for the
+    /// context's project.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), and what the plugin answers.
+    pub fn detect(
+        ready: &Ready,
+        context: &TargetContext,
+        services: Arc<dyn Services>,
+        options: &Options,
+    ) -> Result<Option<Proposal>> {
+        let worker = Self::load(ready, context, services, options)?;
+        let params =
+            to_raw_value(&context.project).map_err(|error| strange_question(method::DETECT, &error))?;
+        let ask = |id| ToWorker::Ask { id, method: method::DETECT.to_owned(), params };
+        let answer = worker.ask(method::DETECT, Some(options.start_deadline), ask)?;
+        worker.read(method::DETECT, &answer)
+    }
+
+    fn load(
+        ready: &Ready,
+        context: &TargetContext,
+        services: Arc<dyn Services>,
+        options: &Options,
+    ) -> Result<Self> {
         let watched = launch(options, context, &ready.build.plugin.environment)
             .and_then(|launched| Watched::new(launched, services.clone()))
             .map_err(|error| cannot_start(ready, &context.project, &error))?;
@@ -74,8 +104,6 @@ impl Worker {
         if context.read_only && !worker.confined {
             services.event(Event::Warning { message: NOT_ENFORCED.into() });
         }
-        let request = to_raw_value(request).map_err(|error| strange_question("open", &error))?;
-        worker.ask("open", deadline, |id| ToWorker::Open { id, request })?;
         Ok(worker)
     }
 

@@ -13,6 +13,7 @@ use pop_deploy_abi::{
     abi_stable::std_types::{RErr, ROk, RResult, RSlice, RStr, RVec},
 };
 
+use super::shim::NO_SESSION;
 use crate::{Error, Host, Result, protocol::Build};
 
 /// What answers a plugin's calls back to its host; the same shape that the plugin sees.
@@ -48,6 +49,14 @@ impl Foreign {
         })
     }
 
+    /// Asks the plugin itself, before any session. A plugin of an older make answers that no such session is open.
+    ///
+    /// # Errors
+    /// What the plugin answers.
+    pub fn ask(&self, method: &str, input: &[u8]) -> Result<String> {
+        text(method, result(self.entry.call()(NO_SESSION, method.into(), input.into()))?)
+    }
+
     /// Opens a session. `input` is an [`OpenRequest`](crate::protocol::OpenRequest) as JSON.
     ///
     /// # Errors
@@ -72,10 +81,7 @@ impl ForeignSession {
     /// # Errors
     /// What the plugin answers.
     pub fn call(&self, method: &str, input: &[u8]) -> Result<String> {
-        let answer = result(self.entry.call()(self.session, method.into(), input.into()))?;
-        String::from_utf8(answer).map_err(|error| {
-            Error::failed(format!("`{method}` answered bytes that aren't UTF-8")).because(&error)
-        })
+        text(method, result(self.entry.call()(self.session, method.into(), input.into()))?)
     }
 }
 
@@ -124,6 +130,12 @@ fn result(answer: RResult<RVec<u8>, RVec<u8>>) -> Result<Vec<u8>> {
         ROk(bytes) => Ok(bytes.into()),
         RErr(bytes) => Err(error(&bytes)),
     }
+}
+
+fn text(method: &str, answer: Vec<u8>) -> Result<String> {
+    String::from_utf8(answer).map_err(|error| {
+        Error::failed(format!("`{method}` answered bytes that aren't UTF-8")).because(&error)
+    })
 }
 
 fn error(bytes: &[u8]) -> Error {

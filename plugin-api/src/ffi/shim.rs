@@ -6,6 +6,7 @@ use std::{
     cell::RefCell,
     collections::BTreeMap,
     panic::{self, AssertUnwindSafe},
+    path::PathBuf,
     sync::{
         Arc, Mutex, Once, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -30,8 +31,11 @@ use crate::{
 
 /// The root module of `T`, as its library exports it.
 pub fn entry<T: Target + Described>() -> EntryV1_Ref {
-    EntryV1 { describe: describe::<T>, open: open::<T>, call, close }.leak_into_prefix()
+    EntryV1 { describe: describe::<T>, open: open::<T>, call: call::<T>, close }.leak_into_prefix()
 }
+
+/// The number under which the plugin itself is asked; sessions begin at 1.
+pub(super) const NO_SESSION: u64 = 0;
 
 type Sessions = BTreeMap<u64, Arc<Mutex<Box<dyn Serve>>>>;
 
@@ -59,14 +63,25 @@ extern "C" fn open<T: Target>(host: HostV1, input: RSlice<'_, u8>) -> RResult<u6
     }
 }
 
-extern "C" fn call(session: u64, method: RStr<'_>, input: RSlice<'_, u8>) -> Answer {
+extern "C" fn call<T: Target>(session: u64, method: RStr<'_>, input: RSlice<'_, u8>) -> Answer {
     answer(|| {
+        if session == NO_SESSION {
+            return serve_plugin::<T>(method.as_str(), input.as_slice());
+        }
         let target = sessions().get(&session).cloned();
         let target = target.ok_or_else(|| Error::failed(format!("session {session} isn't open")))?;
         // A poisoned target panicked in an earlier call; undo must still have its chance.
         let mut target = target.lock().unwrap_or_else(PoisonError::into_inner);
         target.serve(method.as_str(), input.as_slice())
     })
+}
+
+/// What is asked of the plugin itself.
+fn serve_plugin<T: Target>(name: &str, input: &[u8]) -> Result<Vec<u8>> {
+    match name {
+        method::DETECT => reply(T::detect(&parse::<PathBuf>(input)?)?),
+        _ => Err(Error::unimplemented(name)),
+    }
 }
 
 extern "C" fn close(session: u64) {

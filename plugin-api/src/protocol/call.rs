@@ -19,6 +19,9 @@ pub mod method {
     pub const UNDO: &str = "undo";
     /// Gathers what helps to understand a failure. `()` → a list of [`Diagnostic`](super::Diagnostic).
     pub const DIAGNOSE: &str = "diagnose";
+    /// Asked of the plugin itself, under the session number 0, before there is a target: what it would propose for
+    /// a project. The project's folder → an optional [`Proposal`](super::Proposal).
+    pub const DETECT: &str = "detect";
     /// Asked of the host: the value behind a secret reference.
     pub const SECRET: &str = "secret";
 }

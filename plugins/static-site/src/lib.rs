@@ -9,6 +9,7 @@ mod checks;
 mod config;
 mod copy;
 mod deploy;
+mod detect;
 mod diff;
 mod inspect;
 mod lock;
@@ -24,10 +25,13 @@ mod switch;
 mod tests;
 mod webroot;
 
+use std::path::Path;
+
 use pop_deploy_plugin_api::{
     Error, Result, Session, Target, export_target,
     protocol::{
-        Diagnostic, Manifest, Outcome, Plan, PlanRequest, Receipt, RunRequest, Status, Undo, UndoRequest,
+        Diagnostic, Manifest, Outcome, Plan, PlanRequest, Proposal, Receipt, RunRequest, Status, Undo,
+        UndoRequest,
     },
     serde_json,
 };
@@ -70,7 +74,7 @@ impl Target for StaticSite {
             id: "static-site".into(),
             description: "Ships a folder of built pages to a web root".into(),
             types: words(&["static-site"]),
-            capabilities: words(&["rollback", "status", "diagnose", "build"]),
+            capabilities: words(&["rollback", "status", "diagnose", "detect", "build"]),
             environment: words(&[
                 "HTTP_PROXY",
                 "HTTPS_PROXY",
@@ -165,6 +169,10 @@ impl Target for StaticSite {
 
     fn diagnose(&mut self) -> Result<Vec<Diagnostic>> {
         status::diagnose(&self.webroot)
+    }
+
+    fn detect(project: &Path) -> Result<Option<Proposal>> {
+        Ok(detect::built_site(project))
     }
 }
 
