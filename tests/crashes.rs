@@ -130,10 +130,11 @@ fn a_host_that_is_killed_before_the_switch() {
       hint: `pop-deploy execute --resume` goes on with it, `pop-deploy rollback` takes it back
     --- exit 7
     ");
-    assert_snapshot!(project.see(&["history"]), @r"
+    assert_snapshot!(project.see_table(&["history"]), @r"
     run `[id]` was interrupted; target `docs` has done `stage`, the stage of it
 
-    [date] [time]  docs: 1 went live by [actor]
+    When  Target  Version  Result  Took  By  Run
+    [date] [time]  docs  1  went live  [t]  [actor]  [id]
     --- exit 0
     ");
     assert_snapshot!(project.see(&["rollback", "--yes"]), @r"

@@ -57,8 +57,9 @@ fn each_environment_has_its_place_its_history_and_its_way_back() {
 
     assert_eq!(project.page(), "<h1>one</h1>", "production never noticed");
     assert_eq!(project.read("www-staging/current/index.html"), "<h1>three</h1>");
-    assert_snapshot!(project.see(&["history"]), @r"
-    [date] [time]  docs: 1 went live by [actor]
+    assert_snapshot!(project.see_table(&["history"]), @r"
+    When  Target  Version  Result  Took  By  Run
+    [date] [time]  docs  1  went live  [t]  [actor]  [id]
     --- exit 0
     ");
     assert_snapshot!(project.see(&["rollback", "--yes", "--environment", "staging"]), @r"

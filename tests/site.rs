@@ -226,10 +226,11 @@ fn a_day_of_looking_deploying_and_going_back() {
     Result: healthy
     --- exit 0
     ");
-    assert_snapshot!(project.see(&["history"]), @r"
-    [date] [time]  docs: 1.1 rolled back to 1.0 by [actor]
-    [date] [time]  docs: 1.1 went live by [actor]
-    [date] [time]  docs: 1.0 went live by [actor]
+    assert_snapshot!(project.see_table(&["history"]), @r"
+    When  Target  Version  Result  Took  By  Run
+    [date] [time]  docs  1.1  rolled back to 1.0  [t]  [actor]  [id]
+    [date] [time]  docs  1.1  went live  [t]  [actor]  [id]
+    [date] [time]  docs  1.0  went live  [t]  [actor]  [id]
     --- exit 0
     ");
 }

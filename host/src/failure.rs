@@ -1,6 +1,6 @@
 //! What keeps a command from beginning, and the one place that says how each such failure is told and which exit code it has.
 
-use std::{error, io};
+use std::{error, io, path::PathBuf};
 
 use pop_deploy_plugin_api::{Error, ErrorKind};
 
@@ -76,6 +76,15 @@ pub enum Failure {
     /// The target's plugin can't split traffic.
     #[error("target `{target}` can't take a canary: its traffic can't be split")]
     NoCanary { target: String },
+    /// `init` overwrites nothing by itself.
+    #[error("there is a deploy.json already: `{}`", path.display())]
+    AlreadyThere { path: PathBuf },
+    /// There is no such run.
+    #[error("there is no run `{id}`")]
+    NoRun { id: String, nearest: Option<String> },
+    /// Nothing was ever run here.
+    #[error("nothing was deployed here yet")]
+    NoRuns,
     /// There is no such plugin.
     #[error("there is no plugin `{name}`")]
     NoPlugin { name: String, nearest: Option<String> },
@@ -86,6 +95,8 @@ pub enum Failure {
     /// A mistake of ours; the journal is left as of a run that died.
     #[error("pop-deploy itself panicked; this is a bug in it")]
     Panicked,
+    #[error("can't read `{path}`")]
+    Read { path: String, source: io::Error },
     #[error("can't write `{path}`")]
     Write { path: String, source: io::Error },
 }
@@ -104,6 +115,9 @@ impl Failure {
             | Self::NoCanary { .. }
             | Self::Find(_)
             | Self::Install(_)
+            | Self::AlreadyThere { .. }
+            | Self::NoRun { .. }
+            | Self::NoRuns
             | Self::NoPlugin { .. } => Exit::Usage,
             Self::Choose { .. }
             | Self::Trust(_)
@@ -112,7 +126,9 @@ impl Failure {
             | Self::Signals(_) => Exit::NotReady,
             Self::Lock(LockError::Held { .. }) | Self::Outdated => Exit::Locked,
             Self::Stopped { signal } => Exit::Signal(*signal),
-            Self::Lock(_) | Self::Journal(_) | Self::History(_) | Self::Write { .. } => Exit::NotReady,
+            Self::Lock(_) | Self::Journal(_) | Self::History(_) | Self::Read { .. } | Self::Write { .. } => {
+                Exit::NotReady
+            }
             Self::Plugin(error) => match error.kind {
                 ErrorKind::Config => Exit::Usage,
                 ErrorKind::Locked => Exit::Locked,
@@ -162,6 +178,13 @@ impl Failure {
             }
             Self::NeverDeployed { there, .. } => Some(format!("go to one of {}", there.join(", "))),
             Self::Unconfirmed { .. } => Some("look with `--dry-run`, then go ahead with `--yes`".into()),
+            Self::AlreadyThere { .. } => Some(
+                "look at it with `pop-deploy config show`, or begin anew with `--force`, which keeps a copy"
+                    .into(),
+            ),
+            Self::NoRun { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
+            Self::NoRun { .. } => Some("`pop-deploy history` shows the runs there are".into()),
+            Self::NoRuns => Some("look with `pop-deploy execute --dry-run`".into()),
             Self::NoPlugin { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
             Self::NoPlugin { .. } => Some("`pop-deploy plugin list` shows what there is".into()),
             Self::NoCanary { .. } => Some("deploy in full with `--mode deploy`, after a `dry_run`".into()),
@@ -170,6 +193,7 @@ impl Failure {
                     .into(),
             ),
             Self::Declined | Self::Stopped { .. } | Self::Descriptors(_) | Self::Signals(_) => None,
+            Self::Read { .. } => Some("check that it is there and who may read it".into()),
             Self::Write { .. } => Some("check who owns it and who may write there".into()),
         }
     }

@@ -77,7 +77,7 @@ impl ProjectError {
         let hint = match self {
             Self::NoDirectory { .. } | Self::NotADirectory { .. } => "check the path given with `--dir`",
             Self::NotUtf8 { .. } => "rename the folder, or reach it by another path",
-            Self::NoDeployJson { .. } => "write one, as README shows, or point `--dir` at the project",
+            Self::NoDeployJson { .. } => "`pop-deploy init` writes one; or point `--dir` at the project",
             Self::Unreadable { .. } => "check who owns that folder and who may read it",
         };
         Some(hint.to_owned())
@@ -127,6 +127,18 @@ impl Project {
     pub fn of_popkit(dir: &Path) -> Result<Self, ProjectError> {
         let dir = resolved(dir)?;
         let data = from_variable().unwrap_or_else(|| dir.join(POPKIT_DATA));
+        Ok(Self::at(dir, data))
+    }
+
+    /// Where `dir` would become a project: `$CLAUDE_PLUGIN_DATA`, or `.claude/popkit` where that folder is, else
+    /// `.pop-deploy`. Nothing above `dir` counts, and nothing has to be there yet.
+    ///
+    /// # Errors
+    /// When `dir` isn't a folder.
+    pub fn to_begin(dir: &Path) -> Result<Self, ProjectError> {
+        let dir = resolved(dir)?;
+        let popkit = Some(dir.join(POPKIT_DATA)).filter(|data| data.is_dir());
+        let data = from_variable().or(popkit).unwrap_or_else(|| dir.join(OWN_DATA));
         Ok(Self::at(dir, data))
     }
 

@@ -142,7 +142,8 @@ fn all_enabled(config: &DeployConfig) -> Result<Vec<&TargetConfig>, SelectError>
     Ok(chosen)
 }
 
-fn unknown(config: &DeployConfig, name: &str) -> SelectError {
+/// That there is no target `name`, with what there is.
+pub fn unknown(config: &DeployConfig, name: &str) -> SelectError {
     let candidates = config.targets.iter().map(|target| target.name.as_str());
     SelectError::Unknown {
         name: name.to_owned(),

@@ -145,6 +145,15 @@ impl Project {
         self.show(&self.run(arguments))
     }
 
+    /// As [`see`](Self::see), with columns two spaces apart: how wide they are depends on names of this machine.
+    pub fn see_table(&self, arguments: &[&str]) -> String {
+        let mut seen = self.see(arguments);
+        while seen.contains("   ") {
+            seen = seen.replace("   ", "  ");
+        }
+        seen
+    }
+
     /// What was said as its user sees it, with what differs from run to run blotted out.
     pub fn show(&self, said: &Said) -> String {
         let code = said.code.map_or("a signal".to_owned(), |code| code.to_string());

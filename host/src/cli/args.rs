@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::Environment;
+use crate::{config::Environment, history};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::validate;
@@ -14,14 +14,18 @@ pub struct Cli {
     /// Look for plugins in this folder first; may be given several times
     #[arg(long, global = true, value_name = "DIR")]
     pub plugin_dir: Vec<PathBuf>,
-    /// What to do
+    /// What to do; nothing: say where you are and what comes next
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
 }
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write a first deploy.json, from what the plugins see in the project
+    Init(Init),
+    /// Show what is live where, and what waits for somebody
+    Status(Status),
     /// Bring the project to its targets
     Execute(Execute),
     /// Make the release before live again, or take an interrupted run back
@@ -32,6 +36,15 @@ pub enum Command {
     Verify(Verify),
     /// Show what was deployed when, by whom, and how it ended
     History(History),
+    /// Show the whole output of a run
+    Logs(Logs),
+    /// Gather what helps to understand a failure
+    Diagnose(Diagnose),
+    /// Show the configuration as it counts
+    #[command(subcommand)]
+    Config(Config),
+    /// Print the JSON Schema of deploy.json, with the config of every installed plugin
+    Schema(Place),
     /// Show the plugins there are
     #[command(subcommand)]
     Plugin(Plugin),
@@ -264,9 +277,107 @@ pub struct History {
     /// Of this target only
     #[arg(long, value_name = "NAME")]
     pub target: Option<String>,
+    /// Only records that ended so
+    #[arg(long, value_name = "STATUS")]
+    pub status: Option<Ended>,
+    /// Only those since a date, or not longer ago than `7d`
+    #[arg(long, value_name = "WHEN", value_parser = super::history::since)]
+    pub since: Option<jiff::Timestamp>,
+    /// At most so many, the newest
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
     /// The records as a JSON array
     #[arg(long)]
     pub json: bool,
+}
+
+/// How a record of history ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Ended {
+    /// The version went live
+    Success,
+    /// It didn't, or not for long
+    Failed,
+    /// Somebody went back
+    RolledBack,
+}
+
+impl From<Ended> for history::Status {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Success => Self::Success,
+            Ended::Failed => Self::Failed,
+            Ended::RolledBack => Self::RolledBack,
+        }
+    }
+}
+
+/// `init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub place: Place,
+    /// Begin anew where there is a deploy.json; a copy of it, and its histories, are kept
+    #[arg(long)]
+    pub force: bool,
+    /// Show what would be written; write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub site: Site,
+    /// This target; may be given several times [default: all]
+    #[arg(long, value_name = "NAME")]
+    pub target: Vec<String>,
+    /// One JSON object on standard output, nothing else
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `logs`.
+#[derive(Debug, Args)]
+pub struct Logs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub site: Site,
+    /// The run, as `history` names it [default: the newest]
+    #[arg(value_name = "ID")]
+    pub id: Option<String>,
+}
+
+/// `diagnose`.
+#[derive(Debug, Args)]
+pub struct Diagnose {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub site: Site,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub targets: Targets,
+    /// One JSON object on standard output, nothing else
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `config`.
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Print deploy.json without its histories; literal secrets are blotted out
+    Show {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        site: Site,
+        /// With the environment's overrides and every default in place
+        #[arg(long)]
+        resolved: bool,
+    },
 }
 
 /// `plugin`.

@@ -12,9 +12,11 @@ use pop_deploy_plugin_api::{protocol::Plan, redact::Redactor};
 
 use super::{args::Talk, say_on_stderr};
 use crate::{
+    config::{DeployConfig, TargetConfig},
     exit::Exit,
     failure::Failure,
-    pipeline::event::Listener,
+    pipeline::{event::Listener, look::View},
+    plugins::SearchPath,
     project::Project,
     reporter::{
         human::{Human, plan_text},
@@ -74,6 +76,18 @@ impl Conversation {
                 project.deploy_json.clone(),
             )),
         }
+    }
+
+    /// A look at a target on behalf of whoever runs the command.
+    pub(super) fn view<'a>(
+        &self,
+        (project, config): (&'a Project, &'a DeployConfig),
+        target: &'a TargetConfig,
+        plugins: &'a SearchPath,
+        actor: &'a str,
+    ) -> View<'a> {
+        let (interrupt, redactor) = (Arc::clone(&self.interrupt), self.redactor.clone());
+        View { project, config, target, plugins, actor, interrupt, redactor }
     }
 
     /// Shows the plans and asks, unless that was settled on the command line.

@@ -3,19 +3,29 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is where text meets the terminal")]
 
 pub mod args;
+mod config;
 mod conversation;
+mod diagnose;
 mod execute;
 mod history;
+mod init;
+mod logs;
 mod man;
+mod overview;
+mod past;
 mod plugin;
 mod popkit;
 mod rollback;
+mod schema;
+mod status;
+mod table;
 mod validate;
 mod verify;
 
 use std::{ffi::OsStr, io::Write as _, process::ExitCode};
 
 use clap::Parser as _;
+use pop_deploy_plugin_api::Error;
 use signal_hook::consts::SIGPIPE;
 
 use self::{
@@ -44,7 +54,16 @@ pub fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     let plugins = || SearchPath::new(&cli.plugin_dir);
-    let done = match &cli.command {
+    let Some(command) = &cli.command else {
+        return overview::overview().unwrap_or_else(|failure| tell(&failure)).into();
+    };
+    let done = match command {
+        Command::Init(wanted) => init::init(wanted, &plugins()),
+        Command::Status(wanted) => status::status(wanted, &plugins()),
+        Command::Logs(wanted) => logs::logs(wanted),
+        Command::Diagnose(wanted) => diagnose::diagnose(wanted, &plugins()),
+        Command::Config(wanted) => config::config(wanted, &plugins()),
+        Command::Schema(place) => schema::schema(place, &plugins()),
         Command::Execute(wanted) if wanted.action.is_some() => return popkit::execute(wanted, &plugins()),
         Command::Rollback(wanted) if wanted.action.is_some() => return popkit::rollback(wanted, &plugins()),
         Command::Validate(wanted) if wanted.action.is_some() => return popkit::validate(wanted, &plugins()),
@@ -76,6 +95,11 @@ fn print_or_end(line: std::fmt::Arguments<'_>) {
 fn tell(failure: &Failure) -> Exit {
     say_on_stderr(&error_lines(&failure.to_error()));
     failure.exit()
+}
+
+/// Tells an error that keeps nobody from going on.
+fn tell_warning(what: &str, error: &Error) {
+    say_on_stderr(&format!("warning: {what}\n{}", error_lines(error)));
 }
 
 /// Where nobody reads standard error any more, the exit code has to do.

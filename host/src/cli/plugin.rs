@@ -14,7 +14,7 @@ use crate::{
 };
 
 pub(super) fn plugin(wanted: &Plugin, search: &SearchPath) -> Result<Exit, Failure> {
-    let discovered = || Ok::<_, Failure>(plugins::discover(search, &known()?));
+    let discovered = || Ok::<_, Failure>(plugins::discover(search, &known_at(Path::new("."))?));
     match wanted {
         Plugin::List { json: true } => {
             print_line!("{:#}", Value::from(discovered()?.iter().map(candidate_value).collect::<Vec<_>>()));
@@ -45,12 +45,11 @@ fn trust(search: &SearchPath, name: &str, dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The project's record of plugins, where the command is run in a project; an empty one elsewhere.
-fn known() -> Result<PluginsLock, Failure> {
-    let here = Path::new(".");
-    Ok(match Project::for_people(here) {
+/// The record of plugins of the project in `dir`; an empty one where there is no project.
+pub(super) fn known_at(dir: &Path) -> Result<PluginsLock, Failure> {
+    Ok(match Project::for_people(dir) {
         Ok(project) => PluginsLock::read(&project.data.join("plugins.lock"))?,
-        Err(_) => PluginsLock::empty(&here.join("plugins.lock")),
+        Err(_) => PluginsLock::empty(&dir.join("plugins.lock")),
     })
 }
 

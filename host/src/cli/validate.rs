@@ -12,7 +12,6 @@ use crate::{
     config::{DeployConfig, Environment, TargetConfig},
     exit::Exit,
     failure::Failure,
-    pipeline::look,
     plugins::SearchPath,
     project::Project,
     reporter::{BAD, CAREFUL, GOOD, check_sign},
@@ -40,15 +39,7 @@ fn look_at(wanted: &Validate, plugins: &SearchPath, conversation: &Conversation)
     let actor = version::actor();
     let views: Vec<_> = targets
         .iter()
-        .map(|target| look::View {
-            project: &project,
-            config: &config,
-            target,
-            plugins,
-            actor: &actor,
-            interrupt: conversation.interrupt.clone(),
-            redactor: conversation.redactor.clone(),
-        })
+        .map(|target| conversation.view((&project, &config), target, plugins, &actor))
         .collect();
     let version = version::of_project(&project.dir, None);
     let findings = validate::validate(wanted.scope.into(), &project, &config, &views, version.as_deref());

@@ -19,18 +19,11 @@ pub(super) fn verify(wanted: &Verify, plugins: &SearchPath) -> Result<Exit, Fail
 fn look_at_all(wanted: &Verify, plugins: &SearchPath, conversation: &Conversation) -> Result<Exit, Failure> {
     let (project, config) = open(&wanted.site)?;
     let targets = select::select(&config, &selection(&wanted.targets))?;
+    let actor = version::actor();
     let mut healthy = true;
     let mut results = Vec::new();
     for target in targets {
-        let sight = look::at(&look::View {
-            project: &project,
-            config: &config,
-            target,
-            plugins,
-            actor: &version::actor(),
-            interrupt: conversation.interrupt.clone(),
-            redactor: conversation.redactor.clone(),
-        })?;
+        let sight = look::at(&conversation.view((&project, &config), target, plugins, &actor))?;
         healthy &= sight.is_healthy();
         if wanted.json {
             results.push(json!({

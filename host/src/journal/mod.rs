@@ -16,7 +16,7 @@ use std::{
 
 pub use entry::{Entry, PlannedTarget, RunEnding, RunInfo, RunKind, TargetEnding};
 pub use past::{PastRun, PastStep, PastTarget};
-pub use read::{interrupted, keep_only, read, receipts_of, stored_plan};
+pub use read::{interrupted, keep_only, read, receipts_of, run_ids, stored_plan};
 pub use write::Journal;
 
 /// How many runs are kept.

@@ -95,7 +95,10 @@ pub fn keep_only(data: &Path, known: &[&str]) -> Result<(), JournalError> {
 }
 
 /// The ids of all runs, oldest first.
-fn run_ids(data: &Path) -> Result<Vec<String>, JournalError> {
+///
+/// # Errors
+/// When the folder of runs can't be read.
+pub fn run_ids(data: &Path) -> Result<Vec<String>, JournalError> {
     let runs = runs_folder(data);
     let entries = match fs::read_dir(&runs) {
         Ok(entries) => entries,

@@ -1,0 +1,82 @@
+//! How a project stands: what is live against what history says, who is at work, what was left unfinished.
+
+use std::thread;
+
+use pop_deploy_plugin_api::{Error, protocol::Release};
+
+use crate::{
+    config::TargetConfig,
+    failure::Failure,
+    history::History,
+    journal::{self, PastRun, RunEnding},
+    lock::{self, Holder},
+    pipeline::look::{self, Sight, View},
+    project::Project,
+};
+
+/// How a target stands.
+pub struct TargetStatus<'a> {
+    /// The target.
+    pub target: &'a TargetConfig,
+    /// What the place says, or why it can't be asked.
+    pub seen: Result<Sight, Error>,
+    /// What history says is live.
+    pub known: Option<Release>,
+    /// Where a rollback would go.
+    pub previous: Option<Release>,
+    /// The run that is at work there.
+    pub holder: Option<Holder>,
+}
+
+/// Looks at several targets at the same time.
+///
+/// # Errors
+/// When a lock file can't be read; a place that can't be is part of the answer.
+pub fn of_targets<'a>(views: &[View<'a>]) -> Result<Vec<TargetStatus<'a>>, Failure> {
+    let seen: Vec<_> = thread::scope(|scope| {
+        let looking: Vec<_> = views.iter().map(|view| scope.spawn(|| look::at(view))).collect();
+        let panicked = || Error::failed("the host itself panicked; this is a bug in pop-deploy");
+        looking
+            .into_iter()
+            .map(|thread| {
+                thread.join().map_or_else(|_| Err(panicked()), |seen| seen.map_err(|f| f.to_error()))
+            })
+            .collect()
+    });
+    views
+        .iter()
+        .zip(seen)
+        .map(|(view, seen)| {
+            let history = History::of(view.config);
+            let history = history.target(&view.target.name);
+            Ok(TargetStatus {
+                target: view.target,
+                seen,
+                known: history.live().map(|live| live.release()),
+                previous: history.previous().map(|previous| previous.release()),
+                holder: lock::holder(&view.project.environment_folder(), &view.target.name)?,
+            })
+        })
+        .collect()
+}
+
+/// The runs of the project's environment that wait for somebody: those that died, and canaries without a verdict.
+///
+/// # Errors
+/// When a journal can't be read.
+pub fn open_runs(project: &Project) -> Result<(Vec<PastRun>, Vec<PastRun>), Failure> {
+    let here = |run: &PastRun| run.info.environment == project.environment;
+    let mut died = journal::interrupted(&project.data)?;
+    died.retain(|run| run.began_steps() && here(run));
+    let mut canaries = Vec::new();
+    for id in journal::run_ids(&project.data)? {
+        // A journal that can't be read is that of no canary; `interrupted` tells of it where it matters.
+        if let Ok(run) = journal::read(&project.data, &id)
+            && run.ending == Some(RunEnding::CanaryOpen)
+            && here(&run)
+        {
+            canaries.push(run);
+        }
+    }
+    Ok((died, canaries))
+}
