@@ -174,5 +174,8 @@ fn check_inside(key: &str, path: &Path) -> Result<()> {
 
 /// A path of the config as docker is given it: never to be taken for an option or an address.
 pub(crate) fn local(path: &Path) -> PathBuf {
-    Path::new(".").join(path.strip_prefix(".").unwrap_or(path))
+    match path.strip_prefix(".").unwrap_or(path) {
+        here if here.as_os_str().is_empty() => PathBuf::from("."),
+        path => Path::new(".").join(path),
+    }
 }

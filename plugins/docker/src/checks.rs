@@ -1,6 +1,11 @@
 //! What a plan looks at before anything is changed, each as a check of its own, so that all failures show at once.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    path::Path,
+    time::Duration,
+};
 
 use pop_deploy_plugin_api::{
     Session,
@@ -14,7 +19,8 @@ use crate::{
     build,
     config::Run,
     context::Context,
-    engine::{Container, Info, Listed, Manifest},
+    engine::{Container, Info, Manifest},
+    look::Sight,
     runtime,
 };
 
@@ -61,8 +67,7 @@ pub(crate) fn engine(app: &App, info: &Info) -> Vec<Check> {
 
 /// The room where the engine keeps its images; `None` where that is on another machine.
 pub(crate) fn disk(info: &Info) -> Option<Check> {
-    let here = std::env::var("DOCKER_HOST").map_or(true, |host| host.is_empty() || host.starts_with("unix:"));
-    let system = statvfs(Path::new(&info.docker_root_dir)).ok().filter(|_| here)?;
+    let system = statvfs(Path::new(&info.docker_root_dir)).ok().filter(|_| info.is_here())?;
     let free = system.f_bavail.saturating_mul(system.f_frsize);
     let message = format!("{} bytes are free at `{}`", grouped(free), info.docker_root_dir);
     Some(match free {
@@ -109,7 +114,20 @@ pub(crate) fn sources(app: &App, session: &Session) -> Vec<Check> {
     }
     let relative =
         app.config.dockerfile.strip_prefix(&app.config.build_context).unwrap_or(&app.config.dockerfile);
-    checks.push(match Context::measure(&context, relative) {
+    let data = session.data.strip_prefix(&context).ok();
+    let measured = Context::measure(&context, relative, data);
+    if measured.as_ref().is_ok_and(|measured| measured.holds_data)
+        && let Some(data) = data
+    {
+        checks.push(warn(
+            "context_data",
+            format!(
+                "pop-deploy's own folder goes along with the context; add `{}` to .dockerignore",
+                data.display()
+            ),
+        ));
+    }
+    checks.push(match measured {
         Ok(measured) => pass(
             "context",
             format!(
@@ -164,7 +182,8 @@ pub(crate) fn registry(app: &App, answers: &[(String, Manifest)], notes: &mut Ve
 }
 
 /// Who has the names and ports that the container is to have.
-pub(crate) fn owners(app: &App, run: &Run, container: &str, all: &[Listed], old: Option<&str>) -> Vec<Check> {
+pub(crate) fn owners(app: &App, run: &Run, container: &str, sight: &Sight) -> Vec<Check> {
+    let (all, old) = (&sight.all, sight.live(app).map(Container::name));
     let mut checks = Vec::new();
     if let Some(taken) = all.iter().find(|it| it.name == container) {
         checks.push(fail("name", format!("there is a container `{}` already", taken.name), "remove it"));
@@ -194,16 +213,28 @@ pub(crate) fn owners(app: &App, run: &Run, container: &str, all: &[Listed], old:
                 && Some(it.name.as_str()) != old
                 && it.ports.contains(&format!(":{port}->"))
         });
+        let ours = all.iter().any(|it| it.state == "running" && it.ports.contains(&format!(":{port}->")));
         checks.push(match holder {
             Some(holder) => fail(
                 "port",
                 format!("the port {port} is taken by the container `{}`", holder.name),
                 "stop it, or choose another port",
             ),
-            None => pass("port", format!("no other container has the port {port}")),
+            None if !ours && sight.info.is_here() && answers(port) => fail(
+                "port",
+                format!("the port {port} is taken by a program that is no container"),
+                "stop it, or choose another port",
+            ),
+            None => pass("port", format!("nobody else has the port {port}")),
         });
     }
     checks
+}
+
+/// Whether something accepts connections at a port of this machine.
+fn answers(port: u16) -> bool {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    TcpStream::connect_timeout(&address, Duration::from_millis(500)).is_ok()
 }
 
 /// What runs now.

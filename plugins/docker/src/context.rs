@@ -17,6 +17,8 @@ pub(crate) struct Context {
     pub(crate) bytes: u64,
     /// How many bytes the files have that stay behind.
     pub(crate) left_out: u64,
+    /// Whether the folder of our own data is among what is sent.
+    pub(crate) holds_data: bool,
 }
 
 /// The patterns of a `.dockerignore`, in their order: the last one that fits decides.
@@ -31,15 +33,16 @@ enum Says {
 }
 
 impl Context {
-    /// Measures the folder.
+    /// Measures the folder; `data` is where our own data lies in it.
     ///
     /// # Errors
     /// It can't be read, or its `.dockerignore` has a pattern that is none.
-    pub(crate) fn measure(root: &Path, dockerfile: &Path) -> Result<Self> {
+    pub(crate) fn measure(root: &Path, dockerfile: &Path, data: Option<&Path>) -> Result<Self> {
         let ignore = Ignore::read(&root.join(".dockerignore"))?;
         // The two always go along, whatever is said of them.
         let always = [Path::new(".dockerignore"), dockerfile];
-        let mut context = Self { bytes: 2 * BLOCK, ..Self::default() };
+        let holds_data = data.is_some_and(|data| root.join(data).is_dir() && !ignore.leaves(data));
+        let mut context = Self { bytes: 2 * BLOCK, holds_data, ..Self::default() };
         context.visit(root, Path::new(""), &ignore, &always)?;
         Ok(context)
     }

@@ -47,7 +47,7 @@ pub(crate) fn plan(app: &App, engine: &Engine, release: &Release) -> Result<Plan
     checked.extend(checks::sources(app, &engine.session));
     if let Some(run) = app.run() {
         let container = app.container(&release.id);
-        checked.extend(checks::owners(app, run, &container, &sight.all, live.map(Container::name)));
+        checked.extend(checks::owners(app, run, &container, &sight));
         checked.push(checks::live(app, live));
     }
     let ready = !checked.iter().any(|check| check.status == CheckStatus::Fail);

@@ -198,6 +198,13 @@ impl Info {
         if local || told.is_some_and(|index| !index.secure) { Insecure::Yes } else { Insecure::No }
     }
 
+    /// Whether the engine is on this machine, as far as can be told.
+    pub(crate) fn is_here(&self) -> bool {
+        let host = std::env::var("DOCKER_HOST").unwrap_or_default();
+        let context = std::env::var("DOCKER_CONTEXT").unwrap_or_default();
+        (host.is_empty() && matches!(context.as_str(), "" | "default")) || host.starts_with("unix:")
+    }
+
     /// The engine's own platform, in the words of images: `linux/amd64`.
     pub(crate) fn platform(&self) -> String {
         let architecture = match self.architecture.as_str() {

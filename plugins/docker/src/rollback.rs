@@ -54,7 +54,7 @@ pub(crate) fn plan(app: &App, engine: &Engine, to: &PastRelease) -> Result<Plan>
     if let Some(run) = app.run() {
         checked.push(checks::live(app, live));
         let source = match kept {
-            Some(_) => Source::Kept,
+            Some(_) => Source::Kept(&image.name),
             None => Source::Image(&image.name),
         };
         steps.extend(running(app, run, engine, release, &source, live, &sight.ours)?);

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     app::App,
+    build::Built,
     command::{self, docker},
     config::Run,
     engine::{Container, Engine},
@@ -57,14 +58,15 @@ impl Rollout {
         let updated = request.receipts.iter().find(|kept| kept.step == "update");
         let updated = updated.and_then(|kept| Updated::deserialize(&kept.receipt.data).ok());
         let watch = Watch { container: &self.container, engine };
-        self.watch(&watch, updated.as_ref()).map_err(|error| watch.with_logs(error))
+        self.watch(&watch, updated.as_ref(), steps::built(request).as_ref())
+            .map_err(|error| watch.with_logs(error))
     }
 
-    fn watch(&self, watch: &Watch<'_>, updated: Option<&Updated>) -> Result<Receipt> {
+    fn watch(&self, watch: &Watch<'_>, updated: Option<&Updated>, built: Option<&Built>) -> Result<Receipt> {
         let begun = Instant::now();
         let first = watch.look()?;
-        if let Some(updated) = updated {
-            watch.check_image(&first, &updated.image)?;
+        if let Some(built) = built {
+            watch.check_image(&first, built)?;
         }
         let asked = watch.wait_for_health(&first, self.health.as_ref(), self.port)?;
         let answered = now();
@@ -79,7 +81,7 @@ impl Rollout {
             words.push(Some(format!("nothing was served for {:.1} s", gap.as_secs_f64())));
         }
         let words: Vec<_> = words.into_iter().flatten().collect();
-        Ok(Receipt::new(Outcome::Unchanged, words.join("; ")))
+        Ok(Receipt::new(Outcome::Changed, words.join("; ")))
     }
 }
 
@@ -121,7 +123,7 @@ impl Public {
             health => watch.wait_for_health(&first, health.as_ref(), self.port)?,
         };
         watch.look()?;
-        Ok(Receipt::new(Outcome::Unchanged, words.unwrap_or_default()))
+        Ok(Receipt::new(Outcome::Changed, words.unwrap_or_default()))
     }
 }
 
@@ -190,15 +192,13 @@ impl Watch<'_> {
         Err(error.hint("look at its last lines, and run the image by hand"))
     }
 
-    fn check_image(&self, container: &Container, wanted: &str) -> Result<()> {
-        let image = self.engine.image(wanted)?;
-        match image {
-            Some(image) if image.id != container.image => {
-                Err(Error::failed(format!("`{}` runs {}, and not {wanted}", self.container, container.image))
-                    .hint("find out who else starts containers of that name"))
-            }
-            _ => Ok(()),
+    fn check_image(&self, container: &Container, built: &Built) -> Result<()> {
+        if container.image == built.image {
+            return Ok(());
         }
+        let (name, image, wanted) = (self.container, &container.image, &built.image);
+        Err(Error::failed(format!("`{name}` runs {image}, and {wanted} was built"))
+            .hint("find out who else starts containers of that name"))
     }
 
     /// Waits until it is healthy on its own address; says what it answered.

@@ -48,7 +48,11 @@ pub(crate) fn image(app: &App, request: &RunRequest) -> Result<String> {
     if let Some(pushed) = push::pushed(request).next() {
         return Ok(app.repository.at(&pushed.digest));
     }
-    let built = request.receipts.iter().find(|kept| kept.step == "build");
-    let built = built.and_then(|kept| Built::deserialize(&kept.receipt.data).ok());
-    built.map(|built| built.image).ok_or_else(|| Error::failed("no step of this run made an image"))
+    built(request).map(|built| built.image).ok_or_else(|| Error::failed("no step of this run made an image"))
+}
+
+/// What the build of this run left, where there was one.
+pub(crate) fn built(request: &RunRequest) -> Option<Built> {
+    let build = request.receipts.iter().find(|kept| kept.step == "build")?;
+    Built::deserialize(&build.receipt.data).ok()
 }

@@ -7,7 +7,7 @@ use std::{
 
 use pop_deploy_plugin_api::{
     Error, Result, Secret,
-    protocol::{Command, Effect, Event, Outcome, Phase, Receipt, Release, RunRequest, Step, Stream, Undo},
+    protocol::{Effect, Event, Outcome, Phase, Receipt, Release, RunRequest, Step, Stream, Undo},
 };
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,9 @@ pub(crate) struct Update {
     /// The container that gives way first, where two can't run at a time.
     stops: Option<String>,
     stop_grace: u64,
+    /// The image that it runs, where that is known before.
+    #[serde(default)]
+    image: Option<String>,
     /// The variables that are secrets.
     secrets: BTreeMap<String, Secret>,
     /// The tags that must still stand for what was pushed.
@@ -58,8 +61,8 @@ pub(crate) enum Source<'a> {
     Built(&'a Tags, Insecure),
     /// Of an image that is there, by this name.
     Image(&'a str),
-    /// It is there, stopped.
-    Kept,
+    /// It is there, stopped; this is its image.
+    Kept(&'a str),
 }
 
 impl Update {
@@ -87,7 +90,7 @@ impl Update {
         commands.push(match source {
             Source::Built(..) => runtime::run_command(app, run, release, None),
             Source::Image(image) => runtime::run_command(app, run, release, Some(image)),
-            Source::Kept => command::start(&container),
+            Source::Kept(_) => command::start(&container),
         });
         let phase = if run.proxy.is_some() { Phase::Stage } else { Phase::Switch };
         let (effect, reason) = match (&stops, old) {
@@ -98,9 +101,13 @@ impl Update {
         let update = Self {
             app: app.name.clone(),
             container: container.clone(),
-            makes: !matches!(source, Source::Kept),
+            makes: !matches!(source, Source::Kept(_)),
             stops,
             stop_grace: grace,
+            image: match source {
+                Source::Built(..) => None,
+                Source::Image(image) | Source::Kept(image) => Some((*image).to_owned()),
+            },
             secrets: runtime::secrets(run),
             references,
             insecure: insecure == Insecure::Yes,
@@ -131,12 +138,13 @@ impl Update {
                 return Ok(Receipt::new(Outcome::Unchanged, "runs already").data(updated));
             }
         }
-        let image = match self.start(&request.step) {
-            Some(command) if command.holes.contains(IMAGE) => steps::image(app, request)?,
-            Some(command) => {
-                command.argv.iter().find(|word| word.contains("sha256:")).cloned().unwrap_or_default()
+        let Some(planned) = request.step.commands.last() else { return Err(steps::strange(&request.step)) };
+        let (start, image) = match planned.holes.contains(IMAGE) {
+            true => {
+                let image = steps::image(app, request)?;
+                (planned.fill(IMAGE, &image)?, image)
             }
-            None => return Err(steps::strange(&request.step)),
+            false => (planned.clone(), self.image.clone().unwrap_or_default()),
         };
         let stopped_at = match &self.stops {
             Some(old) => {
@@ -146,8 +154,7 @@ impl Update {
             }
             None => None,
         };
-        let Some(start) = self.start(&request.step) else { return Err(steps::strange(&request.step)) };
-        let mut process = engine.process(&start.fill(IMAGE, &image)?);
+        let mut process = engine.process(&start);
         for (name, secret) in &self.secrets {
             process = process.variable(name, secret.reveal(&engine.session)?.expose());
         }
@@ -157,11 +164,6 @@ impl Update {
             image,
             stopped_at,
         }))
-    }
-
-    /// The command that starts the container: the last of the step.
-    fn start<'s>(&self, step: &'s Step) -> Option<&'s Command> {
-        step.commands.last()
     }
 
     fn explained(&self, error: Error) -> Error {

@@ -1,0 +1,276 @@
+//! Images and containers, on a real engine with a real registry: what a team sees that ships one image to one engine.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::{fs, process::Command};
+
+use engine::{Access, PASSWORD, Registry, USER, free_port};
+use serde_json::json;
+use shop::{Behaviour, Shop};
+use support::Said;
+
+#[path = "support/engine.rs"]
+mod engine;
+#[path = "support/shop.rs"]
+mod shop;
+#[path = "support/mod.rs"]
+mod support;
+
+/// The shop of a test; the test is skipped where there is no engine.
+macro_rules! shop {
+    ($name:literal) => {
+        match Shop::open($name) {
+            Ok(shop) => shop,
+            Err(why) => return support::skipped(why),
+        }
+    };
+}
+
+fn says(said: &Said, what: &str) {
+    assert!(
+        said.stdout.contains(what) || said.stderr.contains(what),
+        "{what:?} in\n{}{}",
+        said.stdout,
+        said.stderr
+    );
+}
+
+#[test]
+fn a_release_that_fails_gives_way_to_the_one_before() {
+    let shop = shop!("orders");
+    let port = shop.fixed_port();
+    shop.must_deploy("1", Behaviour::Well);
+    assert_eq!(shop.get(port), "1");
+    let second = shop.must_deploy("2", Behaviour::Well);
+    says(&second, "nothing was served for");
+    assert_eq!(shop.get(port), "2");
+
+    let crashed = shop.deploy("3", Behaviour::Crash);
+    assert_eq!(crashed.code, Some(8), "{}{}", crashed.stdout, crashed.stderr);
+    says(&crashed, "with exit code 3");
+    says(&crashed, "fatal: no such table: orders");
+    assert_eq!(shop.get(port), "2");
+
+    shop.edit(|config| config["min_ready"] = json!(8));
+    let crashed_later = shop.deploy("3", Behaviour::CrashLater);
+    assert_eq!(crashed_later.code, Some(8));
+    says(&crashed_later, "fatal: lost the database");
+    assert_eq!(shop.get(port), "2");
+
+    shop.edit(|config| config["min_ready"] = json!(0.2));
+    let unwell = shop.deploy("3", Behaviour::Unwell);
+    assert_eq!(unwell.code, Some(8));
+    says(&unwell, "503");
+    assert_eq!(shop.get(port), "2");
+    assert_eq!(shop.containers().len(), 2, "{:?}", shop.containers());
+
+    shop.must(&["rollback", "--yes"]);
+    assert_eq!(shop.get(port), "1");
+    shop.must(&["verify"]);
+}
+
+#[test]
+fn an_image_of_another_platform_never_starts() {
+    let shop = shop!("arch");
+    let port = shop.fixed_port();
+    shop.must_deploy("1", Behaviour::Well);
+    shop.edit(|config| config["platforms"] = json!(["linux/s390x"]));
+    let said = shop.deploy("2", Behaviour::Well);
+    assert_eq!(said.code, Some(3), "{}{}", said.stdout, said.stderr);
+    says(&said, "the engine runs linux/amd64, and the image is for linux/s390x");
+    assert_eq!(shop.get(port), "1");
+}
+
+#[test]
+fn a_port_that_is_taken_at_the_last_moment_leaves_the_old_one_serving() {
+    let shop = shop!("taken");
+    let port = shop.fixed_port();
+    shop.must_deploy("1", Behaviour::Well);
+    let other = free_port();
+    let held = std::net::TcpListener::bind(("127.0.0.1", other)).unwrap();
+    shop.edit(|config| config["run"]["ports"] = json!([format!("127.0.0.1:{other}:8080")]));
+    let seen = shop.deploy("2", Behaviour::Well);
+    assert_eq!(seen.code, Some(3), "{}{}", seen.stdout, seen.stderr);
+    says(&seen, &format!("the port {other} is taken"));
+    drop(held);
+    shop.project.hook("pre_switch", &format!("python3 -c \"import socket,time;s=socket.socket();s.bind(('127.0.0.1',{other}));s.listen();open('bound','w');time.sleep(60)\" & echo $! > taker; while [ ! -e bound ]; do sleep 0.05; done"));
+    let said = shop.deploy("2", Behaviour::Well);
+    let taker = shop.project.read("taker");
+    assert!(Command::new("kill").arg(taker.trim()).status().unwrap().success());
+    assert_eq!(said.code, Some(8), "{}{}", said.stdout, said.stderr);
+    says(&said, "can't start `taken-");
+    assert_eq!(shop.get(port), "1");
+}
+
+#[test]
+fn a_registry_that_is_down_is_said_before_anything_is_built() {
+    let shop = shop!("down");
+    // Nobody listens at the first of all ports.
+    let dead = "127.0.0.1:1";
+    shop.edit(|config| config["registry"] = json!(dead));
+    for arguments in
+        [&["execute", "--dry-run", "--version", "1"][..], &["execute", "--yes", "--version", "1"]]
+    {
+        shop.dockerfile("1", Behaviour::Well);
+        let said = shop.run(arguments);
+        assert_eq!(said.code, Some(3), "{}{}", said.stdout, said.stderr);
+        says(&said, &format!("the registry `{dead}` doesn't answer"));
+    }
+    assert!(shop.images().is_empty());
+}
+
+#[test]
+fn a_push_that_is_denied_changes_nothing_that_runs_and_a_login_mends_it() {
+    let shop = shop!("denied");
+    let port = shop.fixed_port();
+    shop.must_deploy("1", Behaviour::Well);
+    let guarded = Registry::start(Access::Login);
+    shop.edit(|config| config["registry"] = json!(guarded.address));
+    let denied = shop.deploy("2", Behaviour::Well);
+    assert_eq!(denied.code, Some(1), "{}{}", denied.stdout, denied.stderr);
+    says(&denied, "can't push");
+    says(&denied, "no basic auth credentials");
+    assert_eq!(shop.get(port), "1");
+
+    shop.edit(|config| config["login"] = json!({"username": USER, "password": {"env": "WRONG_PASSWORD"}}));
+    let refused = shop.deploy("2", Behaviour::Well);
+    assert_eq!(refused.code, Some(3), "{}{}", refused.stdout, refused.stderr);
+    says(&refused, "the registry refused the login");
+
+    shop.edit(|config| {
+        config["login"]["password"] = json!({"env": "REGISTRY_PASSWORD"});
+        config["run"]["env"] = json!({"API_KEY": {"env": "PLANTED_KEY"}});
+    });
+    shop.must_deploy("2", Behaviour::Well);
+    assert_eq!(shop.get(port), "2");
+    for secret in [PASSWORD, "planted-key-7a1", "Y2k6czNjcmV0"] {
+        let found = Command::new("grep")
+            .args(["-rlF", secret, "."])
+            .current_dir(shop.project.path())
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&found.stdout), "", "{secret}");
+    }
+    assert!(
+        shop.engine
+            .must(&["inspect", "--format={{.Config.Env}}", &shop.running()])
+            .contains("planted-key-7a1")
+    );
+}
+
+#[test]
+fn a_tag_that_somebody_moves_meanwhile_stops_the_deployment() {
+    let shop = shop!("moved");
+    let port = shop.fixed_port();
+    shop.must_deploy("1", Behaviour::Well);
+    let image = shop.image();
+    shop.project.hook("pre_switch", &format!("docker tag {image}:1 {image}:2 && docker push {image}:2"));
+    let said = shop.deploy("2", Behaviour::Well);
+    assert_eq!(said.code, Some(8), "{}{}", said.stdout, said.stderr);
+    says(&said, "was moved");
+    assert_eq!(shop.get(port), "1");
+}
+
+#[test]
+fn a_dry_run_leaves_engine_and_registry_as_they_are() {
+    let shop = shop!("dry");
+    shop.fixed_port();
+    shop.must_deploy("1", Behaviour::Well);
+    shop.dockerfile("2", Behaviour::Well);
+    // A gigabyte that stays behind, and a file that goes along.
+    fs::File::create(shop.project.path().join("dump.sql")).unwrap().set_len(1 << 30).unwrap();
+    shop.project.write(".dockerignore", "*.sql\n.pop-deploy\nhome\n");
+    let before = shop.state();
+    let said = shop.run(&["execute", "--dry-run", "--version", "2"]);
+    assert_eq!(said.code, Some(0), "{}{}", said.stdout, said.stderr);
+    says(&said, "docker run --detach");
+    says(&said, ".dockerignore leaves 1,");
+    says(&said, "whether `");
+    assert!(shop.state() == before, "something changed");
+    let server = fs::metadata(shop.project.path().join("server")).unwrap().len();
+    let sent = said.stdout.split(" bytes in ").next().unwrap().rsplit(' ').next().unwrap().replace(',', "");
+    let sent: u64 = sent.parse().unwrap();
+    assert!((server..server + 16_384).contains(&sent), "{sent} of {server}");
+}
+
+#[test]
+fn without_a_runtime_section_it_builds_and_pushes_and_says_so() {
+    let shop = shop!("library");
+    shop.edit(|config| {
+        config.as_object_mut().unwrap().remove("run");
+    });
+    shop.must_deploy("1.0", Behaviour::Well);
+    let first = shop.digest("latest");
+    assert_eq!(shop.digest("1.0"), first);
+    shop.dockerfile("1.1", Behaviour::Well);
+    let report = shop.report(&["execute", "--action", "execute", "--mode", "dry_run", "--version", "1.1"]);
+    assert!(report["message"].as_str().unwrap().contains("nothing is run of it"), "{report:#}");
+    let report = shop.report(&["execute", "--action", "execute", "--mode", "deploy", "--version", "1.1"]);
+    let steps: Vec<_> = report["steps"].as_array().unwrap().iter().map(|step| step["step"].clone()).collect();
+    assert_eq!(steps, ["build", "push", "push"], "{report:#}");
+    assert_eq!(report["image"], json!(shop.image()));
+    assert_eq!(report["tags"], json!(["1.1", "latest"]));
+    assert_eq!(report["digest"], json!(shop.digest("1.1")));
+    assert_ne!(shop.digest("latest"), first);
+    shop.must(&["rollback", "--yes"]);
+    assert_eq!(shop.digest("latest"), first);
+    assert_eq!(shop.containers(), Vec::<String>::new());
+}
+
+#[test]
+fn a_rollback_makes_a_container_again_that_was_removed_and_refuses_without_its_image() {
+    let shop = shop!("again");
+    let port = shop.fixed_port();
+    shop.must_deploy("1", Behaviour::Well);
+    let first = shop.running();
+    shop.must_deploy("2", Behaviour::Well);
+    shop.engine.must(&["rm", &first]);
+    shop.must(&["rollback", "--yes"]);
+    assert_eq!((shop.get(port), shop.running()), ("1".to_owned(), first.clone()));
+
+    shop.must_deploy("3", Behaviour::Well);
+    shop.engine.must(&["rm", &first]);
+    let image = shop.image();
+    for name in [format!("{image}:1"), format!("{image}@{}", shop.digest("1"))] {
+        shop.engine.docker(&["rmi", "--force", &name]);
+    }
+    let pulled = shop.run(&["rollback", "--dry-run", "--to", "1"]);
+    says(&pulled, "the registry has its image");
+    shop.forget_registry("1");
+    let before = shop.state();
+    let said = shop.run(&["rollback", "--yes", "--to", "1"]);
+    assert_eq!(said.code, Some(6), "{}{}", said.stdout, said.stderr);
+    assert!(shop.state().place() == before.place(), "something changed");
+    assert_eq!(shop.get(port), "3");
+}
+
+#[test]
+fn a_container_that_is_not_ours_is_refused_or_adopted() {
+    let shop = shop!("adopted");
+    let port = shop.fixed_port();
+    shop.dockerfile("0", Behaviour::Well);
+    let folder = shop.project.path().display().to_string();
+    shop.engine.must(&["build", "--tag=by-hand", &folder]);
+    let publish = format!("--publish=127.0.0.1:{port}:8080");
+    shop.engine.must(&["run", "--detach", "--name=adopted", &publish, "by-hand"]);
+    let said = shop.deploy("1", Behaviour::Well);
+    assert_eq!(said.code, Some(3), "{}{}", said.stdout, said.stderr);
+    says(&said, "that no deployment made");
+    assert_eq!(shop.get(port), "0");
+
+    shop.edit(|config| config["adopt"] = json!(true));
+    assert_eq!(shop.deploy("1", Behaviour::Crash).code, Some(8));
+    assert_eq!(shop.get(port), "0");
+    shop.must_deploy("1", Behaviour::Well);
+    assert_eq!(shop.get(port), "1");
+}
+
+#[test]
+fn a_fixed_port_asks_for_allow_downtime() {
+    let shop = shop!("gap");
+    shop.fixed_port();
+    shop.edit(|config| config["run"]["allow_downtime"] = json!(false));
+    let said = shop.deploy("1", Behaviour::Well);
+    assert_eq!(said.code, Some(3));
+    says(&said, "set `allow_downtime`, or put a `proxy` in front");
+}
