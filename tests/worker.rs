@@ -240,6 +240,22 @@ fn a_command_that_leads_a_group_of_its_own_is_gone_with_a_killed_worker() {
 }
 
 #[test]
+fn a_command_that_nobody_heard_of_is_gone_with_a_crashed_worker() {
+    let place = Place::new();
+    run(&place.worker("run", "unreported_command")).unwrap_err();
+    wait_until_gone(place.noted_pid());
+}
+
+#[test]
+fn a_worker_goes_first_when_memory_runs_out() {
+    let place = Place::new();
+    let worker = place.worker("run", "leave_child");
+    run(&worker).unwrap();
+    let score = fs::read_to_string(format!("/proc/{}/oom_score_adj", place.noted_pid())).unwrap();
+    assert_eq!(score.trim(), "500");
+}
+
+#[test]
 fn nothing_outlives_a_host_that_was_killed() {
     if let Some(folder) = std::env::var_os("POP_DEPLOY_TEST_HOST") {
         return be_a_host(Path::new(&folder));

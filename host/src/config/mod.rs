@@ -3,6 +3,7 @@
 //! Reading is strict about the types of the keys we know and silent about all others: they belong to somebody
 //! else. An unknown key that looks like a slip of one of ours becomes a [`Warning`].
 
+mod deadlines;
 pub(crate) mod environment;
 mod error;
 mod hooks;
@@ -10,16 +11,14 @@ mod read;
 pub(crate) mod text;
 
 use std::{
-    collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use pop_deploy_plugin_api::protocol::Phase;
 use semver::VersionReq;
 use serde_json::Value;
 
+pub use deadlines::Deadlines;
 pub use environment::Environment;
 pub use error::{ConfigError, Position};
 pub use hooks::{DryRun, Hook, HookPoint, Hooks, OnError};
@@ -75,8 +74,8 @@ pub struct TargetConfig {
     pub config: Value,
     /// The hooks of this target, to run beside those of the whole run.
     pub hooks: Hooks,
-    /// How long the steps of a phase may take together (`deadlines`, in seconds); no entry: no limit of the user.
-    pub deadlines: BTreeMap<Phase, Duration>,
+    /// How long its plugin may take (`deadlines`).
+    pub deadlines: Deadlines,
     /// What its worker may use (`limits`); no entry: no limit but the system's.
     pub limits: Limits,
     /// The whole target object.

@@ -2,12 +2,12 @@
 
 use std::{path::Path, time::Duration};
 
-use pop_deploy_plugin_api::protocol::Phase;
 use semver::VersionReq;
 use serde_json::{Map, Value};
 
 use super::{
-    ConfigError, DeployConfig, Environment, OnInterrupt, OnPartial, Position, TargetConfig, Warning,
+    ConfigError, Deadlines, DeployConfig, Environment, OnInterrupt, OnPartial, Position, TargetConfig,
+    Warning,
     environment::{HISTORIES, OVERRIDES, overlaid},
     nearest, text,
 };
@@ -212,7 +212,7 @@ impl Reader<'_> {
             auto_rollback: self.boolean(target, &key.then("auto_rollback"))?.unwrap_or(auto_rollback),
             config,
             hooks: self.hooks(target, &key.then("hooks"))?,
-            deadlines: self.deadlines(target, &key.then("deadlines"))?,
+            deadlines: Deadlines::read(self, target, &key.then("deadlines"))?,
             limits: self.limits(target, &key.then("limits"))?,
             raw: value.clone(),
         })
@@ -231,23 +231,6 @@ impl Reader<'_> {
             at: self.at(key),
             source,
         })
-    }
-
-    fn deadlines(
-        &mut self,
-        object: &Map<String, Value>,
-        key: &Key,
-    ) -> Result<std::collections::BTreeMap<Phase, Duration>, ConfigError> {
-        let mut deadlines = std::collections::BTreeMap::new();
-        let Some(value) = present(object, key.last()) else { return Ok(deadlines) };
-        let value = self.object(value, key)?;
-        self.warn_of_keys(value, key, &Phase::ALL.map(Phase::name));
-        for phase in Phase::ALL {
-            if let Some(limit) = self.seconds(value, &key.then(phase.name()))? {
-                deadlines.insert(phase, limit);
-            }
-        }
-        Ok(deadlines)
     }
 
     fn limits(&mut self, object: &Map<String, Value>, key: &Key) -> Result<Limits, ConfigError> {

@@ -2,6 +2,10 @@
 
 use insta::assert_snapshot;
 
+use std::time::Duration;
+
+use pop_deploy_plugin_api::protocol::Phase;
+
 use super::*;
 
 fn parse(text: &str) -> Result<DeployConfig, ConfigError> {
@@ -115,7 +119,7 @@ fn slips_are_warned_of_and_other_keys_are_nobodys_business() {
 fn a_target_has_its_own_word_about_rollback_and_its_own_deadlines() {
     let config = parse(
         r#"{"auto_rollback": false, "targets": {
-            "z": {"type": "static_site", "plugin": "^1.2", "deadlines": {"build": 600},
+            "z": {"type": "static_site", "plugin": "^1.2", "deadlines": {"build": 600, "grace": 0.5},
                 "limits": {"memory_mb": 512}},
             "a": {"auto_rollback": true, "enabled": null}
         }}"#,
@@ -124,7 +128,9 @@ fn a_target_has_its_own_word_about_rollback_and_its_own_deadlines() {
     let [z, a] = &config.targets[..] else { panic!("{:?}", config.targets) };
     assert_eq!((z.name.as_str(), z.kind.as_str(), a.kind.as_str()), ("z", "static_site", "a"));
     assert_eq!((z.auto_rollback, a.auto_rollback, a.enabled), (false, true, true));
-    assert_eq!(z.deadlines.get(&Phase::Build), Some(&Duration::from_secs(600)));
+    assert_eq!(z.deadlines.phases, [(Phase::Build, Duration::from_secs(600))].into());
+    assert_eq!(z.deadlines.grace, Duration::from_millis(500));
+    assert_eq!(z.deadlines.plan, Deadlines::default().plan);
     assert_eq!(z.limits, Limits { memory_mb: Some(512), files: None });
     assert_eq!(a.limits, Limits::default());
     assert!(z.plugin.as_ref().unwrap().matches(&semver::Version::new(1, 3, 0)));

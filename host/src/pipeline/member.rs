@@ -24,14 +24,13 @@ use super::{
     outcome::{RollbackReport, StepReport, TargetEnding, TargetReport},
 };
 use crate::{
+    config::Deadlines,
     plugins::{Limits, Options, Ready, Services, Worker},
     secrets,
     signals::Interrupt,
 };
 
-/// How long a plugin may take to read its place or make a plan.
-const READ: Duration = Duration::from_secs(10 * 60);
-/// How long a step, or taking one back, may take.
+/// How long a step may take where deploy.json gives its phase no time.
 const STEP: Duration = Duration::from_secs(60 * 60);
 
 /// Everything that is needed to give a target a worker, and another one should it die.
@@ -42,8 +41,8 @@ pub struct Seat {
     pub open: OpenRequest,
     /// The descriptors that a worker holds as long as it lives: the run's locks.
     pub held: Vec<OwnedFd>,
-    /// How long the steps of a phase may take together; no entry: an hour for each step.
-    pub deadlines: BTreeMap<Phase, Duration>,
+    /// How long the plugin may take.
+    pub deadlines: Deadlines,
     /// What a worker may use.
     pub limits: Limits,
 }
@@ -155,7 +154,7 @@ impl Member {
     /// # Errors
     /// What the plugin answers, or that it died.
     pub fn status(&mut self) -> Result<Status, Error> {
-        self.call(method::STATUS, &(), READ)
+        self.call(method::STATUS, &(), self.seat.deadlines.plan)
     }
 
     /// Has the plugin gather what helps to understand a failure.
@@ -163,7 +162,7 @@ impl Member {
     /// # Errors
     /// What the plugin answers, or that it died.
     pub fn diagnose(&mut self) -> Result<Vec<Diagnostic>, Error> {
-        self.call(method::DIAGNOSE, &(), READ)
+        self.call(method::DIAGNOSE, &(), self.seat.deadlines.plan)
     }
 
     /// Has the plugin make a plan, and checks that it is one that can be walked.
@@ -182,7 +181,7 @@ impl Member {
     /// # Errors
     /// What the plugin answers.
     pub fn plan_again(&mut self, request: &PlanRequest) -> Result<Plan, Error> {
-        self.call(method::PLAN, request, READ)
+        self.call(method::PLAN, request, self.seat.deadlines.plan)
     }
 
     /// The plugin's mistakes that the pipeline can't live with.
@@ -232,7 +231,7 @@ impl Member {
         self.desk.seat(Some(Current::new(&request.step, index + 1, self.planned().len())));
         let (phase, begun) = (request.step.phase, Instant::now());
         let spent = self.spent.get(&phase).copied().unwrap_or_default();
-        let left = self.seat.deadlines.get(&phase).map_or(STEP, |whole| whole.saturating_sub(spent));
+        let left = self.seat.deadlines.phases.get(&phase).map_or(STEP, |whole| whole.saturating_sub(spent));
         let result = self.call(method::RUN, &request, left);
         self.spent.insert(phase, spent + begun.elapsed());
         let current = self.desk.seat(None);
@@ -261,7 +260,7 @@ impl Member {
         self.desk.seat(Some(Current::new(&request.step, index + 1, self.planned().len())));
         let answer = self.worker().and_then(|worker| {
             self.interrupt.shield(&worker);
-            worker.call(method::UNDO, &request, Some(STEP))
+            worker.call(method::UNDO, &request, Some(self.seat.deadlines.undo))
         });
         self.desk.seat(None);
         match answer? {
@@ -297,7 +296,13 @@ impl Member {
         let held = self.seat.held.iter().map(OwnedFd::try_clone).collect::<Result<_, _>>();
         let keep_open =
             held.map_err(|error| Error::failed("can't share the run's locks with a worker").because(&error))?;
-        let options = Options { keep_open, limits: self.seat.limits, ..Options::default() };
+        let options = Options {
+            keep_open,
+            limits: self.seat.limits,
+            start_deadline: self.seat.deadlines.start,
+            grace: self.seat.deadlines.grace,
+            ..Options::default()
+        };
         let worker = Arc::new(Worker::start(&self.seat.plugin, &self.seat.open, desk, &options)?);
         self.interrupt.watch(&worker);
         self.worker = Some(Arc::clone(&worker));

@@ -1,6 +1,6 @@
 //! What a worker does to itself before it loads a plugin: limits, and in a dry run no writing.
 
-use std::{io, path::Path};
+use std::{fs, io, path::Path};
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
@@ -14,9 +14,14 @@ pub struct Limits {
     pub files: Option<u64>,
 }
 
+/// How much sooner than others a worker is to go when the machine runs out of memory, out of 1000.
+const FIRST_TO_GO: &str = "500";
+
 /// Sets the limits of this process and of all that it starts. A crash leaves no core file behind: it would hold the
 /// plugin's secrets.
 pub(super) fn limit(limits: Limits) -> io::Result<()> {
+    // Whoever takes all the memory there is costs its own target, not the host. Only Linux has such a file.
+    fs::write("/proc/self/oom_score_adj", FIRST_TO_GO).unwrap_or_default();
     let both = |limit| Rlimit { current: Some(limit), maximum: Some(limit) };
     setrlimit(Resource::Core, both(0))?;
     if let Some(megabytes) = limits.memory_mb {

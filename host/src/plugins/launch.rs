@@ -21,6 +21,7 @@ use serde_json::Value;
 
 use super::{
     confine::Limits,
+    strays::Mark,
     wire::{ANSWERS, FIRST_KEPT, REQUESTS},
 };
 
@@ -83,6 +84,7 @@ pub fn this_executable() -> PathBuf {
 /// A worker process and the host's ends of its pipes.
 pub(super) struct Launched {
     pub(super) child: Child,
+    pub(super) mark: Mark,
     pub(super) to: File,
     pub(super) from: File,
 }
@@ -98,6 +100,7 @@ pub(super) fn launch(options: &Options, context: &TargetContext, wishes: &[Strin
     for (child_fd, kept) in (FIRST_KEPT..).zip(&options.keep_open) {
         mappings.push(FdMapping { parent_fd: kept.try_clone()?, child_fd });
     }
+    let mark = Mark::new();
     // Where nothing else may be written, temporary files belong there too.
     let temporary = context.read_only.then_some(("TMPDIR", &context.scratch));
     let child = Command::new(&options.executable)
@@ -107,6 +110,7 @@ pub(super) fn launch(options: &Options, context: &TargetContext, wishes: &[Strin
         .env_clear()
         .envs(env::vars_os().filter(|(name, _)| is_wanted(name, wishes)))
         .envs(temporary)
+        .envs([mark.variable()])
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -114,7 +118,7 @@ pub(super) fn launch(options: &Options, context: &TargetContext, wishes: &[Strin
         .fd_mappings(mappings)
         .map_err(io::Error::other)?
         .spawn()?;
-    Ok(Launched { child, to: to.into(), from: from.into() })
+    Ok(Launched { child, mark, to: to.into(), from: from.into() })
 }
 
 fn is_wanted(name: &OsString, wishes: &[String]) -> bool {

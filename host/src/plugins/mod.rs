@@ -23,6 +23,7 @@ mod preflight;
 mod propose;
 mod search;
 mod serve;
+mod strays;
 mod survey;
 #[cfg(test)]
 mod tests;

@@ -29,6 +29,7 @@ use super::{
     launch::{Launched, Services},
     outbox::Outbox,
     output::{Tail, pass_on},
+    strays::Mark,
     wire::{self, FromWorker, ToWorker},
 };
 
@@ -85,6 +86,9 @@ pub(super) struct Watched {
     state: Mutex<State>,
     ended: Condvar,
     killed: AtomicBool,
+    /// Whether the worker was asked to end.
+    closing: AtomicBool,
+    mark: Mark,
 }
 
 struct State {
@@ -100,7 +104,7 @@ struct State {
 impl Watched {
     /// Takes over a worker and starts to listen to it.
     pub(super) fn new(launched: Launched, services: Arc<dyn Services>) -> std::io::Result<Arc<Self>> {
-        let Launched { mut child, to, from } = launched;
+        let Launched { mut child, mark, to, from } = launched;
         let pipes = (child.stdout.take(), child.stderr.take());
         let state =
             State { child: Some(child), pending: BTreeMap::new(), next: 1, progress: None, ending: None };
@@ -112,6 +116,8 @@ impl Watched {
             state: Mutex::new(state),
             ended: Condvar::new(),
             killed: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            mark,
         });
         let (done, printed) = mpsc::channel();
         if let (Some(stdout), Some(stderr)) = pipes {
@@ -163,6 +169,13 @@ impl Watched {
             .map_err(|error| Error::failed("a question isn't representable as JSON").because(&error))?;
         self.outbox.send(line);
         Ok(())
+    }
+
+    /// Asks the worker to end.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+        // A message without content is always representable.
+        self.say(&ToWorker::Close).unwrap_or_default();
     }
 
     /// Asks every call that is running to stop.
@@ -271,6 +284,9 @@ impl Watched {
         let child = self.state().child.take();
         pid.into_iter().for_each(kill_group);
         self.groups.kill();
+        if !self.closing.load(Ordering::Relaxed) || self.killed.load(Ordering::Relaxed) {
+            self.mark.kill_all();
+        }
         let status = child.and_then(|mut child| child.wait().ok());
         printed.recv_timeout(LAST_WORDS).unwrap_or_default();
         let killed = self.killed.load(Ordering::Relaxed);

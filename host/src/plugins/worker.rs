@@ -292,8 +292,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // A message without content is always representable.
-        self.watched.say(&ToWorker::Close).unwrap_or_default();
+        self.watched.close();
         if !self.watched.wait(CLOSE) {
             self.watched.kill();
             self.watched.wait(GONE);

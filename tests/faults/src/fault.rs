@@ -1,7 +1,13 @@
 //! The faults, one by one.
 
 use std::{
-    collections::BTreeMap, env, fs, io::Write as _, os::fd::BorrowedFd, process, sync::Mutex, thread,
+    collections::BTreeMap,
+    env, fs,
+    io::Write as _,
+    os::{fd::BorrowedFd, unix::process::CommandExt as _},
+    process,
+    sync::Mutex,
+    thread,
     time::Duration,
 };
 
@@ -74,6 +80,8 @@ pub enum Fault {
     LeaveChild,
     /// Runs a command that doesn't end, and notes its process id.
     Command,
+    /// Starts a process in a group of its own, notes its process id, and dies before anybody heard of it.
+    UnreportedCommand,
     /// Leaves a thread running.
     LeaveThread,
     /// Answers two megabytes.
@@ -180,6 +188,12 @@ impl Fault {
                 let script =
                     format!("echo $$ > '{note}.part' && mv '{note}.part' '{note}' && exec sleep 1000");
                 Process::new(&protocol::Command::new(["sh", "-c", &script])).run(session)?;
+            }
+            Self::UnreportedCommand => {
+                let child = process::Command::new("sleep").arg("1000").process_group(0).spawn();
+                let child = child.map_err(|error| Error::failed("can't start `sleep`").because(&error))?;
+                write_note(note, child.id())?;
+                process::abort();
             }
             Self::LeaveThread => drop(thread::spawn(|| endless(|| thread::sleep(Duration::from_secs(1))))),
             Self::BigAnswer => return Ok(json!("x".repeat(2 << 20))),
