@@ -7,7 +7,12 @@ mod faults;
 #[path = "support/mod.rs"]
 mod support;
 
-use std::fs;
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::Path,
+    process::Command,
+};
 
 use serde_json::{Value, json};
 use support::{Project, Said};
@@ -68,10 +73,179 @@ impl Pair {
     }
 }
 
+/// Makes a good file at that path a bad one.
+type Spoil = Box<dyn Fn(&Path)>;
+
 fn must_say(text: &str, words: &[&str]) {
     for words in words {
         assert!(text.contains(words), "`{words}` isn't in:\n{text}");
     }
+}
+
+#[test]
+fn whatever_a_plugin_does_once_a_switch_was_made_both_targets_go_back() {
+    let quick = json!({"deadlines": {"switch": 0.5, "grace": 0.2}});
+    let hangs = ["sleep", "spin", "deadlock"];
+    let said = "plugin `faults` 0.1.0";
+    for (fault, words) in [
+        ("fail", "failed on purpose".to_owned()),
+        ("panic", format!("{said} panicked in `run`: panicked on purpose")),
+        ("bomb", format!("{said} panicked in `run`: (no message)")),
+        ("exit_zero", format!("{said} ended by itself with exit code 0 in `run`")),
+        ("overflow", format!("{said} crashed with SIG")),
+        ("sleep", format!("{said} took longer than 0.5 s in `run`")),
+        ("spin", format!("{said} took longer than 0.5 s in `run`")),
+        ("deadlock", format!("{said} took longer than 0.5 s in `run`")),
+        ("fat_answer", format!("{said} answered `run` with a receipt of 524")),
+        ("huge_answer", "`run` answered 734".to_owned()),
+        ("deep_answer", format!("{said} answered `run` with something that can't be read")),
+        ("unreported_command", format!("{said} crashed with SIGABRT in `run`")),
+    ] {
+        let more = if hangs.contains(&fault) { &quick } else { &Value::Null };
+        let pair = Pair::new("run:switch", fault, more);
+        let text = pair.execute(8);
+        must_say(&text, &[&words, "docs: rolled back", "faulty: rolled back"]);
+        assert!(!pair.site_is_live(), "{fault}");
+        assert_eq!(pair.0.history()[0]["status"], "failed", "{fault}");
+    }
+}
+
+#[test]
+fn an_answer_after_the_deadline_and_a_session_that_does_not_close_spoil_nothing() {
+    let late = Pair::new("run:switch", "answer_late", &json!({"deadlines": {"switch": 0.2}}));
+    late.execute(0);
+    assert!(late.site_is_live(), "what was done in the grace counts");
+    for fault in ["panic", "deadlock", "abort"] {
+        let pair = Pair::new("drop", fault, &Value::Null);
+        pair.execute(0);
+        assert!(pair.site_is_live(), "{fault}");
+    }
+}
+
+#[test]
+fn a_plugin_that_hangs_while_it_opens_or_plans_changes_nothing() {
+    for (hook, deadline, words) in [("open", "start", "in `open`"), ("plan", "plan", "in `plan`")] {
+        let pair = Pair::new(hook, "sleep", &json!({"deadlines": {deadline: 1, "grace": 0.1}}));
+        let text = pair.execute(3);
+        must_say(&text, &["plugin `faults` 0.1.0 took longer than 1 s", words]);
+        assert!(!pair.site_is_live(), "{hook}");
+    }
+}
+
+#[test]
+fn ten_gigabytes_of_memory_cost_nobody_else_anything() {
+    // Without a limit of ours it is the system that says yes, no, or ends whoever asked.
+    let pair = Pair::new("run:stage", "memory", &Value::Null);
+    let said = pair.run(&["execute", "--all", "--yes"]);
+    let text = said.stdout + &said.stderr;
+    assert!(matches!(said.code, Some(0 | 1)), "{text}");
+    assert_eq!(pair.site_is_live(), said.code == Some(0), "{text}");
+}
+
+#[test]
+fn a_bad_plugin_file_is_refused_by_name_and_changes_nothing() {
+    let put = |bytes: Vec<u8>| move |file: &Path| fs::write(file, &bytes).unwrap();
+    fn mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+    let real = fs::read(&*faults::PLUGIN).unwrap();
+    let mut elsewhere = real.clone();
+    elsewhere[18] = 183;
+    let library = fs::read_dir("/proc/self/map_files").unwrap().find_map(|mapped| {
+        let file = fs::read_link(mapped.unwrap().path()).ok()?;
+        file.file_name()?.to_str()?.starts_with("libc.so").then_some(file)
+    });
+    let cases: Vec<(&str, Spoil)> = vec![
+        ("is not a shared library", Box::new(put(Vec::new()))),
+        ("is not a shared library", Box::new(put(b"only words".to_vec()))),
+        ("is truncated or damaged", Box::new(put(real[..real.len() / 2].to_vec()))),
+        ("is built for aarch64", Box::new(put(elsewhere))),
+        (
+            "is a shared library without a pop-deploy manifest",
+            Box::new(put(fs::read(library.unwrap()).unwrap())),
+        ),
+        (
+            "speaks protocol 99, and this pop-deploy 1; upgrade",
+            Box::new(put(faults::altered(|manifest| manifest["api"] = json!([99, 99])))),
+        ),
+        (
+            "is built with `panic = \"abort\"`",
+            Box::new(put(faults::altered(|manifest| manifest["panic"] = "abort".into()))),
+        ),
+        (
+            "describes itself otherwise than its file does",
+            Box::new(put(faults::altered(|manifest| manifest["plugin"]["description"] = "Behaves.".into()))),
+        ),
+        ("may be written by everybody", Box::new(|file| mode(file, 0o666))),
+        ("may be written by everybody", Box::new(|file| mode(file.parent().unwrap(), 0o777))),
+        (
+            "is not a regular file",
+            Box::new(|file| {
+                fs::remove_file(file).unwrap();
+                fs::create_dir(file).unwrap();
+            }),
+        ),
+        (
+            "is not a regular file",
+            Box::new(|file| {
+                let fifo = file.with_extension("fifo");
+                fs::remove_file(file).unwrap();
+                assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+                symlink(&fifo, file).unwrap();
+            }),
+        ),
+    ];
+    for (words, spoil) in cases {
+        let pair = Pair::new("none", "nothing", &Value::Null);
+        spoil(&pair.0.path().join("plugins/libfaults.so"));
+        let text = pair.execute(3);
+        must_say(&text, &["libfaults.so", words]);
+        assert!(!pair.site_is_live(), "{words}");
+    }
+}
+
+#[test]
+fn two_files_that_claim_the_same_version_are_both_named() {
+    let pair = Pair::new("none", "nothing", &Value::Null);
+    let path = |folder: &str| pair.0.path().join(folder);
+    fs::create_dir(path("more")).unwrap();
+    let other = faults::altered(|manifest| manifest["homepage"] = "https://example.org".into());
+    fs::write(path("more/libother.so"), other).unwrap();
+    let folders = std::env::join_paths([path("plugins"), path("more")]).unwrap();
+    let mut command = pair.0.command(&["execute", "--all", "--yes"]);
+    let said: Said = command.env("POP_DEPLOY_PLUGIN_PATH", folders).output().unwrap().into();
+    assert_eq!(said.code, Some(3), "{}", said.stderr);
+    let words = [
+        "plugins/libfaults.so` and `",
+        "more/libother.so` both say that they are `faults` 0.1.0, and differ",
+    ];
+    must_say(&(said.stdout + &said.stderr), &words);
+    assert!(!pair.site_is_live());
+}
+
+#[test]
+fn a_plugin_that_would_abort_on_panic_does_not_compile() {
+    let built = faults::PLUGIN.parent().unwrap().join("deps");
+    let newest = |file: &fs::DirEntry| file.metadata().unwrap().modified().unwrap();
+    let is_api = |file: &fs::DirEntry| {
+        let name = file.file_name().into_string().unwrap();
+        name.starts_with("libpop_deploy_plugin_api-") && name.ends_with(".rlib")
+    };
+    let api = fs::read_dir(&built).unwrap().flatten().filter(is_api).max_by_key(newest).unwrap().path();
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("plugin.rs");
+    fs::write(&source, "struct Target; pop_deploy_plugin_api::export_target!(Target);").unwrap();
+    let compile = |panic: &str| {
+        let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+        rustc.args(["--edition=2024", "--crate-type=cdylib", "--emit=metadata", "-C", panic]);
+        rustc.arg("--extern").arg(format!("pop_deploy_plugin_api={}", api.display()));
+        rustc.arg("-L").arg(format!("dependency={}", built.display())).arg("--out-dir").arg(folder.path());
+        String::from_utf8(rustc.arg(&source).output().unwrap().stderr).unwrap()
+    };
+    let refusal = "a pop-deploy plugin must unwind on panic";
+    assert!(compile("panic=abort").contains(refusal));
+    let other = compile("panic=unwind");
+    assert!(!other.contains(refusal) && other.contains("is not implemented for `Target`"), "{other}");
 }
 
 #[test]

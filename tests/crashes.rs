@@ -481,6 +481,61 @@ fn a_reader_that_leaves_stops_a_deployment_cleanly() {
 }
 
 #[test]
+fn an_output_that_is_full_stops_a_deployment_and_is_named() {
+    let project = deployed();
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    let said: Said = project.command(&EXECUTE).stdout(full()).output().unwrap().into();
+    assert_eq!(said.code, Some(141));
+    assert_snapshot!(said.stderr, @r"
+    error: can't write to standard output
+      caused by: No space left on device (os error 28)
+      hint: free some space where it goes, or send it elsewhere
+    ");
+    assert_eq!((live(&project).as_str(), releases(&project)), ("one", 1));
+    let said: Said = project.command(&["history"]).stdout(full()).output().unwrap().into();
+    assert_eq!(said.code, Some(1));
+    assert!(said.stderr.starts_with("error: can't write to standard output"), "{}", said.stderr);
+}
+
+#[test]
+fn what_a_killed_host_left_in_the_temporary_folder_is_removed_by_the_next_run() {
+    let project = deployed();
+    let temporary = project.path().join("temporary");
+    fs::create_dir(&temporary).unwrap();
+    let command = |arguments: &[&str]| {
+        let mut command = project.command(arguments);
+        command.env("TMPDIR", &temporary);
+        command
+    };
+    let folders = || fs::read_dir(&temporary).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    project.gate("pre_switch");
+    let mut run = command(&EXECUTE).spawn().unwrap();
+    project.wait_at_gate();
+    run.kill().unwrap();
+    run.wait().unwrap();
+    nothing_runs_on(&project);
+    let [left] = folders().try_into().unwrap();
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+    fs::File::open(left).unwrap().set_modified(long_ago).unwrap();
+    fs::create_dir(temporary.join(".pop-deploy-is-not-ours")).unwrap();
+    assert_eq!(command(&["rollback", "--yes"]).output().unwrap().status.code(), Some(0));
+    assert_eq!(folders(), [temporary.join(".pop-deploy-is-not-ours")]);
+}
+
+#[test]
+fn a_rollback_while_the_first_deployment_is_under_way_names_it() {
+    let project = Project::new();
+    project.gate("pre_switch");
+    let first = project.start(&["execute", "--yes", "--version", "1"]);
+    project.wait_at_gate();
+    let said = project.run(&["rollback", "--yes"]);
+    assert_eq!(said.code, Some(5), "{}", said.stderr);
+    project.write("go", "");
+    assert_eq!(ended(first).code, Some(0));
+    assert_eq!(project.run(&["rollback", "--yes"]).code, Some(6));
+}
+
+#[test]
 fn no_command_panics_where_nobody_reads() {
     let project = deployed();
     for arguments in [

@@ -389,10 +389,10 @@ fn a_plugin_may_ask_its_host() {
 #[test]
 fn a_plugin_that_lies_about_itself_is_not_opened() {
     let place = Place::new();
-    let lying = place.patched(
-        "\"description\": \"Misbehaves on purpose.\"",
-        "\"description\": \"Behaves at all times. \"",
-    );
+    let lying = place.root.join("lying/liblying.so");
+    fs::create_dir(lying.parent().unwrap()).unwrap();
+    let praise = |manifest: &mut Value| manifest["plugin"]["description"] = "Behaves at all times.".into();
+    fs::write(&lying, support::altered(praise)).unwrap();
     let error = place.start(&lying, "none", "nothing").err().unwrap();
     assert_eq!(error.message, "the plugin describes itself otherwise than its file does");
 }

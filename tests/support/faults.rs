@@ -167,20 +167,23 @@ impl Place {
         let found = choose(&SearchPath::of([folder]), &lock, "fault-y", None).unwrap();
         private_copy_in(&found, Some(&self.root.join("cache"))).unwrap()
     }
+}
 
-    /// A copy of the plugin, with one text of its manifest replaced by another of the same length.
-    pub(crate) fn patched(&self, from: &str, to: &str) -> PathBuf {
-        assert_eq!(from.len(), to.len());
-        let mut bytes = fs::read(&*PLUGIN).unwrap();
-        let folder = self.root.join("patched");
-        fs::create_dir_all(&folder).unwrap();
-        // The manifest is minified where it starts and pretty where the author's part is.
-        let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
-        bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
-        let path = folder.join("libpatched.so");
-        fs::write(&path, bytes).unwrap();
-        path
-    }
+/// The plugin's file with another manifest in it.
+pub(crate) fn altered(change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let mut bytes = fs::read(&*PLUGIN).unwrap();
+    let begin = b"{\"format\":1,";
+    let manifest = |at: usize| {
+        let mut values = serde_json::Deserializer::from_slice(&bytes[at..]).into_iter::<Value>();
+        Some((at, values.next()?.ok()?, values.byte_offset()))
+    };
+    let mut places = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(begin));
+    let (at, mut manifest, len) = places.find_map(manifest).unwrap();
+    change(&mut manifest);
+    // The author's part is pretty, and this isn't: what is left over is white space.
+    let text = format!("{:len$}", manifest.to_string());
+    bytes[at..at + len].copy_from_slice(text.as_bytes());
+    bytes
 }
 
 fn options() -> Options {

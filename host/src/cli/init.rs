@@ -7,7 +7,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     init, journal,
-    pipeline::member::scratch,
+    pipeline::scratch::Scratch,
     plugins::{PluginsLock, SearchPath, proposals},
     project::Project,
     schema,
@@ -43,7 +43,7 @@ fn known(project: &Project) -> Result<PluginsLock, Failure> {
 
 /// Asks the plugins, and says what each found.
 fn look_around(project: &Project, plugins: &SearchPath) -> Result<Vec<Proposal>, Failure> {
-    let scratch = scratch()?;
+    let scratch = Scratch::new()?;
     let mut found = Vec::new();
     for asked in proposals(plugins, &known(project)?, &project.dir, scratch.path()) {
         match asked.proposal {

@@ -40,7 +40,7 @@ use crate::{
     pipeline::outcome::{Ending, Report},
     plugins::SearchPath,
     project::Project,
-    reporter::error_lines,
+    reporter::{error_lines, is_closed, unwritable},
     select::Selection,
 };
 
@@ -86,8 +86,15 @@ use print_line;
 
 fn print_or_end(line: std::fmt::Arguments<'_>) {
     // Colours go to terminals only.
-    if writeln!(anstream::stdout().lock(), "{line}").is_err() {
-        std::process::exit(Exit::Signal(SIGPIPE).code().into());
+    match writeln!(anstream::stdout().lock(), "{line}") {
+        Err(error) if is_closed(&error) => {
+            std::process::exit(Exit::Signal(SIGPIPE).code().into());
+        }
+        Err(error) => {
+            say_on_stderr(&error_lines(&unwritable(&error)));
+            std::process::exit(Exit::Failed.code().into());
+        }
+        Ok(()) => {}
     }
 }
 

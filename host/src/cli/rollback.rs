@@ -80,7 +80,12 @@ fn talk(wanted: &Rollback, plugins: &SearchPath, conversation: &Conversation) ->
         }
         None => {
             for target in targets {
-                let goal = goal(&project, &config, target, wanted.to.as_deref())?;
+                let goal = goal(&project, &config, target, wanted.to.as_deref());
+                if matches!(goal, Err(Failure::NothingToGoBackTo { .. })) && !order.mode.is_dry() {
+                    // The first deployment may be under way.
+                    order.wait_for_others(&names)?;
+                }
+                let goal = goal?;
                 order.errands.push(Errand { target, goal });
             }
             carry_out(&order, conversation.reporter(&project), &|plans| conversation.confirm(plans))

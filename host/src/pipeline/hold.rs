@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use super::{order::Order, recover};
+use super::{order::Order, recover, scratch};
 use crate::{
     config::DeployConfig,
     failure::Failure,
@@ -43,6 +43,7 @@ impl Order<'_> {
     pub(super) fn hold(&self, journal: &Journal) -> Result<Vec<TargetLock>, Failure> {
         let names: Vec<_> = self.errands.iter().map(|errand| errand.target.name.as_str()).collect();
         let locks = self.lock_all(&names, journal.id())?;
+        scratch::sweep();
         if self.kind() == RunKind::Rollback {
             self.refuse_outdated()?;
         }
@@ -56,6 +57,17 @@ impl Order<'_> {
     fn refuse_outdated(&self) -> Result<(), Failure> {
         let now = DeployConfig::read(self.project)?;
         if now.history() == self.config.history() { Ok(()) } else { Err(Failure::Outdated) }
+    }
+}
+
+impl Order<'_> {
+    /// Waits until nobody else is at these targets, as long as the order's patience lasts.
+    ///
+    /// # Errors
+    /// Somebody still is; or nobody is, and history isn't what it was.
+    pub fn wait_for_others(&self, names: &[&str]) -> Result<(), Failure> {
+        self.lock_all(names, &journal::proposed_id(&self.project.data))?;
+        self.refuse_outdated()
     }
 }
 

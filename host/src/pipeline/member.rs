@@ -22,6 +22,7 @@ use serde_json::{Map, Value};
 use super::{
     event::{Bus, Place, What},
     outcome::{RollbackReport, StepReport, TargetEnding, TargetReport},
+    scratch::Scratch,
 };
 use crate::{
     config::Deadlines,
@@ -80,7 +81,7 @@ pub struct Member {
     since: Instant,
     /// How long the steps of each phase took so far.
     spent: BTreeMap<Phase, Duration>,
-    _scratch: tempfile::TempDir,
+    _scratch: Scratch,
 }
 
 /// What a member needs of the run it belongs to.
@@ -96,13 +97,7 @@ pub struct Surroundings {
 
 impl Member {
     /// A member whose worker starts with its first call. `scratch` is the folder that the session was told of.
-    pub fn new(
-        name: &str,
-        release: Release,
-        seat: Seat,
-        scratch: tempfile::TempDir,
-        around: &Surroundings,
-    ) -> Self {
+    pub fn new(name: &str, release: Release, seat: Seat, scratch: Scratch, around: &Surroundings) -> Self {
         let desk = Desk {
             target: name.to_owned(),
             project: seat.open.context.project.clone(),
@@ -428,16 +423,4 @@ impl Services for Desk {
             _ => Err(Error::unimplemented(name)),
         }
     }
-}
-
-/// A folder for a session's temporary files, gone with the returned value.
-///
-/// # Errors
-/// When the system's temporary folder can't be written.
-pub fn scratch() -> Result<tempfile::TempDir, Error> {
-    tempfile::Builder::new().prefix("pop-deploy-").tempdir().map_err(|error| {
-        Error::preflight(format!("can't make a temporary folder in `{}`", std::env::temp_dir().display()))
-            .because(&error)
-            .hint("free some space there, or set TMPDIR to another folder")
-    })
 }

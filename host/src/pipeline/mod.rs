@@ -19,4 +19,5 @@ pub mod recover;
 mod reopened;
 pub mod resume;
 pub mod run;
+pub mod scratch;
 mod seating;

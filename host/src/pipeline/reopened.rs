@@ -12,7 +12,7 @@ use super::{
     member::{Member, Surroundings},
     order::Order,
     outcome::{Ending, Mode, Report},
-    record,
+    record, scratch,
     seating::Seating,
 };
 use crate::{
@@ -53,6 +53,7 @@ impl<'a> Reopened<'a> {
         let before = journal::read(&order.project.data, id)?;
         let names: Vec<_> = before.info.targets.iter().map(String::as_str).collect();
         let locks = order.lock_all(&names, id)?;
+        scratch::sweep();
         // What was read before the locks were held may be mended by now.
         let past = journal::read(&order.project.data, id)?;
         if past.ending.is_some() {

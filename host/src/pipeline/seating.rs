@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::{
     event::What,
-    member::{Member, Seat, Surroundings, scratch},
+    member::{Member, Seat, Surroundings},
     order::Order,
     outcome::Mode,
+    scratch::Scratch,
 };
 use crate::{
     config::{DeployConfig, TargetConfig},
@@ -83,7 +84,7 @@ impl<'a> Seating<'a> {
     /// There is no plugin that serves it, it isn't the one we know, or there is no room for temporary files.
     pub(super) fn seat(&self, guest: Guest<'_>) -> Result<Member, Failure> {
         let plugin = self.admit(&guest)?;
-        let scratch = scratch()?;
+        let scratch = Scratch::new()?;
         let context = TargetContext {
             target: guest.name.to_owned(),
             project_name: self.config.project_name_or_folder(self.project),

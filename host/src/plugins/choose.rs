@@ -168,7 +168,7 @@ pub enum Rejection {
     },
 }
 
-/// Picks the plugin for a target of type `kind`: the highest version that `requirement` allows, a release before
+/// Picks the plugin for a target of type `kind`: one of that name before any other, of these the highest version that `requirement` allows, a release before
 /// any pre-release where nothing is required. Of copies that are equal the first folder's counts; where two differ and claim the same version, see
 /// [`ChooseError::Conflict`], the one of `--plugin-dir` counts, else the one that `lock` has recorded, else the one beside the executable.
 ///
@@ -236,10 +236,30 @@ fn best(
     let fits = |build: &Build| {
         wanted.is_met_by(build) && requirement.is_none_or(|range| range.matches(&build.version))
     };
-    let fitting: Vec<usize> =
+    let mut fitting: Vec<usize> =
         survey.builds().filter(|(_, build)| fits(build)).map(|(number, _)| number).collect();
+    if let Wanted::Type(kind) = wanted {
+        keep_namesakes(survey, &mut fitting, kind);
+    }
     // Who asks for a range names pre-releases there.
     best_of(survey, lock, &fitting, requirement.is_some())
+}
+
+/// Of plugins that serve type `kind`, those of that name count before all others: versions of different plugins say
+/// nothing about each other, and whoever adds one for a type of ours must not take over the targets there are.
+pub(super) fn keep_namesakes(survey: &Survey, numbers: &mut Vec<usize>, kind: &str) {
+    let kind = spelt_one_way(kind);
+    let is_namesake = |number: &usize| {
+        survey.sighted[*number].build.as_ref().is_ok_and(|build| spelt_one_way(&build.plugin.id) == kind)
+    };
+    if numbers.iter().any(is_namesake) {
+        numbers.retain(is_namesake);
+    }
+}
+
+/// `_` and `-` are the same in a type's name.
+pub(super) fn spelt_one_way(kind: &str) -> String {
+    kind.replace('_', "-")
 }
 
 /// The number of the best of the files `numbers`, all of which would do.

@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::PathBuf};
 use pop_deploy_plugin_api::protocol::Build;
 
 use super::{
-    choose::{ChooseError, best_of},
+    choose::{ChooseError, best_of, keep_namesakes, spelt_one_way},
     preflight::Refusal,
     search::{Origin, SearchPath},
     survey::Survey,
@@ -70,11 +70,12 @@ fn winners(survey: &mut Survey, lock: &PluginsLock) -> Winners {
             servants.entry(spelt_one_way(kind)).or_default().push(number);
         }
     }
-    servants.into_iter().map(|(kind, numbers)| (kind, best_of(survey, lock, &numbers, false))).collect()
-}
-
-fn spelt_one_way(kind: &str) -> String {
-    kind.replace('_', "-")
+    let best = |(kind, mut numbers): (String, Vec<usize>)| {
+        keep_namesakes(survey, &mut numbers, &kind);
+        let best = best_of(survey, lock, &numbers, false);
+        (kind, best)
+    };
+    servants.into_iter().map(best).collect()
 }
 
 fn state(survey: &Survey, winners: &Winners, number: usize) -> State {

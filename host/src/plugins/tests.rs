@@ -258,6 +258,21 @@ fn the_highest_version_that_is_allowed_is_chosen() {
 }
 
 #[test]
+fn a_newcomer_takes_no_targets_from_the_plugin_that_the_type_is_named_after() {
+    let machine = Machine::new();
+    let namesake = plugin(
+        &machine.folder(Origin::BesideExecutable),
+        "lib1.so",
+        &manifest("my-place", "1.0.0", "my_place"),
+    );
+    let newcomer = machine.place(Origin::User, "lib9.so", "9.0.0");
+    assert_eq!(machine.choose("my_place", "").unwrap().path, namesake);
+    assert_eq!(machine.choose("my_place", "^9").unwrap().path, newcomer, "a target may ask for it");
+    let shadowed = machine.discover().into_iter().find(|candidate| candidate.path == newcomer).unwrap();
+    assert!(matches!(shadowed.state, State::ShadowedBy(by) if by == namesake));
+}
+
+#[test]
 fn an_unknown_type_says_where_was_looked_and_what_is_near() {
     let machine = Machine::new();
     machine.place(Origin::User, "liba.so", "1.0.0");

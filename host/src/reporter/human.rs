@@ -14,7 +14,7 @@ use pop_deploy_plugin_api::{
     redact::Redactor,
 };
 
-use super::{BAD, CAREFUL, GOOD, check_sign, effect_sign, error_lines, seconds};
+use super::{BAD, CAREFUL, GOOD, check_sign, effect_sign, error_lines, lost::output_lost, seconds};
 use crate::{
     config::Environment,
     pipeline::{
@@ -64,8 +64,8 @@ impl Human {
             let mut out = anstream::stdout().lock();
             writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush())
         });
-        if written.is_err() {
-            self.interrupt.output_closed();
+        if let Err(error) = written {
+            output_lost(&error, &self.interrupt);
         }
     }
 

@@ -10,6 +10,7 @@ use std::{
 use pop_deploy_plugin_api::{Error, redact::Redactor};
 use serde_json::{Map, Value, json};
 
+use super::lost::output_lost;
 use crate::{
     config::Environment,
     exit::Exit,
@@ -81,8 +82,8 @@ impl Json {
         let mut out = std::io::stdout().lock();
         let written = writeln!(out, "{}", self.redactor.redact(&line)).and_then(|()| out.flush());
         drop(state);
-        if written.is_err() {
-            self.interrupt.output_closed();
+        if let Err(error) = written {
+            output_lost(&error, &self.interrupt);
         }
     }
 

@@ -3,6 +3,8 @@
 pub mod human;
 pub mod json;
 pub mod log;
+mod lost;
 mod words;
 
+pub use lost::{is_closed, unwritable};
 pub use words::{BAD, CAREFUL, GOOD, check_sign, effect_sign, error_lines, seconds};
