@@ -59,7 +59,7 @@ pub enum Failure {
     #[error("another run changed what there is to go back to")]
     Outdated,
     /// A signal came while it waited for a lock.
-    #[error("stopped by signal {signal} while waiting for the lock; nothing was changed")]
+    #[error("stopped by signal {signal} before anything was begun; nothing was changed")]
     Stopped { signal: i32 },
     /// History has nothing to go back to.
     #[error("there is nothing to roll target `{target}` back to")]
@@ -70,6 +70,12 @@ pub enum Failure {
     /// Nobody is there to say yes.
     #[error("this would change `{targets}`, and nobody is there to confirm it")]
     Unconfirmed { targets: String },
+    /// A program has to decide, and to call again.
+    #[error("`{id}` is not decided: {question}")]
+    Undecided { id: &'static str, question: String },
+    /// The command that somebody chose to go on with doesn't start.
+    #[error("can't go on with the next command")]
+    GoOn(#[source] io::Error),
     /// Somebody said no.
     #[error("not confirmed; nothing was changed")]
     Declined,
@@ -112,6 +118,7 @@ impl Failure {
             | Self::NeverDeployed { .. }
             | Self::Unconfirmed { .. }
             | Self::NothingToResume { .. }
+            | Self::Undecided { .. }
             | Self::NoCanary { .. }
             | Self::Find(_)
             | Self::Install(_)
@@ -123,6 +130,7 @@ impl Failure {
             | Self::Trust(_)
             | Self::Copy(_)
             | Self::Descriptors(_)
+            | Self::GoOn(_)
             | Self::Signals(_) => Exit::NotReady,
             Self::Lock(LockError::Held { .. }) | Self::Outdated => Exit::Locked,
             Self::Stopped { signal } => Exit::Signal(*signal),
@@ -185,6 +193,7 @@ impl Failure {
             Self::NoRun { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
             Self::NoRun { .. } => Some("`pop-deploy history` shows the runs there are".into()),
             Self::NoRuns => Some("look with `pop-deploy execute --dry-run`".into()),
+            Self::Undecided { .. } => Some("ask, then call again with the `arguments` of the answer".into()),
             Self::NoPlugin { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
             Self::NoPlugin { .. } => Some("`pop-deploy plugin list` shows what there is".into()),
             Self::NoCanary { .. } => Some("deploy in full with `--mode deploy`, after a `dry_run`".into()),
@@ -192,7 +201,11 @@ impl Failure {
                 "`pop-deploy verify` shows what is live; `pop-deploy rollback` takes an interrupted run back"
                     .into(),
             ),
-            Self::Declined | Self::Stopped { .. } | Self::Descriptors(_) | Self::Signals(_) => None,
+            Self::Declined
+            | Self::GoOn(_)
+            | Self::Stopped { .. }
+            | Self::Descriptors(_)
+            | Self::Signals(_) => None,
             Self::Read { .. } => Some("check that it is there and who may read it".into()),
             Self::Write { .. } => Some("check who owns it and who may write there".into()),
         }

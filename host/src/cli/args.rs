@@ -56,6 +56,17 @@ pub enum Command {
     },
 }
 
+impl Cli {
+    /// Whether a program reads along.
+    pub(super) fn speaks_json(&self) -> bool {
+        match &self.command {
+            Some(Command::Execute(wanted)) => wanted.talk.json,
+            Some(Command::Rollback(wanted)) => wanted.talk.json,
+            _ => false,
+        }
+    }
+}
+
 /// Where the project is.
 #[derive(Debug, Args)]
 pub struct Place {
@@ -87,7 +98,7 @@ pub struct Targets {
 }
 
 /// How to talk, and to whom.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Copy, Args)]
 pub struct Talk {
     /// Go ahead without asking
     #[arg(long)]
@@ -138,9 +149,9 @@ pub struct Execute {
     /// Speak the popkit wrapper's dialect
     #[arg(long, value_name = "ACTION", help_heading = "For the popkit wrapper")]
     pub action: Option<ExecuteAction>,
-    /// What the dialect's `execute` is to do
-    #[arg(long, value_enum, default_value_t = PopkitMode::DryRun, help_heading = "For the popkit wrapper")]
-    pub mode: PopkitMode,
+    /// Answer the question whether to look or to deploy, and none of the others [the dialect's default: dry_run]
+    #[arg(long, value_enum)]
+    pub mode: Option<PopkitMode>,
 }
 
 /// The dialect's actions of `execute`.
@@ -154,7 +165,7 @@ pub enum ExecuteAction {
     Verify,
 }
 
-/// The dialect's modes.
+/// How a deployment is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum PopkitMode {

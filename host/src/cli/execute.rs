@@ -2,27 +2,40 @@
 
 use std::time::Duration;
 
-use super::{Conversation, args::Execute, command_line, exit, open, selection};
+use super::{
+    Conversation,
+    args::{Execute, PopkitMode, Talk},
+    command_line, exit, open, questions, selection,
+};
 use crate::{
+    config::{DeployConfig, TargetConfig},
     exit::Exit,
     failure::Failure,
     pipeline::{
         order::{Errand, Goal, Order},
-        outcome::{Mode, Report},
+        outcome::{Ending, Mode, Report},
         recover, resume,
         run::carry_out,
     },
     plugins::SearchPath,
-    select, version,
+    select::{self, Selection},
+    version,
 };
 
 pub(super) fn execute(wanted: &Execute, plugins: &SearchPath) -> Result<Exit, Failure> {
-    Conversation::hold(&wanted.talk, |conversation| talk(wanted, plugins, conversation))
+    let dry_run = wanted.talk.dry_run || wanted.mode == Some(PopkitMode::DryRun);
+    let talk = Talk { dry_run, ..wanted.talk };
+    Conversation::hold(&talk, |conversation| hold_talk(wanted, &talk, plugins, conversation))
 }
 
-fn talk(wanted: &Execute, plugins: &SearchPath, conversation: &Conversation) -> Result<Exit, Failure> {
+fn hold_talk(
+    wanted: &Execute,
+    talk: &Talk,
+    plugins: &SearchPath,
+    conversation: &Conversation,
+) -> Result<Exit, Failure> {
     let (project, config) = open(&wanted.site)?;
-    let targets = select::select(&config, &selection(&wanted.targets))?;
+    let targets = targets(wanted, &config, conversation)?;
     let names: Vec<_> = targets.iter().map(|target| target.name.as_str()).collect();
     conversation.find_somebody(&names)?;
     let mut order = Order {
@@ -30,19 +43,16 @@ fn talk(wanted: &Execute, plugins: &SearchPath, conversation: &Conversation) -> 
         config: &config,
         errands: Vec::new(),
         plugins,
-        mode: match wanted.talk.dry_run {
-            true => Mode::DryRun,
-            false if wanted.resume => Mode::Resume,
-            false => Mode::Deploy,
-        },
+        mode: if talk.dry_run { Mode::DryRun } else { Mode::Deploy },
         actor: &version::actor(),
         command: command_line(),
-        wait: wanted.talk.wait.map(Duration::from_secs),
-        locked: wanted.talk.locked,
+        wait: talk.wait.map(Duration::from_secs),
+        locked: talk.locked,
         interrupt: conversation.interrupt.clone(),
         redactor: conversation.redactor.clone(),
     };
     let report = if wanted.resume {
+        order.mode = Mode::Resume;
         go_on(&order, &names, conversation)?
     } else {
         let version = version::of_project(&project.dir, wanted.version.as_deref());
@@ -52,9 +62,43 @@ fn talk(wanted: &Execute, plugins: &SearchPath, conversation: &Conversation) -> 
         let commit = version::commit(&project.dir);
         let goal = || Goal::Forward { version: version.clone(), commit: commit.clone() };
         order.errands = targets.into_iter().map(|target| Errand { target, goal: goal() }).collect();
-        carry_out(&order, conversation.reporter(&project), &|plans| conversation.confirm(plans))?
+        deploy(wanted, order, conversation)?
     };
-    Ok(exit(&report, wanted.talk.detailed_exitcode))
+    Ok(exit(&report, talk.detailed_exitcode))
+}
+
+/// Deploys, or looks only, as somebody decides; then asks what comes next.
+fn deploy(wanted: &Execute, mut order: Order<'_>, conversation: &Conversation) -> Result<Report, Failure> {
+    let names: Vec<_> = order.errands.iter().map(|errand| errand.target.name.clone()).collect();
+    let version = order.errands.first().and_then(Errand::version).unwrap_or("the project");
+    let what = format!("{version} to {}", names.join(", "));
+    order.mode = match wanted.mode {
+        _ if order.mode.is_dry() => order.mode,
+        Some(PopkitMode::Canary) => return Err(Failure::NoCanary { target: names[0].clone() }),
+        Some(_) => order.mode,
+        None => mode(&what, conversation)?,
+    };
+    let confirmation = questions::confirm_deploy(&what);
+    if order.mode == Mode::Deploy && conversation.is_asked_by_a_program() {
+        order.mode = Mode::DryRun;
+        let planned = carry_out(&order, conversation.before_a_decision(order.project), &|_| false)?;
+        if planned.ending.is_success() {
+            conversation.decide(&confirmation)?;
+        }
+        return Ok(planned);
+    }
+    let next = questions::post_deploy(&wanted.site, &names);
+    let offer = next.clone();
+    let reporter = conversation.offering(order.project, move |report| is_live(report).then(|| offer.clone()));
+    let report = carry_out(&order, reporter, &|plans| conversation.confirm(plans, &confirmation))?;
+    if is_live(&report) {
+        conversation.go_on(&next)?;
+    }
+    Ok(report)
+}
+
+fn is_live(report: &Report) -> bool {
+    report.mode == Mode::Deploy && report.ending == Ending::Succeeded
 }
 
 /// Finishes the oldest run that died at one of these targets.
@@ -63,8 +107,40 @@ fn go_on(order: &Order<'_>, targets: &[&str], conversation: &Conversation) -> Re
         return Err(Failure::NothingToResume { targets: targets.join(", ") });
     };
     let how_it_stands = Failure::Interrupted(Box::new(past.clone())).to_string();
-    if !conversation.confirm_text(&format!("{how_it_stands}\n\nIt is to be gone on with.\n")) {
+    let confirmation = questions::confirm_resume(&how_it_stands);
+    if conversation.is_asked_by_a_program() {
+        conversation.decide(&confirmation)?;
+    }
+    if !conversation.confirm_text("", &confirmation) {
         return Err(Failure::Declined);
     }
     resume::go_on(order, &past, conversation.reporter(order.project))
+}
+
+/// The targets; where there are several and none is named, somebody is asked.
+fn targets<'c>(
+    wanted: &Execute,
+    config: &'c DeployConfig,
+    conversation: &Conversation,
+) -> Result<Vec<&'c TargetConfig>, Failure> {
+    let selection = selection(&wanted.targets);
+    let chosen = select::select(config, &selection)?;
+    let enabled: Vec<_> = config.targets.iter().filter(|target| target.enabled).collect();
+    let is_settled = selection != Selection::Primary || enabled.len() < 2 || wanted.resume;
+    if is_settled || !conversation.asks() {
+        return Ok(chosen);
+    }
+    let option = conversation.decide(&questions::deploy_target(&enabled, &chosen[0].name))?;
+    Ok(enabled.get(option).map_or(enabled.clone(), |one| vec![one]))
+}
+
+/// Whether to look or to deploy; unless that was settled on the command line, somebody is asked.
+fn mode(what: &str, conversation: &Conversation) -> Result<Mode, Failure> {
+    if !conversation.asks() {
+        return Ok(Mode::Deploy);
+    }
+    Ok(match conversation.decide(&questions::deploy_mode(what))? {
+        0 => Mode::DryRun,
+        _ => Mode::Deploy,
+    })
 }

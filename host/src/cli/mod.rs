@@ -5,6 +5,7 @@
 pub mod args;
 mod config;
 mod conversation;
+mod decision;
 mod diagnose;
 mod execute;
 mod history;
@@ -15,6 +16,7 @@ mod overview;
 mod past;
 mod plugin;
 mod popkit;
+mod questions;
 mod rollback;
 mod schema;
 mod status;

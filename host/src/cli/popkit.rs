@@ -225,7 +225,7 @@ impl<'a> Request<'a> {
     fn try_deploy(&self, wanted: &Execute) -> Result<Answer, Answer> {
         let targets = self.targets(wanted)?;
         let refuse = |failure: Failure| self.refuse(&failure);
-        let (mode, name) = match wanted.mode {
+        let (mode, name) = match wanted.mode.unwrap_or(PopkitMode::DryRun) {
             _ if wanted.talk.dry_run => (Mode::DryRun, "dry_run"),
             PopkitMode::DryRun => (Mode::DryRun, "dry_run"),
             PopkitMode::Deploy => (Mode::Deploy, "deploy"),

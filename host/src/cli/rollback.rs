@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use pop_deploy_plugin_api::protocol::PastRelease;
+use pop_deploy_plugin_api::protocol::{PastRelease, Plan, Release};
 
-use super::{Conversation, args::Rollback, command_line, exit, open, print_line, selection};
+use super::{Conversation, args::Rollback, command_line, exit, open, print_line, questions, selection};
 use crate::{
     config::{DeployConfig, TargetConfig},
     exit::Exit,
@@ -72,7 +72,12 @@ fn talk(wanted: &Rollback, plugins: &SearchPath, conversation: &Conversation) ->
         }
         Some(past) => {
             let how_it_stands = Failure::Interrupted(Box::new(past.clone())).to_string();
-            if conversation.confirm_text(&format!("{how_it_stands}\n\nIt is to be taken back.\n")) {
+            let confirmation = questions::confirm_rollback("Take it back");
+            if conversation.is_asked_by_a_program() {
+                conversation
+                    .decide(&questions::confirm_rollback(&format!("{how_it_stands}. Take it back")))?;
+            }
+            if conversation.confirm_text(&format!("{how_it_stands}\n"), &confirmation) {
                 recover::take_back(&order, &past, conversation.reporter(&project))
             } else {
                 Err(Failure::Declined)
@@ -88,10 +93,67 @@ fn talk(wanted: &Rollback, plugins: &SearchPath, conversation: &Conversation) ->
                 let goal = goal?;
                 order.errands.push(Errand { target, goal });
             }
-            carry_out(&order, conversation.reporter(&project), &|plans| conversation.confirm(plans))
+            if let [errand] = order.errands.as_mut_slice() {
+                match strategy(wanted, &history, errand, conversation)? {
+                    Strategy::DryRun => order.mode = Mode::RollbackDryRun,
+                    Strategy::As(None) => {}
+                    Strategy::As(Some(to)) => {
+                        errand.goal = goal(&project, &config, errand.target, Some(&to))?
+                    }
+                }
+            }
+            let confirmation = questions::confirm_rollback(&what(&order));
+            if order.mode == Mode::Rollback && conversation.is_asked_by_a_program() {
+                order.mode = Mode::RollbackDryRun;
+                let planned = carry_out(&order, conversation.before_a_decision(&project), &|_| false)?;
+                if planned.ending.is_success() {
+                    conversation.decide(&confirmation)?;
+                }
+                return Ok(planned.ending.exit());
+            }
+            let confirm = |plans: &[&Plan]| conversation.confirm(plans, &confirmation);
+            carry_out(&order, conversation.reporter(&project), &confirm)
         }
     };
     Ok(exit(&report?, wanted.talk.detailed_exitcode))
+}
+
+enum Strategy {
+    DryRun,
+    /// To this version, or the one that is meant where none is named.
+    As(Option<String>),
+}
+
+/// How one target goes back; where the command line doesn't say it, somebody is asked.
+fn strategy(
+    wanted: &Rollback,
+    history: &History,
+    errand: &Errand<'_>,
+    conversation: &Conversation,
+) -> Result<Strategy, Failure> {
+    if wanted.to.is_some() || !conversation.asks() {
+        return Ok(Strategy::As(None));
+    }
+    let Goal::Back { to, from } = &errand.goal else { return Ok(Strategy::As(None)) };
+    let name = |release: &Release| release.version.clone().unwrap_or_else(|| release.id.clone());
+    let (previous, live) = (name(&to.release), from.as_ref().map(name));
+    let history = history.target(&errand.target.name);
+    let older = versions(&history).into_iter();
+    let older = older.filter(|version| *version != previous && Some(version) != live.as_ref());
+    let there: Vec<_> = [previous.clone()].into_iter().chain(older).collect();
+    let decision = questions::rollback_strategy(&errand.target.name, &there, &history.bad_versions());
+    Ok(match conversation.decide(&decision)? {
+        0 => Strategy::DryRun,
+        option => Strategy::As(there.into_iter().nth(option - 1)),
+    })
+}
+
+/// `Roll docs back to 1.0`.
+fn what(order: &Order<'_>) -> String {
+    let one = |errand: &Errand<'_>| {
+        format!("{} back to {}", errand.target.name, errand.version().unwrap_or("what was live before"))
+    };
+    format!("Roll {}", order.errands.iter().map(one).collect::<Vec<_>>().join(", "))
 }
 
 /// Where a target goes back to: the version named, else the newest good one before the live one.

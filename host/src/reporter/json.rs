@@ -61,6 +61,11 @@ impl Json {
         self.write(jiff::Timestamp::now(), None, "run.finished", result);
     }
 
+    /// Tells what is to be decided: `decision.required` before a run, `decision.offered` after it.
+    pub fn tell_decision(&self, kind: &str, decision: Value) {
+        self.write(jiff::Timestamp::now(), None, kind, decision);
+    }
+
     fn write(&self, at: jiff::Timestamp, target: Option<&str>, kind: &str, body: Value) {
         // Held while writing: lines come out whole, in the order of their numbers.
         let mut state = self.state();
