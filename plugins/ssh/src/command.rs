@@ -1,0 +1,115 @@
+//! Commands of the user's on a host: shown as they were planned, heard line by line, ended with all that they started.
+
+use std::time::{Duration, Instant};
+
+use pop_deploy_plugin_api::{
+    Error, ErrorKind, Result, Session,
+    protocol::{Command, Event, Stream},
+};
+
+use crate::{
+    address::Host,
+    connection::{Connection, Sent},
+};
+
+/// How long a command has between a signal and a stronger one.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// A command on its way.
+pub(crate) struct Running<'a> {
+    host: &'a Host,
+    argv: &'a [String],
+    command: Command,
+    sent: Sent,
+    since: Instant,
+}
+
+/// Sends a command off; in a chain, only if all before it went well.
+///
+/// # Errors
+/// The connection is lost.
+pub(crate) fn start<'a>(
+    host: &'a Host,
+    folder: &str,
+    argv: &'a [String],
+    connection: &mut Connection,
+) -> Result<Running<'a>> {
+    let command = host.shown_in(folder, argv);
+    let sent = connection.run(folder, argv)?;
+    Ok(Running { host, argv, command, sent, since: Instant::now() })
+}
+
+impl Running<'_> {
+    /// Waits for its end; its output goes to the session. The exit code; those above 128 are signals'.
+    ///
+    /// # Errors
+    /// The connection is lost, the run cancelled, or the limit over: the command was ended then.
+    pub(crate) fn end(
+        self,
+        limit: Option<Duration>,
+        connection: &mut Connection,
+        session: &Session,
+    ) -> Result<(i32, Vec<String>)> {
+        session.emit(&Event::CommandStarted { command: self.command, pid: None });
+        let host = self.host;
+        let mut hear = |line: &str| {
+            session.emit(&Event::Output { stream: Stream::Stdout, text: format!("{host}: {line}") });
+        };
+        let answer = match connection.wait_hearing(self.sent, limit, &mut hear) {
+            Err(error) if error.kind == ErrorKind::Timeout => {
+                stop(self.sent, connection)?;
+                let limit = limit.unwrap_or_default().as_secs_f64();
+                Err(Error::new(error.kind, format!("it took longer than {limit} s and was ended")))
+            }
+            answer => answer,
+        };
+        let took = self.since.elapsed();
+        session.emit(&Event::CommandFinished {
+            pid: None,
+            exit_code: answer.as_ref().ok().map(|answer| answer.status),
+            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        });
+        answer.map(|answer| (answer.status, answer.lines))
+    }
+
+    /// Waits for its end, which must be a good one.
+    ///
+    /// # Errors
+    /// As [`end`](Self::end), or its exit code isn't 0.
+    pub(crate) fn succeed(self, connection: &mut Connection, session: &Session) -> Result<()> {
+        let (host, program) = (self.host, self.argv[0].clone());
+        let (status, lines) = self.end(None, connection, session)?;
+        match status {
+            0 => Ok(()),
+            _ => Err(failed(host, &program, status, &lines)),
+        }
+    }
+}
+
+/// Ends a command with all that it started.
+fn stop(sent: Sent, connection: &mut Connection) -> Result<()> {
+    for signal in ["TERM", "KILL"] {
+        connection.signal(signal)?;
+        match connection.wait_hearing(sent, Some(GRACE), &mut |_| {}) {
+            Err(error) if error.kind == ErrorKind::Timeout => {}
+            ended => return ended.map(drop),
+        }
+    }
+    connection.abandon();
+    Ok(())
+}
+
+/// The failure of a command, with the last it said.
+fn failed(host: &Host, program: &str, status: i32, lines: &[String]) -> Error {
+    let how = match status {
+        129..=192 => format!("was ended by signal {}", status - 128),
+        _ => format!("ended with exit code {status}"),
+    };
+    let mut error = Error::failed(format!("`{program}` on `{host}` {how}"));
+    error.causes = lines[lines.len().saturating_sub(10)..].to_vec();
+    match status {
+        127 => error.hint("install it there, or give its whole path: without a login the PATH is short"),
+        126 => error.hint("look whether the file there may be executed"),
+        _ => error,
+    }
+}

@@ -1,0 +1,487 @@
+//! One `ssh` process a host, and the shell at its far end.
+//!
+//! Requests go in as lines, bodies as frames between them; answers come out as lines that bear the request's number. The
+//! shell listens all the time, so that it sees this end go whatever it does. Nothing here knows what a request means.
+
+use std::{
+    io::{self, BufRead as _, BufReader, Write},
+    process::{Child, ChildStdin, Stdio},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use pop_deploy_plugin_api::{Error, ErrorKind, IoContext as _, Result, Session};
+
+use crate::{
+    address::{Approach, Host},
+    quote, refusal,
+};
+
+/// The far end.
+const FAR_END: &str = include_str!("remote.sh");
+/// Says hello to a login shell of any make: takes the far end in one go where `dd` can, else line by line.
+const HELLO: &str = r##"s=$(dd bs=SIZE count=1 iflag=fullblock 2>/dev/null) || { n=$(printf '\nx'); n=${n%x}; s=; while IFS= read -r l && [ "$l" != "#end" ]; do s=$s$l$n; done; }; eval "$s""##;
+/// How long the way there may take, logging in and all.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often the far end hears that somebody is here.
+const BEAT: Duration = Duration::from_secs(10);
+/// How often a waiting thread looks whether the run was cancelled.
+const TICK: Duration = Duration::from_millis(50);
+/// How long a cancelled run waits for a request that is under way.
+const GRACE: Duration = Duration::from_secs(2);
+/// So many of the lines that `ssh` and login scripts write are kept.
+const KEPT: usize = 40;
+
+/// A connection; dropping it ends the `ssh` process, and with it whatever runs at the far end.
+pub(crate) struct Connection {
+    child: Child,
+    input: Arc<Mutex<ChildStdin>>,
+    answers: mpsc::Receiver<String>,
+    words: Arc<Mutex<Vec<String>>>,
+    host: Host,
+    session: Session,
+    next: u32,
+    /// How often something was asked and waited for.
+    pub(crate) trips: u32,
+    /// Whether the lock of the base is held by it.
+    pub(crate) locked: bool,
+    /// Whether somebody stopped waiting for an answer that is still to come.
+    abandoned: bool,
+    lost: Arc<AtomicBool>,
+}
+
+/// A request that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sent(u32);
+
+/// What came of a request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: i32,
+    pub(crate) lines: Vec<String>,
+}
+
+impl Answer {
+    /// The first line that begins with `word` and a space, without them.
+    pub(crate) fn value(&self, word: &str) -> Option<&str> {
+        self.values(word).next()
+    }
+
+    /// All lines that begin with `word` and a space, without them.
+    pub(crate) fn values<'a>(&'a self, word: &str) -> impl Iterator<Item = &'a str> {
+        self.lines.iter().filter_map(move |line| line.strip_prefix(word)?.strip_prefix(' '))
+    }
+
+    /// Whether `line` was said.
+    pub(crate) fn says(&self, line: &str) -> bool {
+        self.lines.iter().any(|said| said == line)
+    }
+}
+
+impl Connection {
+    /// Logs in and starts the far end.
+    ///
+    /// # Errors
+    /// There is no way there, in words that name the reason; [`ErrorKind::Cancelled`].
+    pub(crate) fn open(host: &Host, approach: &Approach, session: &Session) -> Result<Self> {
+        if let Some((path, line)) = host.known_hosts(approach) {
+            std::fs::write(&path, line).at("write", &path)?;
+        }
+        let argv = host.connect(approach);
+        let mut child = std::process::Command::new(&argv[0])
+            .args(&argv[1..])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| {
+                Error::preflight("can't start `ssh`").because(&error).hint("install an OpenSSH client")
+            })?;
+        let (Some(input), Some(output), Some(errors)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(Error::failed("`ssh` was started without its pipes"));
+        };
+        let mark = mark(session, host);
+        let (send, answers) = mpsc::channel();
+        let (lost, words) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let (gone, begin) = (Arc::clone(&lost), mark.clone());
+        // Both threads end with the process, at the latest when the connection is dropped.
+        thread::spawn(move || {
+            forward(output, &begin, &send);
+            gone.store(true, Ordering::SeqCst);
+        });
+        let kept = Arc::clone(&words);
+        let overheard = thread::spawn(move || overhear(errors, &kept));
+        let mut connection = Self {
+            child,
+            input: Arc::new(Mutex::new(input)),
+            answers,
+            words,
+            host: host.clone(),
+            session: session.clone(),
+            next: 0,
+            trips: 0,
+            locked: false,
+            abandoned: false,
+            lost,
+        };
+        let hello = HELLO.replace("SIZE", &FAR_END.len().to_string());
+        // Should it be gone already, the reason comes on the other pipe.
+        connection.write(format!("mark={mark}; {hello}\n{FAR_END}").as_bytes()).unwrap_or_default();
+        connection.await_begin(overheard)?;
+        keep_beating(&connection.input, &connection.lost);
+        Ok(connection)
+    }
+
+    /// Waits for the far end's first word; login scripts may have said a lot before.
+    fn await_begin(&mut self, overheard: thread::JoinHandle<()>) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            match self.answers.recv_timeout(TICK) {
+                Ok(_) => return Ok(()),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.session.checkpoint()?;
+                    if begun.elapsed() > PATIENCE {
+                        return Err(Error::preflight(format!("`{}` doesn't answer", self.host))
+                            .hint("log in by hand and see what it waits for"));
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    // The last words are the reason; nobody else holds the pipe now.
+                    self.child.kill().unwrap_or_default();
+                    overheard.join().unwrap_or_default();
+                    return Err(refusal::read(&self.host, &self.overheard()));
+                }
+            }
+        }
+    }
+
+    /// What `ssh` and login scripts wrote.
+    pub(crate) fn overheard(&self) -> Vec<String> {
+        self.words.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the far end is known to be out of reach.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::SeqCst)
+    }
+
+    /// Whether it is of no more use: what runs at the far end is to end with it.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.abandoned || self.is_lost()
+    }
+
+    /// Sends a request, in the foreground of the far end.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub(crate) fn send(&mut self, words: &[&str]) -> Result<Sent> {
+        self.request("fg", words)
+    }
+
+    /// Sends a request that the far end does while it goes on listening.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub(crate) fn send_beside(&mut self, words: &[&str]) -> Result<Sent> {
+        self.request("bg", words)
+    }
+
+    /// Sends a request that begins a chain: one in it that fails has the others skipped.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub(crate) fn begin(&mut self, words: &[&str]) -> Result<Sent> {
+        self.request("fresh; fg", words)
+    }
+
+    /// Has a command of the user's run.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub(crate) fn run(&mut self, folder: &str, argv: &[String]) -> Result<Sent> {
+        let words: Vec<_> = std::iter::once(folder).chain(argv.iter().map(String::as_str)).collect();
+        self.request("run", &words)
+    }
+
+    fn request(&mut self, how: &str, words: &[&str]) -> Result<Sent> {
+        self.next += 1;
+        let mut line = format!("{how} {}", self.next);
+        for word in words {
+            line.push(' ');
+            line.push_str(&quote::on_a_line(word));
+        }
+        line.push('\n');
+        self.write(line.as_bytes()).map_err(|_| self.gone())?;
+        Ok(Sent(self.next))
+    }
+
+    /// Sends a signal to the commands of the user's that run.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub(crate) fn signal(&mut self, signal: &str) -> Result<()> {
+        self.write(format!("signal {signal}\n").as_bytes()).map_err(|_| self.gone())
+    }
+
+    /// Sends bytes that the request before is to take, all of them.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub(crate) fn body(&mut self, bytes: &[u8]) -> Result<()> {
+        self.write(bytes).map_err(|_| self.gone())
+    }
+
+    /// Waits for the end of a request, passing over those before it.
+    ///
+    /// # Errors
+    /// The connection is lost: [`ErrorKind::Unknown`], nobody knows what the request came to. The run was cancelled.
+    pub(crate) fn wait(&mut self, sent: Sent) -> Result<Answer> {
+        self.wait_hearing(sent, None, &mut |_| {})
+    }
+
+    /// Waits for the end of a request for so long at most, passing each line on as it comes.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait); [`ErrorKind::Timeout`]. What runs then is for the caller to end.
+    pub(crate) fn wait_hearing(
+        &mut self,
+        sent: Sent,
+        limit: Option<Duration>,
+        hear: &mut dyn FnMut(&str),
+    ) -> Result<Answer> {
+        self.trips += 1;
+        self.receive(sent, limit, hear)
+    }
+
+    /// Waits for the ends of requests that were sent in this order.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub(crate) fn wait_all(&mut self, sent: &[Sent]) -> Result<Vec<Answer>> {
+        self.trips += 1;
+        sent.iter().map(|sent| self.receive(*sent, None, &mut |_| {})).collect()
+    }
+
+    fn receive(&mut self, sent: Sent, limit: Option<Duration>, hear: &mut dyn FnMut(&str)) -> Result<Answer> {
+        let begun = Instant::now();
+        let mut cancelled: Option<Instant> = None;
+        let mut answer = Answer::default();
+        let says = format!("+ {} ", sent.0);
+        let ends = format!("= {} ", sent.0);
+        loop {
+            match self.answers.recv_timeout(TICK) {
+                Ok(line) => {
+                    if let Some(text) = line.strip_prefix(&says) {
+                        hear(text);
+                        answer.lines.push(text.to_owned());
+                    } else if let Some(status) = line.strip_prefix(&ends) {
+                        answer.status = status.trim().parse().unwrap_or(-1);
+                        return Ok(answer);
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err(self.gone()),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if limit.is_some_and(|limit| begun.elapsed() > limit) {
+                return Err(Error::new(ErrorKind::Timeout, "it took too long"));
+            }
+            if self.session.cancelled() && cancelled.is_none() {
+                self.signal("TERM")?;
+                cancelled = Some(Instant::now());
+            }
+            if cancelled.is_some_and(|since| since.elapsed() > GRACE) {
+                self.abandoned = true;
+                return Err(Error::new(
+                    ErrorKind::Cancelled,
+                    format!("stopped while `{}` was at work", self.host),
+                ));
+            }
+        }
+    }
+
+    /// Gives up on an answer that is still to come: what runs at the far end is to end with the connection.
+    pub(crate) fn abandon(&mut self) {
+        self.abandoned = true;
+    }
+
+    /// Sends a request and waits for its end.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub(crate) fn ask(&mut self, words: &[&str]) -> Result<Answer> {
+        let sent = self.begin(words)?;
+        self.wait(sent)
+    }
+
+    /// Whether the run was cancelled or the far end has failed a request meanwhile: no more need be sent.
+    pub(crate) fn should_stop(&self) -> bool {
+        self.session.cancelled() || self.is_lost()
+    }
+
+    /// Takes leave: the far end lets go of the lock before this returns.
+    pub(crate) fn close(mut self) {
+        if let Ok(sent) = self.request("bye", &[]) {
+            // A far end that is gone has let go already.
+            self.wait_hearing(sent, Some(GRACE), &mut |_| {}).map(drop).unwrap_or_default();
+        }
+    }
+
+    /// What to say when the far end is gone.
+    fn gone(&self) -> Error {
+        let error = Error::new(ErrorKind::Unknown, format!("the connection to `{}` was lost", self.host));
+        let words = self.overheard();
+        let last = words.iter().rev().find(|line| !line.trim().is_empty());
+        let error = match last {
+            Some(line) => error.because(&Error::failed(line.clone())),
+            None => error,
+        };
+        error.hint(format!("look whether it is up: ssh {}", self.host))
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
+        input.write_all(bytes)?;
+        input.flush()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.lost.store(true, Ordering::SeqCst);
+        // Gone already is what is wanted.
+        self.child.kill().unwrap_or_default();
+        self.child.wait().map(drop).unwrap_or_default();
+    }
+}
+
+/// A word that nothing else at the far end writes by chance.
+fn mark(session: &Session, host: &Host) -> String {
+    let now = pop_deploy_plugin_api::tree::now();
+    let seed = format!("{} {} {now} {}", session.run_id, host, std::process::id());
+    format!("pop-deploy-{}", &blake3::hash(seed.as_bytes()).to_hex()[..32])
+}
+
+/// Passes lines on from the far end's first word on. What login scripts print before is nobody's.
+fn forward(output: impl io::Read, mark: &str, send: &mpsc::Sender<String>) {
+    let mut begun = false;
+    let mut reader = BufReader::with_capacity(64 << 10, output);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        // A read error on a pipe is its end.
+        if reader.read_until(b'\n', &mut line).unwrap_or(0) == 0 {
+            return;
+        }
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end_matches(['\n', '\r']);
+        if !begun && text != mark {
+            continue;
+        }
+        begun = true;
+        if send.send(text.to_owned()).is_err() {
+            return;
+        }
+    }
+}
+
+fn overhear(errors: impl io::Read, words: &Mutex<Vec<String>>) {
+    let mut reader = BufReader::new(errors);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if reader.read_until(b'\n', &mut line).unwrap_or(0) == 0 {
+            return;
+        }
+        let mut words = words.lock().unwrap_or_else(PoisonError::into_inner);
+        words.push(String::from_utf8_lossy(&line).trim_end().to_owned());
+        if words.len() > KEPT {
+            words.remove(0);
+        }
+    }
+}
+
+/// Lets the far end hear that somebody is here, as long as the connection lasts.
+fn keep_beating(input: &Arc<Mutex<ChildStdin>>, lost: &Arc<AtomicBool>) {
+    let (input, lost): (Weak<_>, _) = (Arc::downgrade(input), Arc::clone(lost));
+    thread::spawn(move || {
+        loop {
+            thread::sleep(BEAT);
+            let Some(input) = input.upgrade().filter(|_| !lost.load(Ordering::SeqCst)) else { return };
+            let written = input.lock().unwrap_or_else(PoisonError::into_inner).write_all(b"beat\n");
+            if written.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// A body under way: what is written goes in frames of some size, and only [`Frames::end`] says that it is whole.
+pub(crate) struct Frames<'c> {
+    connection: &'c mut Connection,
+    buffer: Vec<u8>,
+    /// How many bytes went.
+    pub(crate) sent: u64,
+}
+
+/// Each frame costs the far end a process; this many bytes make that little.
+const FRAME: usize = 2 << 20;
+
+impl<'c> Frames<'c> {
+    /// A body for the request that was sent last.
+    pub(crate) fn new(connection: &'c mut Connection) -> Self {
+        Self { connection, buffer: Vec::with_capacity(FRAME), sent: 0 }
+    }
+
+    fn push(&mut self) -> io::Result<()> {
+        if self.connection.should_stop() {
+            // Not `Interrupted`, which writers take for "try again".
+            return Err(io::Error::other("stopped"));
+        }
+        if !self.buffer.is_empty() {
+            self.connection.write(format!("{}\n", self.buffer.len()).as_bytes())?;
+            self.connection.write(&self.buffer)?;
+            self.sent += self.buffer.len() as u64;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+
+    /// Sends what is left, and that this was all.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub(crate) fn end(mut self) -> io::Result<u64> {
+        self.push()?;
+        self.connection.write(b".\n")?;
+        Ok(self.sent)
+    }
+
+    /// Says that no more will come.
+    pub(crate) fn abandon(self) {
+        // Should the far end be gone, it has noticed already.
+        self.connection.write(b"stop\n").unwrap_or_default();
+    }
+}
+
+impl Write for Frames<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = FRAME - self.buffer.len();
+        let taken = bytes.len().min(room);
+        self.buffer.extend_from_slice(&bytes[..taken]);
+        if self.buffer.len() == FRAME {
+            self.push()?;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,199 @@
+//! Ships one release to many hosts over OpenSSH.
+//!
+//! On each host releases lie beside each other under `<base>/releases`, sharing the files that didn't change;
+//! `<base>/current` is a link to the live one. The user's own `ssh` goes there, one process a host, and all that is done
+//! there goes through the one shell that it starts: see `connection` and `remote.sh`.
+
+#![forbid(unsafe_code)]
+
+mod address;
+mod command;
+mod config;
+mod connection;
+mod deploy;
+mod fleet;
+mod lock;
+mod manifest;
+mod quote;
+mod refusal;
+mod retention;
+mod rollback;
+mod rollout;
+mod shipment;
+mod stage;
+mod status;
+mod steps;
+mod survey;
+mod switch;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+use std::collections::BTreeMap;
+
+use pop_deploy_plugin_api::{
+    Error, Result, Session, Target, export_target,
+    protocol::{
+        Diagnostic, Manifest, Outcome, Plan, PlanRequest, Receipt, RunRequest, Status, Undo, UndoRequest,
+    },
+    serde_json,
+};
+use serde::Deserialize as _;
+
+use crate::{
+    config::{Config, Site},
+    deploy::check_id,
+    fleet::{Fleet, Hold},
+    manifest::Head,
+    rollout::Rollout,
+    stage::Prepared,
+    steps::{Finalize, Locking, Means, Once, Stage, data},
+    survey::Survey,
+    switch::Switch,
+};
+
+/// Hosts that are reached by ssh.
+struct Ssh {
+    site: Site,
+    fleet: Fleet,
+    session: Session,
+    /// The hosts as they were found. A process that only resumes looks again.
+    surveys: Option<Vec<Result<Survey>>>,
+    /// What the plan or the build found, for `stage`.
+    prepared: Option<Prepared>,
+}
+
+impl Ssh {
+    fn survey(&mut self) -> &[Result<Survey>] {
+        self.surveys.get_or_insert_with(|| deploy::survey(&self.site, &self.fleet))
+    }
+
+    /// What the staged release must be.
+    fn head(request: &RunRequest) -> Option<Head> {
+        let staged = request.receipts.iter().find(|receipt| receipt.step == "stage")?;
+        Head::deserialize(&staged.receipt.data).ok()
+    }
+
+    /// What the release must be: as it was staged, or as a rollback found it.
+    fn known_head(request: &RunRequest) -> Result<Head> {
+        if let Some(head) = Self::head(request) {
+            return Ok(head);
+        }
+        let check = request.receipts.iter().find(|receipt| receipt.step == "check");
+        let head = check.and_then(|check| Head::deserialize(&check.receipt.data).ok());
+        head.ok_or_else(|| Error::failed("no step before this one said what the release is"))
+    }
+}
+
+impl Target for Ssh {
+    type Config = Config;
+
+    fn manifest() -> Manifest {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        Manifest {
+            id: "ssh".into(),
+            description: "Ships one release to many hosts over OpenSSH".into(),
+            types: words(&["ssh"]),
+            capabilities: words(&["rollback", "status", "diagnose", "build"]),
+            environment: words(&["SSH_AUTH_SOCK", "SSH_SK_PROVIDER", "KRB5CCNAME"]),
+            config: serde_json::Value::Null,
+        }
+    }
+
+    fn open(config: Config, session: Session) -> Result<Self> {
+        let site = Site::new(config, &session)?;
+        let fleet = Fleet::new(site.hosts.len(), &session);
+        Ok(Self { site, fleet, session, surveys: None, prepared: None })
+    }
+
+    fn status(&mut self) -> Result<Status> {
+        self.surveys = None;
+        self.survey();
+        let surveys = self.surveys.as_deref().unwrap_or_default();
+        Ok(status::read(&self.site, &self.fleet, surveys, &self.session))
+    }
+
+    fn plan(&mut self, request: &PlanRequest) -> Result<Plan> {
+        self.surveys = None;
+        self.survey();
+        let surveys = self.surveys.as_deref().unwrap_or_default();
+        match request {
+            PlanRequest::Deploy { release } => {
+                let (plan, prepared) =
+                    deploy::plan(&self.site, &self.fleet, release, surveys, &self.session)?;
+                self.prepared = prepared.filter(|_| self.site.made_by().is_none());
+                Ok(plan)
+            }
+            PlanRequest::Rollback { to, .. } => {
+                rollback::plan(&self.site, &self.fleet, to, surveys, &self.session)
+            }
+        }
+    }
+
+    fn run(&mut self, request: &RunRequest) -> Result<Receipt> {
+        let (step, id) = (&request.step, &request.release.id);
+        check_id(id)?;
+        let (site, fleet, session) = (&self.site, &self.fleet, &self.session);
+        match step.id.as_str() {
+            "lock" => data::<Locking>(step)?.run(site, fleet, id),
+            "build" => {
+                let (receipt, prepared) = steps::build(site, step, request, session)?;
+                self.prepared = Some(prepared).filter(|_| !self.site.hooks_write);
+                Ok(receipt)
+            }
+            "stage" => {
+                let prepared = self.prepared.take();
+                self.survey();
+                let surveys = self.surveys.as_deref().unwrap_or_default();
+                let means = Means { site: &self.site, fleet: &self.fleet, session: &self.session, surveys };
+                data::<Stage>(step)?.run(&means, request, prepared)
+            }
+            "check" => {
+                let heads: BTreeMap<String, Head> = data(step)?;
+                let receipt = steps::check(site, fleet, &heads, Hold::Locked)?;
+                let head = heads.into_values().next();
+                Ok(receipt.data(head))
+            }
+            "switch" => {
+                let (switch, head) = (data::<Switch>(step)?, Self::known_head(request)?);
+                let hosts = steps::switched_hosts(site, &switch);
+                let rollout = Rollout { site, fleet, session, switch: &switch, head: &head };
+                let switched = rollout.forward(&hosts)?;
+                let words = deploy::count(hosts.len() - switched.behind.len());
+                Ok(Receipt::new(Outcome::Changed, words).data(switched))
+            }
+            "verify" => steps::verify(site, fleet, &Self::known_head(request)?, request, session),
+            "finalize" => data::<Finalize>(step)?.run(site, fleet, id),
+            once if once.starts_with("run_once_") => data::<Once>(step)?.run(site, fleet, id, session),
+            other => Err(unknown_step(other)),
+        }
+    }
+
+    fn undo(&mut self, request: &UndoRequest) -> Result<Undo> {
+        let (step, id) = (&request.step, &request.release.id);
+        check_id(id)?;
+        let (site, fleet) = (&self.site, &self.fleet);
+        match step.id.as_str() {
+            "lock" => Ok(data::<Locking>(step)?.undo(site, fleet)),
+            "build" | "check" | "finalize" => Ok(Undo::Nothing),
+            "stage" => steps::unstage(site, fleet, id),
+            "switch" => Ok(rollout::back(site, fleet, &data(step)?, &self.session)),
+            "verify" => Ok(steps::unverify(site, fleet, id)),
+            once if once.starts_with("run_once_") => Ok(data::<Once>(step)?.undo()),
+            other => Err(unknown_step(other)),
+        }
+    }
+
+    fn diagnose(&mut self) -> Result<Vec<Diagnostic>> {
+        self.surveys = None;
+        self.survey();
+        Ok(status::diagnose(&self.site, self.surveys.as_deref().unwrap_or_default()))
+    }
+}
+
+fn unknown_step(id: &str) -> Error {
+    Error::failed(format!("there is no step `{id}` in this version of the plugin"))
+        .hint("use the version that planned it, or plan again")
+}
+
+export_target!(Ssh);

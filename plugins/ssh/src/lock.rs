@@ -1,0 +1,146 @@
+//! One deployment at a time on a host, and one target a base.
+
+use std::time::{Duration, Instant};
+
+use pop_deploy_plugin_api::{Error, ErrorKind, Result, Session, protocol::TargetContext};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::Site,
+    connection::{Answer, Connection},
+};
+
+/// What `lock` at the far end ends with when somebody has it.
+const HELD: i32 = 75;
+
+/// How long a far end of this run that lost its other end may take to notice.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Who holds a lock, as its file says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Holder {
+    pub(crate) owner: String,
+    pub(crate) run: String,
+    pub(crate) target: String,
+    pub(crate) since: String,
+}
+
+impl Holder {
+    fn of(session: &Session) -> Self {
+        Self {
+            owner: session.actor.clone(),
+            run: session.run_id.clone(),
+            target: session.target.clone(),
+            since: now(),
+        }
+    }
+
+    /// Reads what a host says; its holder may be just about to write it.
+    pub(crate) fn words(line: &str) -> String {
+        match serde_json::from_str::<Self>(line) {
+            Ok(Self { owner, run, target, since }) => {
+                format!("{owner} (target `{target}`, run `{run}`, since {since})")
+            }
+            Err(_) => "another run".to_owned(),
+        }
+    }
+}
+
+/// The time, for people.
+pub(crate) fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Takes the lock of a host's base, making what it needs there; says what `current` is.
+///
+/// # Errors
+/// [`ErrorKind::Locked`], naming the holder; the base can't be made.
+pub(crate) fn take(
+    site: &Site,
+    host: usize,
+    connection: &mut Connection,
+    session: &Session,
+) -> Result<Answer> {
+    let holder = serde_json::to_string(&Holder::of(session))
+        .map_err(|error| Error::failed("the holder isn't representable as JSON").because(&error))?;
+    let owner = serde_json::to_string(&Owner::of(session))
+        .map_err(|error| Error::failed("the owner isn't representable as JSON").because(&error))?;
+    let base = &site.bases[host];
+    let answer = ask(connection, base, &holder, &owner, session)?;
+    if let Some(holder) = answer.value("expired") {
+        session.warn(format!(
+            "`{}`: the lock of {} was left behind; taken over",
+            site.hosts[host],
+            Holder::words(holder)
+        ));
+    }
+    match answer.status {
+        0 if answer.value("owner").is_some_and(|line| line != owner) => {
+            Err(Error::preflight(format!("`{base}` on `{}` belongs to another target", site.hosts[host]))
+                .hint("choose another `base`, or remove .pop-deploy/owner there if that target is gone"))
+        }
+        0 => {
+            connection.locked = true;
+            Ok(answer)
+        }
+        HELD => {
+            let holder = Holder::words(answer.value("holder").unwrap_or_default());
+            Err(Error::new(
+                ErrorKind::Locked,
+                format!("`{base}` on `{}` is being deployed to by {holder}", site.hosts[host]),
+            )
+            .hint("wait until that run has ended"))
+        }
+        _ => Err(told(&answer, format!("can't lock `{base}` on `{}`", site.hosts[host]))),
+    }
+}
+
+/// Asks for the lock; an earlier connection of this very run may be just about to let go of it.
+fn ask(
+    connection: &mut Connection,
+    base: &str,
+    holder: &str,
+    owner: &str,
+    session: &Session,
+) -> Result<Answer> {
+    let begun = Instant::now();
+    loop {
+        let answer = connection.ask(&["lock", base, holder, owner])?;
+        let held = answer.value("holder").and_then(|line| serde_json::from_str::<Holder>(line).ok());
+        let ours = answer.status == HELD && held.is_some_and(|held| held.run == session.run_id);
+        if !ours || begun.elapsed() > PATIENCE {
+            return Ok(answer);
+        }
+        session.pause(Duration::from_millis(200))?;
+    }
+}
+
+/// A failure of the far end, with the words it said, and what helps against the usual ones.
+pub(crate) fn told(answer: &Answer, message: String) -> Error {
+    let mut error = Error::failed(message);
+    error.causes = answer.lines.clone();
+    let says = |word: &str| answer.lines.iter().any(|line| line.to_lowercase().contains(word));
+    if says("no space left") || says("quota exceeded") {
+        error.hint("free some space and some inodes on that file system, or keep fewer releases")
+    } else if says("permission denied") || says("operation not permitted") {
+        error.hint("check who owns it and who may write there, or log in as another user")
+    } else if says("read-only file system") {
+        error.hint("the file system there is mounted read-only; remount it for writing")
+    } else {
+        error
+    }
+}
+
+/// Whose base it is, as `.pop-deploy/owner` keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Owner {
+    pub(crate) project: String,
+    pub(crate) target: String,
+}
+
+impl Owner {
+    /// The target of a session.
+    pub(crate) fn of(context: &TargetContext) -> Self {
+        Self { project: context.project_name.clone(), target: context.target.clone() }
+    }
+}

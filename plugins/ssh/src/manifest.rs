@@ -1,0 +1,209 @@
+//! What a release consists of, as `.pop-deploy/releases/<id>/manifest` keeps it on each host: a head, then one line an entry.
+
+use std::{collections::BTreeSet, fmt::Write as _};
+
+use pop_deploy_plugin_api::{
+    Error, Result,
+    protocol::Release,
+    tree::{ContentHash, Folder, Link, Sha256, Tree},
+};
+use serde::{Deserialize, Serialize};
+
+/// The format that this copy writes and reads.
+const FORMAT: u32 = 1;
+
+/// The part of a manifest that tells releases apart; its first line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Head {
+    pub(crate) format: u32,
+    pub(crate) release: Release,
+    /// The run that made it.
+    pub(crate) run: String,
+    /// Digest of kinds, modes, sizes and of where links lead, as the host computes it.
+    pub(crate) tree: Sha256,
+    /// Digest of the files' hashes, likewise.
+    pub(crate) content: Sha256,
+}
+
+/// A release and everything in it; each list is sorted by path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Manifest {
+    pub(crate) head: Head,
+    pub(crate) files: Vec<Entry>,
+    pub(crate) folders: Vec<Folder>,
+    pub(crate) links: Vec<Link>,
+}
+
+/// A file of a release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) path: String,
+    /// As it is on the host: nobody may write.
+    pub(crate) mode: u32,
+    pub(crate) size: u64,
+    pub(crate) hash: Sha256,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Line {
+    F(String, u32, u64, Sha256),
+    D(String, u32),
+    L(String, String),
+}
+
+impl Manifest {
+    /// The release that `tree` makes with `hashes` of its files, and with links to what releases share. Release trees
+    /// are read-only.
+    pub(crate) fn of(
+        tree: &Tree,
+        hashes: &[Sha256],
+        shared: &[String],
+        release: &Release,
+        run: &str,
+    ) -> Self {
+        let stays = |path: &str| !shared.iter().any(|shared| covers(shared, path));
+        let files = tree.files.iter().zip(hashes).filter(|(file, _)| stays(&file.path));
+        let files = files.map(|(file, hash)| Entry {
+            path: file.path.clone(),
+            mode: file.mode & 0o555 | 0o400,
+            size: file.size,
+            hash: *hash,
+        });
+        let mut folders: Vec<_> = tree
+            .folders
+            .iter()
+            .filter(|folder| stays(&folder.path))
+            .map(|folder| Folder { path: folder.path.clone(), mode: folder.mode & 0o555 | 0o500 })
+            .collect();
+        let mut links: Vec<_> = tree.links.iter().filter(|link| stays(&link.path)).cloned().collect();
+        let known: BTreeSet<_> = folders.iter().map(|folder| folder.path.clone()).collect();
+        let mut wanted = BTreeSet::new();
+        for shared in shared {
+            let path = shared.trim_end_matches('/');
+            let depth = path.matches('/').count();
+            links.push(Link {
+                path: path.to_owned(),
+                to: format!("../../{}shared/{path}", "../".repeat(depth)),
+            });
+            wanted.extend(path.match_indices('/').map(|(at, _)| path[..at].to_owned()));
+        }
+        let missing = wanted.into_iter().filter(|path| !known.contains(path));
+        folders.extend(missing.map(|path| Folder { path, mode: 0o555 }));
+        folders.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        links.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        let (tree, content) = (Sha256([0; 32]), Sha256([0; 32]));
+        let head = Head { format: FORMAT, release: release.clone(), run: run.to_owned(), tree, content };
+        let mut manifest = Self { head, files: files.collect(), folders, links };
+        manifest.head.tree = manifest.tree_digest();
+        manifest.head.content = content_digest(&manifest.files);
+        manifest
+    }
+
+    /// What the host's `tree_digest` finds when all is right.
+    fn tree_digest(&self) -> Sha256 {
+        let mut text = format!("{}\n", 1 + self.folders.len() + self.files.len() + self.links.len());
+        for folder in &self.folders {
+            text.push_str(&format!("{:x}\n", 0o040_000 | folder.mode));
+        }
+        for file in &self.files {
+            text.push_str(&format!("{:x} {}\n", 0o100_000 | file.mode, file.size));
+        }
+        for link in &self.links {
+            text.push_str(&format!("{}\n", link.to));
+        }
+        digest(text.as_bytes())
+    }
+
+    /// The file at `path`.
+    pub(crate) fn file(&self, path: &str) -> Option<&Entry> {
+        let found = self.files.binary_search_by(|file| file.path.as_str().cmp(path));
+        found.ok().map(|index| &self.files[index])
+    }
+
+    /// The bytes of all files.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.size).sum()
+    }
+
+    /// As the host keeps it.
+    pub(crate) fn to_text(&self) -> String {
+        let mut text = String::new();
+        let mut line = |json: serde_json::Result<String>| {
+            // Strings and numbers are always JSON.
+            text.push_str(&json.unwrap_or_default());
+            text.push('\n');
+        };
+        line(serde_json::to_string(&self.head));
+        for Entry { path, mode, size, hash } in &self.files {
+            line(serde_json::to_string(&Line::F(path.clone(), *mode, *size, *hash)));
+        }
+        for Folder { path, mode } in &self.folders {
+            line(serde_json::to_string(&Line::D(path.clone(), *mode)));
+        }
+        for Link { path, to } in &self.links {
+            line(serde_json::to_string(&Line::L(path.clone(), to.clone())));
+        }
+        text
+    }
+
+    /// Reads what a host keeps.
+    ///
+    /// # Errors
+    /// It says what this copy doesn't understand, or isn't what its head says.
+    pub(crate) fn read(lines: &[String]) -> Result<Self> {
+        let strange = |error: serde_json::Error| Error::failed("the manifest can't be read").because(&error);
+        let mut lines = lines.iter();
+        let head = lines.next().map_or("", String::as_str);
+        let head: Head = serde_json::from_str(head).map_err(strange)?;
+        let mut manifest = Self { head, files: Vec::new(), folders: Vec::new(), links: Vec::new() };
+        for line in lines {
+            match serde_json::from_str(line).map_err(strange)? {
+                Line::F(path, mode, size, hash) => manifest.files.push(Entry { path, mode, size, hash }),
+                Line::D(path, mode) => manifest.folders.push(Folder { path, mode }),
+                Line::L(path, to) => manifest.links.push(Link { path, to }),
+            }
+        }
+        let whole = manifest.head.format == FORMAT
+            && manifest.tree_digest() == manifest.head.tree
+            && content_digest(&manifest.files) == manifest.head.content;
+        if whole { Ok(manifest) } else { Err(Error::failed("the manifest isn't whole")) }
+    }
+}
+
+/// Whether `path` is what all releases share, or lies in it.
+pub(crate) fn covers(shared: &str, path: &str) -> bool {
+    let shared = shared.trim_end_matches('/');
+    path == shared || path.strip_prefix(shared).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// The digest of these files' hashes, as the host computes it.
+pub(crate) fn content_digest<'e>(files: impl IntoIterator<Item = &'e Entry>) -> Sha256 {
+    let mut text = String::new();
+    for file in files {
+        // Writing to a text can't fail.
+        writeln!(text, "{}", file.hash).unwrap_or_default();
+    }
+    digest(text.as_bytes())
+}
+
+fn digest(bytes: &[u8]) -> Sha256 {
+    let mut hasher = <Sha256 as ContentHash>::Hasher::default();
+    Sha256::update(&mut hasher, bytes);
+    Sha256::finish(hasher)
+}
+
+/// The hash of a manifest's text: hosts with equal ones have equal releases.
+pub(crate) fn fingerprint(text: &str) -> String {
+    digest(text.as_bytes()).to_string()
+}
+
+/// Paths as the host's `xargs -0` reads them; none of them looks like an option.
+pub(crate) fn list<'p>(paths: impl IntoIterator<Item = &'p str>) -> Vec<u8> {
+    let mut list = Vec::new();
+    for path in paths {
+        list.extend_from_slice(b"./");
+        list.extend_from_slice(path.as_bytes());
+        list.push(0);
+    }
+    list
+}

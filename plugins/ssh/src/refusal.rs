@@ -1,0 +1,123 @@
+//! What `ssh` means when it gives up: its words, read for people.
+
+use pop_deploy_plugin_api::Error;
+
+use crate::address::Host;
+
+/// What ssh's words stand for, the most telling first: the words, what is wrong, what to try. `{host}` is the host.
+const MEANINGS: &[(&str, &str, &str)] = &[
+    (
+        "REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "`{host}` shows another host key than the one that is known",
+        "find out why before you go on; if the machine was replaced, correct `host_key` or your known_hosts (`ssh-keygen -R {address}`)",
+    ),
+    (
+        "host key is known for",
+        "the host key of `{host}` isn't known",
+        "log in once by hand and compare the key, or give it as `host_key`, or set `accept_new_host_keys`",
+    ),
+    (
+        "Host key verification failed",
+        "the host key of `{host}` can't be verified",
+        "log in once by hand and compare the key, or give it as `host_key`",
+    ),
+    (
+        "no mutual signature",
+        "`{host}` accepts no kind of key that there is here",
+        "use a key of a newer kind, such as ed25519",
+    ),
+    (
+        "Too many authentication failures",
+        "`{host}` was offered too many keys",
+        "name the right one in `identity_file`",
+    ),
+    ("Permission denied (", "`{host}` doesn't let {user} in", "{login}"),
+    (
+        "Could not resolve hostname",
+        "there is no host `{host}`",
+        "look for typing mistakes, in your ssh config too",
+    ),
+    (
+        "Connection refused",
+        "nothing listens for ssh at `{host}`",
+        "look whether sshd runs there, and at that port",
+    ),
+    (
+        "No route to host",
+        "there is no way to `{host}`",
+        "look at the network, or go through a bastion with ProxyJump",
+    ),
+    (
+        "Network is unreachable",
+        "there is no way to `{host}`",
+        "look at the network, or go through a bastion with ProxyJump",
+    ),
+    ("timed out", "`{host}` doesn't answer", "look whether it is up, and whether a firewall stands between"),
+    (
+        "account is currently not available",
+        "{user} may not log in at `{host}`",
+        "give the user a shell there, or use another one",
+    ),
+    (
+        "Connection closed by",
+        "`{host}` closed the connection",
+        "look at the log of sshd there; many connections at once are refused too: lower `max_connections`",
+    ),
+    (
+        "Connection reset by",
+        "`{host}` closed the connection",
+        "look at the log of sshd there; many connections at once are refused too: lower `max_connections`",
+    ),
+];
+
+/// The failure to log in that these words tell of.
+pub(crate) fn read(host: &Host, words: &[String]) -> Error {
+    let user = host.user.as_ref().map_or_else(|| "you".to_owned(), |user| format!("`{user}`"));
+    let fill = |text: &str| {
+        text.replace("{host}", &host.name)
+            .replace("{address}", &known_as(host))
+            .replace("{user}", &user)
+            .replace("{login}", &login_hint(host))
+    };
+    let found = MEANINGS.iter().find(|(word, ..)| words.iter().any(|line| line.contains(word)));
+    let said = |word: &str| words.iter().find(|line| line.contains(word)).cloned();
+    let (error, line) = match found {
+        Some((word, message, hint)) => (Error::preflight(fill(message)).hint(fill(hint)), said(word)),
+        None => {
+            let last = words.iter().rev().find(|line| !line.trim().is_empty()).cloned();
+            let error = Error::preflight(format!("can't open a shell at `{host}`"));
+            (error.hint(format!("see what this says: ssh {} true", host.name)), last)
+        }
+    };
+    match line {
+        Some(line) => error.because(&Error::failed(line.trim().to_owned())),
+        None => error,
+    }
+}
+
+/// Whether these words mean that trying again may help: a server that has too many logins under way.
+pub(crate) fn is_passing(words: &[String]) -> bool {
+    let says = |word: &str| words.iter().any(|line| line.contains(word));
+    says("kex_exchange_identification") && (says("Connection closed by") || says("Connection reset by"))
+}
+
+fn known_as(host: &Host) -> String {
+    match host.port {
+        Some(port) if port != 22 => format!("'[{}]:{port}'", host.host),
+        _ => host.host.clone(),
+    }
+}
+
+fn login_hint(host: &Host) -> String {
+    let agent = std::env::var_os("SSH_AUTH_SOCK").filter(|path| std::path::Path::new(path).exists());
+    match (&host.identity_file, agent) {
+        (Some(path), _) if !path.starts_with("~") && !path.exists() => {
+            format!("`identity_file` names `{}`, which isn't there", path.display())
+        }
+        (Some(path), _) => {
+            format!("look whether `{}` is the right key, without a passphrase, and its public half in ~/.ssh/authorized_keys there", path.display())
+        }
+        (None, None) => "no ssh agent runs here: start one and `ssh-add` a key, or give `identity_file`".to_owned(),
+        (None, Some(_)) => "look at the user's name, and whether `ssh-add -l` shows a key that is in ~/.ssh/authorized_keys there".to_owned(),
+    }
+}

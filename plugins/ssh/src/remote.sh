@@ -1,0 +1,661 @@
+# The far end of a connection: one shell a host, fed with requests, one a line, which it evaluates.
+#
+# It answers on standard output, `+ ID text` for what a request says and `= ID status` for its end. It is its
+# own watchman: when its input ends, or nothing was heard of the other end for a minute, it ends what it started
+# and lets go of the lock. POSIX sh; from coreutils or BusyBox come dd, mkfifo, stat, xargs and the like.
+# Requests come quoted; `$nl` is how a line end stands in them.
+
+nl='
+'
+id=0 base= tmp= broken= held= watch= hashing= exact= leader=
+exec 3>&1
+
+have() { command -v "$1" >/dev/null 2>&1; }
+say() { printf '+ %s %s\n' "$id" "$*" >&3; }
+
+# Only a leader's group is ours to signal as a whole.
+if [ -r /proc/$$/stat ]; then
+	IFS=' ' read -r _ _ _ _ group _ </proc/$$/stat
+	[ "$group" = $$ ] && leader=1
+fi
+
+# One line of a request each: `fg ID function words`; what follows a failure in a chain is skipped.
+fresh() { broken=; }
+fg() {
+	id=$1
+	shift
+	if [ -z "$broken" ]; then
+		"$@"
+		status=$?
+	else
+		skipped "$@"
+		status=125
+	fi
+	[ "$status" = 0 ] || broken=1
+	printf '= %s %s\n' "$id" "$status" >&3
+}
+# What is skipped has a body all the same.
+skipped() {
+	case $1 in
+	unpack | unpack_file) frames | cat >/dev/null ;;
+	keep) take "$2" | cat >/dev/null ;;
+	esac
+}
+
+# A function of ours in the background, so that this shell goes on listening.
+bg() {
+	id=$1
+	shift
+	if [ -n "$broken" ]; then
+		printf '= %s 125\n' "$id" >&3
+		return
+	fi
+	(
+		"$@"
+		printf '= %s %s\n' "$id" "$?" >&3
+	) </dev/null 9>&- &
+}
+
+# Runs a command of ours; says the last lines that it wrote, and keeps its status. No file: the disk may be full.
+heard() {
+	return "$(
+		{
+			"$@" 2>&1
+			echo "status $?"
+		} | tail -n 6 | {
+			status=1
+			while IFS= read -r line; do
+				case $line in
+				"status "*) status=${line#status } ;;
+				*) say "$line" ;;
+				esac
+			done
+			echo "$status"
+		}
+	)"
+}
+
+# Exactly so many bytes of the input: `head -c` of BusyBox takes more than it gives, `dd` alone gives up early.
+take() {
+	if [ "$exact" = head ]; then
+		head -c "$1"
+		return
+	fi
+	[ "$1" -lt 65536 ] || dd bs=65536 count=$(($1 / 65536)) iflag=fullblock 2>/dev/null || return
+	[ $(($1 % 65536)) = 0 ] || dd bs=$(($1 % 65536)) count=1 iflag=fullblock 2>/dev/null
+}
+
+# A body: sizes and bytes in turn, until a dot; anything else means that the other end gave up. It goes into a pipe whose
+# reader reads to the end, for what isn't taken would be read as requests; should that fail, all is over.
+frames() {
+	while IFS= read -r size; do
+		case $size in
+		beat) beat ;;
+		'' | *[!0-9]*) return ;;
+		*) take "$size" || {
+			kill -s TERM $$
+			return
+		} ;;
+		esac
+	done
+}
+
+beat() {
+	[ -z "$tmp" ] || true >"$tmp/beat"
+	[ "$held" != folder ] || true >"$base/.pop-deploy/lock.d/beat"
+}
+
+probe() {
+	if [ "$(printf abcdef | {
+		dd bs=3 count=1 iflag=fullblock 2>/dev/null
+		echo
+	})" = abc ]; then
+		exact=dd
+	elif [ "$(printf abcdef | {
+		head -c 3 >/dev/null
+		cat
+	})" = def ]; then
+		exact=head
+	fi
+	if have sha256sum; then
+		hashing=sha256sum
+	elif have openssl; then
+		hashing=openssl
+	elif have shasum; then
+		hashing=shasum
+	fi
+	# The quickest one: OpenSSL uses the processor's own instructions where coreutils may not.
+	if have openssl && [ "$(printf '' | openssl dgst -sha256 -r 2>/dev/null | cut -c1-8)" = e3b0c442 ]; then
+		hashing=openssl
+	fi
+	say "exact $exact"
+	say "hash $hashing"
+	for tool in tar gzip flock setsid mkfifo xargs find; do
+		have "$tool" && say "tool $tool"
+	done
+	[ "$(stat -c %s / 2>/dev/null)" ] && say "tool stat"
+	find / -prune -printf '' 2>/dev/null && say "tool stamps"
+	return 0
+}
+
+# The hash of the input.
+hash() {
+	case $hashing in
+	openssl) openssl dgst -sha256 -r ;;
+	sha256sum) sha256sum ;;
+	*) shasum -a 256 ;;
+	esac | cut -c1-64
+}
+
+# What a release's files looked like when they were last known to be right: no write leaves that the same.
+stamps() { (cd "$1" && find . -printf '%i %s %m %T@ %C@ %p\0'); }
+can_stamp() { find / -prune -printf '' 2>/dev/null; }
+stamp() {
+	! can_stamp || stamps "$1" >"$2/stamps"
+}
+pristine() {
+	[ -s "$base/.pop-deploy/releases/$1/stamps" ] || return 1
+	stamps "$base/releases/$1" 2>/dev/null | cmp -s - "$base/.pop-deploy/releases/$1/stamps"
+}
+
+# Everything that a plan needs; changes nothing. After the base come the shared files and folders that are to be there.
+survey() {
+	base=$1
+	shift
+	probe
+	say "user $(id -un 2>/dev/null)"
+	say "clock $(date +%s)"
+	there=$base
+	while [ ! -e "$there" ] && [ ! -L "$there" ]; do there=$(dirname "$there"); done
+	if [ ! -d "$there" ]; then
+		say "base blocked"
+	elif [ "$there" = "$base" ]; then
+		say "base there"
+	else
+		say "base missing"
+	fi
+	[ ! -w "$there" ] || [ ! -x "$there" ] || say "writable"
+	df -Pk "$there" 2>/dev/null | { read -r _ && read -r _ _ _ free _ && say "free $free"; }
+	df -Pi "$there" 2>/dev/null | {
+		# File systems that make them as they go have none in all.
+		read -r _ && read -r _ total _ free _ && [ "$total" != 0 ] && say "inodes $free"
+	}
+	for wanted; do
+		case $wanted in
+		*/) [ ! -e "$base/shared/$wanted" ] || [ -d "$base/shared/$wanted" ] || say "unshared $wanted" ;;
+		*) [ -f "$base/shared/$wanted" ] || say "unshared $wanted" ;;
+		esac
+	done
+	[ "$there" = "$base" ] || return 0
+	for inner in releases .pop-deploy shared; do
+		[ ! -e "$base/$inner" ] || [ -w "$base/$inner" ] || say "unwritable $inner"
+	done
+	current
+	case $link in
+	releases/*/* | releases/ | *"$nl"*) ;;
+	releases/*)
+		live=${link#releases/}
+		[ -d "$base/current/" ] || say "dangling"
+		if [ -f "$base/.pop-deploy/releases/$live/manifest" ]; then
+			say "manifest $(hash <"$base/.pop-deploy/releases/$live/manifest")"
+		fi
+		if pristine "$live"; then say "pristine"; fi
+		;;
+	esac
+	if [ -d "$base/releases" ]; then
+		(cd "$base/releases" && ls -A1 | sed "s/^/+ $id release /") >&3
+	fi
+	heads
+	if [ -f "$base/.pop-deploy/owner" ]; then sed "s/^/+ $id owner /" "$base/.pop-deploy/owner" >&3; fi
+	holder
+	return 0
+}
+
+# The first line of each release's manifest, and when it was verified.
+heads() {
+	for meta in "$base"/.pop-deploy/releases/*; do
+		if [ -f "$meta/manifest" ] && IFS= read -r line <"$meta/manifest"; then
+			say "head $line"
+			if [ -f "$meta/verified" ] && IFS= read -r line <"$meta/verified"; then
+				say "verified $line ${meta##*/}"
+			fi
+		fi
+	done
+}
+
+# Says what `current` is, and keeps where it leads.
+current() {
+	link=
+	if [ -L "$base/current" ]; then
+		link=$(readlink "$base/current")
+		case $link in
+		*"$nl"*) say "current strange" ;;
+		*) say "current link $link" ;;
+		esac
+	elif [ -d "$base/current" ]; then
+		say "current folder"
+	elif [ -e "$base/current" ]; then
+		say "current file"
+	else
+		say "current absent"
+	fi
+}
+
+show_manifest() { sed "s/^/+ $id /" "$base/.pop-deploy/releases/$1/manifest" >&3; }
+
+# --- The lock ---
+
+# Who holds it, if anybody does.
+holder() {
+	meta=$base/.pop-deploy
+	if have flock; then
+		[ -s "$meta/lock" ] && [ -r "$meta/lock" ] || return 0
+		(
+			exec 8<"$meta/lock"
+			flock -n -s 8 8<&8 || sed "s/^/+ $id holder /" "$meta/lock" >&3
+		)
+	elif [ -d "$meta/lock.d" ] && ! expired; then
+		say "holder $(cat "$meta/lock.d/holder" 2>/dev/null)"
+	fi
+}
+expired() { [ -n "$(find "$base/.pop-deploy/lock.d/beat" -mmin +1 2>/dev/null)" ]; }
+
+# Takes it, or says who has it; makes what it needs to be there.
+lock() {
+	base=$1
+	meta=$base/.pop-deploy
+	if [ -z "$held" ]; then
+		heard mkdir -p "$base/releases" "$meta/releases" || return 1
+		if have flock; then
+			heard sh -c ': >>"$1"' sh "$meta/lock" || return 1
+			exec 9>>"$meta/lock"
+			if ! flock -n 9 9>&9; then
+				exec 9>&-
+				holder
+				return 75
+			fi
+			held=file
+			printf '%s\n' "$2" >"$meta/lock"
+		else
+			lock_folder "$2" || return
+			held=folder
+		fi
+		tmp=$meta/tmp-$$
+		rm -rf "$tmp"
+		heard mkdir "$tmp" || return 1
+		beat
+		watchman
+	fi
+	[ -e "$meta/owner" ] || heard sh -c 'printf "%s\n" "$1" >"$2"' sh "$3" "$meta/owner" || return 1
+	say "owner $(cat "$meta/owner")"
+	current
+}
+
+# Where there is no flock: a folder, which only one can make, with a heartbeat.
+lock_folder() {
+	if ! mkdir "$meta/lock.d" 2>/dev/null; then
+		if ! expired; then
+			[ -d "$meta/lock.d" ] || heard mkdir "$meta/lock.d" || return 1
+			holder
+			return 75
+		fi
+		# One thief at a time: a second would take away what the first has just made.
+		if ! mkdir "$meta/lock.thief" 2>/dev/null; then
+			[ -z "$(find "$meta/lock.thief" -prune -mmin +1)" ] || rmdir "$meta/lock.thief"
+			holder
+			return 75
+		fi
+		if expired; then
+			say "expired $(cat "$meta/lock.d/holder" 2>/dev/null)"
+			rm -rf "$meta/lock.d"
+		fi
+		mkdir "$meta/lock.d" 2>/dev/null
+		made=$?
+		rmdir "$meta/lock.thief"
+		[ "$made" = 0 ] || return 75
+	fi
+	true >"$meta/lock.d/beat"
+	printf '%s\n' "$1" >"$meta/lock.d/holder"
+}
+
+unlock() {
+	[ -z "$watch" ] || kill "$watch" 2>/dev/null
+	watch=
+	[ -z "$tmp" ] || rm -rf "$tmp"
+	tmp=
+	case $held in
+	file)
+		true >"$base/.pop-deploy/lock"
+		exec 9>&-
+		;;
+	folder) rm -rf "$base/.pop-deploy/lock.d" ;;
+	esac
+	held=
+}
+
+# Ends everything should the other end be gone without the connection saying so.
+watchman() {
+	(
+		nap=
+		trap '[ -z "$nap" ] || kill "$nap"; exit' TERM
+		while :; do
+			sleep 10 &
+			nap=$!
+			wait "$nap"
+			[ -z "$(find "$tmp/beat" -mmin +1 2>/dev/null)" ] || finish
+		done
+	) </dev/null >/dev/null 2>&1 3>&- 9>&- &
+	watch=$!
+}
+
+# Takes back what `lock` made at a base where nothing was ever deployed.
+unmake() {
+	unlock
+	meta=$base/.pop-deploy
+	[ ! -d "$meta" ] || [ -n "$(ls -A "$meta/releases" 2>/dev/null)" ] || {
+		rm -f "$meta/lock" "$meta/owner"
+		rmdir "$meta/releases" "$meta" 2>/dev/null
+		rmdir "$base/releases" "$base" 2>/dev/null
+	}
+	return 0
+}
+
+record() { heard sh -c 'printf "%s\n" "$1" >>"$2"' sh "$1" "$base/.pop-deploy/history.jsonl"; }
+
+# --- Making a release: open_release, keep_file, trim, unpack, seal, all in one go ---
+
+open_release() {
+	release=$1 from=$2 full=1
+	new=$base/releases/.tmp-$release
+	if [ -e "$base/releases/$release" ]; then
+		say "taken"
+		return 1
+	fi
+	drop "$new"
+	shift 2
+	for wanted; do heard mkdir -p "$base/shared/$wanted" || return 1; done
+	if [ -z "$from" ]; then
+		heard mkdir "$new"
+		return
+	fi
+	pristine "$from" && full=
+	heard cp -al "$base/releases/$from" "$new" && heard find "$new" -type d -exec chmod u+rwx {} +
+}
+
+# Takes away a release or what there is of one. Its folders may be read-only; its files' modes are those of others, too.
+drop() {
+	[ -d "$1" ] || return 0
+	heard find "$1" -type d ! -perm -700 -exec chmod u+rwx {} + && heard rm -rf "$1"
+}
+
+# A body of $1 bytes into files of this session: names and sizes follow.
+keep() {
+	total=$1
+	shift
+	{ take "$total" || kill -s TERM $$; } | {
+		heard keep_each "$@"
+		status=$?
+		cat >/dev/null
+		exit "$status"
+	}
+}
+keep_each() {
+	while [ $# -gt 0 ]; do
+		take "$2" >"$tmp/$1" && [ "$(wc -c <"$tmp/$1")" -eq "$2" ] || return 1
+		shift 2
+	done
+}
+
+# Takes files and then folders, from within outwards, out of the linked copy.
+trim() { heard trim_in "$1" "$2"; }
+trim_in() {
+	cd "$new" && xargs -0 -r rm -f <"$tmp/$1" && xargs -0 -r rmdir <"$tmp/$2"
+}
+
+# An archive into the release, as it is or compressed.
+unpack() {
+	frames | {
+		case $1 in
+		gzip) gzip -dc | heard tar -xpof - -C "$new" ;;
+		*) heard tar -xpof - -C "$new" ;;
+		esac
+		status=$?
+		cat >/dev/null
+		exit "$status"
+	}
+}
+
+# Where there is no tar.
+unpack_folders() { (cd "$new" && heard xargs -0 -r mkdir -p <"$tmp/made"); }
+unpack_file() {
+	frames | {
+		heard write_file "$new/$1" "$2"
+		status=$?
+		cat >/dev/null
+		exit "$status"
+	}
+}
+write_file() { cat >"$1" && chmod "$2" "$1"; }
+unpack_twin() { heard ln "$new/$2" "$new/$1"; }
+unpack_link() { heard ln -s "$2" "$new/$1"; }
+
+# The names of a release, as its lists in folder $2 have them, and what there is in folder $1: as one digest each.
+tree_digest() {
+	(
+		cd "$1" || exit
+		find . -print0 | tr -dc '\000' | wc -c | tr -dc '0-9\n'
+		xargs -0 -r stat -c '%f' <"$2/folders"
+		xargs -0 -r stat -c '%f %s' <"$2/files"
+		xargs -0 -r -n 1 readlink <"$2/links"
+	) 2>&1 | hash
+}
+content_digest() { content "$1" "$2" | hash; }
+content() {
+	(
+		cd "$1" || exit
+		case $hashing in
+		openssl) xargs -0 -r openssl dgst -sha256 -r <"$2" ;;
+		sha256sum) xargs -0 -r sha256sum <"$2" ;;
+		*) xargs -0 -r shasum -a 256 <"$2" ;;
+		esac
+	) 2>&1 | sed 's/^\\//' | cut -c1-64
+}
+
+# Compares what is there with what was sent; only then does the release get its name. 65: another tree, 66: other contents.
+seal() {
+	heard set_modes || return 1
+	[ "$(tree_digest "$new" "$tmp")" = "$1" ] || return 65
+	if [ -n "$full" ]; then
+		[ "$(content_digest "$new" "$tmp/files")" = "$3" ] || return 66
+	else
+		[ "$(content_digest "$new" "$tmp/fresh")" = "$2" ] || return 66
+	fi
+	heard settle
+}
+set_modes() {
+	cd "$new" || return
+	for list in "$tmp"/mode-*; do
+		xargs -0 -r chmod "${list##*-}" <"$list" || return
+	done
+	chmod 555 .
+}
+settle() {
+	meta=$base/.pop-deploy/releases/$release
+	rm -rf "$meta" && mkdir "$meta" && stamp "$new" "$meta" && cd "$tmp" &&
+		mv manifest folders files links "$meta/" && mv "$new" "$base/releases/$release"
+}
+
+# Takes a release away again, however far it came; never the live one.
+unstage() {
+	current >/dev/null
+	if [ "$link" = "releases/$1" ]; then
+		say "live"
+		return 1
+	fi
+	[ -d "$base/releases/$1" ] || [ -d "$base/releases/.tmp-$1" ] || say "nothing"
+	discard "$1"
+}
+discard() {
+	drop "$base/releases/.tmp-$1" || return
+	[ ! -d "$base/releases/$1" ] || heard mv "$base/releases/$1" "$base/releases/.tmp-$1" || return
+	heard rm -rf "$base/.pop-deploy/releases/$1" && drop "$base/releases/.tmp-$1"
+}
+
+# Compares a release with its lists: 65 another tree, 66 other contents, 67 not there.
+check() {
+	meta=$base/.pop-deploy/releases/$1
+	[ -d "$base/releases/$1" ] && [ -f "$meta/files" ] || return 67
+	[ "$(tree_digest "$base/releases/$1" "$meta")" = "$2" ] || return 65
+	if [ "$4" = quick ] && pristine "$1"; then return 0; fi
+	[ "$(content_digest "$base/releases/$1" "$meta/files")" = "$3" ] || return 66
+	[ -z "$held" ] || heard stamp "$base/releases/$1" "$meta"
+}
+# What a release holds by now, to tell which file it is.
+list_content() { content "$base/releases/$1" "$base/.pop-deploy/releases/$1/files" | sed "s/^/+ $id /" >&3; }
+
+# --- Going live ---
+
+# Has `current` lead to $2 if it leads to $1; empty stands for absent. 67: it is something else; 68: it does already.
+point() {
+	current
+	if [ -z "$link" ] && [ -e "$base/current" ]; then return 67; fi
+	[ "$link" != "$2" ] || return 68
+	[ "$link" = "$1" ] || return 67
+	if [ -z "$2" ]; then
+		heard rm -f "$base/current"
+		return
+	fi
+	next=$base/.pop-deploy/next-$$
+	rm -f "$next"
+	heard ln -s "$2" "$next" && replace "$next" "$base/current"
+}
+
+# A rename over a link to a folder: plain `mv` would move into that folder. Tried out first, so that an error is one.
+replace() {
+	for way in -Tf -hf; do
+		rm -rf "$tmp/way"
+		mkdir -p "$tmp/way/folder" && ln -s folder "$tmp/way/link" && ln -s elsewhere "$tmp/way/next"
+		if mv "$way" "$tmp/way/next" "$tmp/way/link" 2>/dev/null && [ "$(readlink "$tmp/way/link")" = elsewhere ]; then
+			heard mv "$way" "$1" "$2"
+			return
+		fi
+	done
+	say "gap"
+	heard rm -f "$2" && heard mv "$1" "$2"
+}
+
+verified() { heard sh -c 'date +%s >"$1"' sh "$base/.pop-deploy/releases/$1/verified"; }
+unverified() { rm -f "$base/.pop-deploy/releases/$1/verified"; }
+
+# Removes releases, and what runs that died left. That moves the times of the files that they share with the live one.
+tidy() {
+	live=$1
+	shift
+	whole=
+	if pristine "$live"; then whole=1; fi
+	current
+	for old; do
+		[ "$link" != "releases/$old" ] || continue
+		discard "$old" || return
+		say "removed $old"
+	done
+	for left in "$base/releases"/.tmp-* "$base/.pop-deploy"/tmp-*; do
+		[ -d "$left" ] && [ "$left" != "$tmp" ] || continue
+		drop "$left" || return
+		say "leftover ${left##*/}"
+	done
+	[ -z "$whole" ] || stamp "$base/releases/$live" "$base/.pop-deploy/releases/$live"
+}
+
+# --- Commands of the user's ---
+
+# One in a group of its own, so that it can be ended with all that it started, and a daemon that it leaves lives on.
+run() {
+	id=$1 folder=$2
+	shift 2
+	if [ -n "$broken" ]; then
+		printf '= %s 125\n' "$id" >&3
+		return
+	fi
+	pipe=$tmp/out.$id
+	if ! heard mkfifo "$pipe"; then
+		printf '= %s 126\n' "$id" >&3
+		return
+	fi
+	(
+		trap : TERM
+		relay <"$pipe" >/dev/null 2>&1 &
+		exec 5>"$pipe"
+		rm -f "$pipe"
+		(
+			trap - TERM
+			cd "$folder" || exit 126
+			if have setsid; then exec setsid "$@"; fi
+			exec "$@"
+		) </dev/null >&5 2>&1 3>&- 5>&- &
+		group=$!
+		echo "$group" >"$tmp/group.$id"
+		while :; do
+			wait "$group"
+			status=$?
+			kill -0 "$group" 2>/dev/null || break
+		done
+		rm -f "$tmp/group.$id"
+		printf '%s %s\n' "$mark" "$status" >&5
+	) </dev/null 9>&- &
+}
+
+# Passes lines on until the command has ended. What a daemon says later nobody hears, but the pipe stays open for it.
+relay() {
+	while IFS= read -r line || [ -n "$line" ]; do
+		case $line in
+		*"$mark "*)
+			rest=${line%%"$mark "*}
+			[ -z "$rest" ] || say "$rest"
+			printf '= %s %s\n' "$id" "${line##*"$mark "}" >&3
+			exec 3>/dev/null
+			;;
+		*) say "$line" ;;
+		esac
+	done
+}
+
+# Sends a signal to every command that runs.
+signal() {
+	running=
+	for file in "$tmp"/group.*; do
+		if [ -f "$file" ] && read -r group <"$file" && [ -n "$group" ]; then
+			running=1
+			kill -s "$1" -- "-$group" 2>/dev/null || kill -s "$1" "$group" 2>/dev/null
+		fi
+	done
+}
+
+finish() {
+	trap '' TERM HUP INT PIPE
+	[ -z "$leader" ] || kill -s TERM 0
+	if [ -n "$tmp" ]; then
+		signal TERM
+		for second in 1 2; do
+			[ -n "$running" ] || break
+			sleep 1
+			signal 0
+		done
+		signal KILL
+	fi
+	unlock
+	[ -z "$leader" ] || kill -s KILL 0
+	exit
+}
+
+bye() {
+	unlock
+	printf '= %s 0\n' "$1" >&3
+	exit
+}
+
+trap finish TERM HUP
+printf '\n%s\n' "$mark" >&3
+while IFS= read -r line; do eval "$line"; done
+finish
+#end

@@ -1,0 +1,103 @@
+//! The plan of a rollback: the release is on every host, so it is checked and switched to.
+
+use std::collections::BTreeMap;
+
+use pop_deploy_plugin_api::{
+    Error, ErrorKind, Result, Session,
+    protocol::{Change, CheckStatus, Effect, Note, PastRelease, Phase, Plan, Step},
+};
+use serde::Deserialize as _;
+
+use crate::{
+    config::Site,
+    deploy::{Ground, check_id, count},
+    fleet::{Fleet, Hold},
+    manifest::Head,
+    steps,
+    survey::Survey,
+};
+
+/// Plans to make the release `to` live again, on every host or on none.
+///
+/// # Errors
+/// [`ErrorKind::NoRelease`] when a host doesn't have it, or not whole: the hosts are named.
+pub(crate) fn plan(
+    site: &Site,
+    fleet: &Fleet,
+    to: &PastRelease,
+    surveys: &[Result<Survey>],
+    session: &Session,
+) -> Result<Plan> {
+    let id = &to.release.id;
+    check_id(id)?;
+    let (ground, mut checked) = Ground::of(site, session, surveys);
+    checked.extend(ground.checks());
+    let ready = checked.iter().all(|check| check.status != CheckStatus::Fail);
+    let mut steps = Vec::new();
+    if ready {
+        let heads = heads(&ground, to)?;
+        steps::check(site, fleet, &heads, Hold::Free)?;
+        let mut check = Step::new("check", Phase::Preflight, Effect::None, format!("Checking release {id}"))
+            .reason("nothing is touched unless it is there on every host, and whole");
+        if !site.config.run_once.is_empty() {
+            check.reason.push_str("; what `run_once` did since stays done");
+        }
+        let head = heads.values().next().cloned();
+        let head = head.ok_or_else(|| Error::failed("no host was asked"))?;
+        steps = vec![
+            ground.lock_step(),
+            check.data(&heads),
+            ground.switch_step(&to.release)?,
+            ground.verify_step(&head)?,
+        ];
+    }
+    let changes = ground.surveys.iter().filter(|(_, survey)| survey.current.release() != Some(id.as_str()));
+    let changes: Vec<_> = changes
+        .map(|(host, survey)| Change {
+            effect: Effect::Replace,
+            what: ground.place(*host, "/current"),
+            detail: format!("{} gives way to release {id}", survey.current),
+        })
+        .collect();
+    Ok(Plan {
+        identity: site.identity(),
+        fingerprint: blake3::hash(format!("{id} {:?}", site.config).as_bytes()).to_hex().to_string(),
+        live: ground.live(),
+        steps,
+        summary: format!("{} go back to release {id}", count(changes.len())),
+        changes,
+        checked,
+        unchecked: vec![Note {
+            what: "whether the hosts are well".into(),
+            why: match site.config.health {
+                Some(_) => "they are asked after the switch".into(),
+                None => "no `health` in the config".into(),
+            },
+        }],
+        facts: serde_json::Map::new(),
+    })
+}
+
+/// What the release must be on each host: as our own journal has it, else as the host does.
+fn heads(ground: &Ground<'_>, to: &PastRelease) -> Result<BTreeMap<String, Head>> {
+    let staged = to.receipts.iter().find(|receipt| receipt.step == "stage");
+    let ours: Option<Head> = staged.and_then(|receipt| Head::deserialize(&receipt.receipt.data).ok());
+    let mut heads = BTreeMap::new();
+    let mut lacking = Vec::new();
+    for (host, survey) in &ground.surveys {
+        let name = &ground.site.hosts[*host].name;
+        let kept = survey.kept.iter().find(|kept| kept.head.release.id == to.release.id);
+        match kept {
+            Some(kept) => drop(heads.insert(name.clone(), ours.clone().unwrap_or_else(|| kept.head.clone()))),
+            None => lacking.push(format!("`{name}`")),
+        }
+    }
+    if lacking.is_empty() {
+        return Ok(heads);
+    }
+    Err(Error::new(
+        ErrorKind::NoRelease,
+        format!("release {} isn't kept on {}", to.release.id, lacking.join(", ")),
+    )
+    .hint("choose another release, or deploy that version again"))
+}

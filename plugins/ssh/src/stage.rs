@@ -1,0 +1,372 @@
+//! Makes a release beside what is live on a host, and takes it away again: one stream, one answer.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io::{self, Read as _},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use pop_deploy_plugin_api::{
+    Error, ErrorKind, IoContext as _, Result, Session,
+    tree::{Root, Tree},
+};
+use tar::{Builder, EntryType, Header};
+
+use crate::{
+    address::Host,
+    config::Site,
+    connection::{Answer, Connection, Frames},
+    lock::told,
+    manifest::{Entry, Manifest, content_digest, list},
+    shipment::Shipment,
+    survey::Survey,
+};
+
+/// What `seal` at the far end ends with when what is there isn't what was sent.
+const OTHER_TREE: i32 = 65;
+const OTHER_CONTENT: i32 = 66;
+/// How many bytes a header has for where a link leads.
+const HEADER_ROOM: usize = 100;
+/// What a request ends with that wasn't begun, because one before it failed.
+const SKIPPED: i32 = 125;
+
+/// What a release is made from: the source as it was walked and hashed, and the way there from each live release.
+pub(crate) struct Prepared {
+    pub(crate) tree: Tree,
+    pub(crate) manifest: Manifest,
+    /// By the hash of the live release's manifest; the empty one stands for no live release.
+    ways: HashMap<String, Arc<Shipment>>,
+}
+
+impl Prepared {
+    pub(crate) fn new(tree: Tree, manifest: Manifest) -> Self {
+        let whole = Arc::new(Shipment::whole(&manifest));
+        Self { tree, manifest, ways: HashMap::from([(String::new(), whole)]) }
+    }
+
+    /// Learns the live release behind a hash.
+    pub(crate) fn learn(&mut self, hash: &str, live: &Manifest) {
+        self.ways.insert(hash.to_owned(), Arc::new(Shipment::between(live, &self.manifest)));
+    }
+
+    /// Whether the way from the release behind a hash is known.
+    pub(crate) fn knows(&self, hash: &str) -> bool {
+        self.ways.contains_key(hash)
+    }
+
+    /// The way that a host goes.
+    pub(crate) fn way(&self, survey: &Survey) -> Arc<Shipment> {
+        let known = survey.manifest().and_then(|hash| self.ways.get(hash));
+        Arc::clone(known.unwrap_or(&self.ways[""]))
+    }
+
+    /// The way of a host that nothing is linked on.
+    fn whole(&self) -> Arc<Shipment> {
+        Arc::clone(&self.ways[""])
+    }
+}
+
+/// What making a release took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Staged {
+    pub(crate) sent: usize,
+    pub(crate) linked: usize,
+    pub(crate) bytes: u64,
+    /// How many bytes of archives crossed the wire.
+    pub(crate) wire: u64,
+}
+
+/// How far all hosts are together.
+pub(crate) struct Progress<'s> {
+    session: &'s Session,
+    done: AtomicU64,
+    total: u64,
+}
+
+impl<'s> Progress<'s> {
+    pub(crate) fn new(session: &'s Session, total: u64) -> Self {
+        Self { session, done: AtomicU64::new(0), total }
+    }
+
+    fn add(&self, bytes: u64) {
+        let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.session.progress("uploading", done.min(self.total), self.total, "bytes");
+    }
+}
+
+/// A release on its way to one host.
+pub(crate) struct Staging<'a> {
+    pub(crate) site: &'a Site,
+    pub(crate) prepared: &'a Prepared,
+    pub(crate) progress: &'a Progress<'a>,
+    pub(crate) root: &'a Root,
+    pub(crate) session: &'a Session,
+}
+
+impl Staging<'_> {
+    /// Makes the release on a host. Should its live release turn out to hold other contents than its manifest says,
+    /// nothing of it is used.
+    ///
+    /// # Errors
+    /// The place can't be written, the source changed, what arrived isn't what was sent. What is there of the
+    /// release then is for [`unstage`].
+    pub(crate) fn on(&self, host: usize, survey: &Survey, connection: &mut Connection) -> Result<Staged> {
+        let name = &self.site.hosts[host];
+        let way = self.prepared.way(survey);
+        let spoilt = match self.send(name, survey, &way, connection) {
+            Err(error) if error.kind == ErrorKind::NoRelease && way.from.is_some() => error,
+            sent => return sent,
+        };
+        self.session.warn(format!("{}; everything is sent anew", spoilt.message));
+        self.send(name, survey, &self.prepared.whole(), connection)
+    }
+
+    fn send(
+        &self,
+        host: &Host,
+        survey: &Survey,
+        way: &Shipment,
+        connection: &mut Connection,
+    ) -> Result<Staged> {
+        let manifest = &self.prepared.manifest;
+        let id = &manifest.head.release.id;
+        let folders = self.site.config.shared.iter().filter(|shared| shared.ends_with('/'));
+        let mut open = vec!["open_release", id.as_str(), way.from.as_deref().unwrap_or_default()];
+        open.extend(folders.map(String::as_str));
+        let mut sent = vec![connection.begin(&open)?];
+        let lists = self.lists(way);
+        let mut keep = vec!["keep".to_owned(), lists.values().map(Vec::len).sum::<usize>().to_string()];
+        keep.extend(lists.iter().flat_map(|(name, bytes)| [name.clone(), bytes.len().to_string()]));
+        let keep: Vec<_> = keep.iter().map(String::as_str).collect();
+        sent.push(connection.send(&keep)?);
+        for bytes in lists.values() {
+            connection.body(bytes)?;
+        }
+        sent.push(connection.send(&["trim", "gone", "gone_folders"])?);
+        let mut wire = 0;
+        if survey.has("tar") {
+            sent.push(connection.send(&["unpack", "plain"])?);
+            wire = self.archive(way, connection)?;
+        } else {
+            self.one_by_one(way, connection, &mut sent)?;
+        }
+        sent.push(connection.send(&["trim", "gone_later", "folders_later"])?);
+        let fresh = content_digest(way.sent.iter().map(|index| &manifest.files[*index])).to_string();
+        let (tree, all) = (manifest.head.tree.to_string(), manifest.head.content.to_string());
+        sent.push(connection.send_beside(&["seal", &tree, &fresh, &all])?);
+        self.judge(host, way, &connection.wait_all(&sent)?)?;
+        let linked = manifest.files.len() - way.sent.len();
+        Ok(Staged { sent: way.sent.len(), linked, bytes: way.bytes, wire })
+    }
+
+    /// The lists that the far end works by.
+    fn lists(&self, way: &Shipment) -> BTreeMap<String, Vec<u8>> {
+        let manifest = &self.prepared.manifest;
+        let paths = |paths: &[String]| list(paths.iter().map(String::as_str));
+        let mut lists = BTreeMap::from([
+            ("gone", paths(&way.gone)),
+            ("gone_folders", paths(&way.gone_folders)),
+            ("gone_later", paths(&way.gone_later)),
+            ("folders_later", paths(&way.folders_later)),
+            ("files", list(manifest.files.iter().map(|file| file.path.as_str()))),
+            ("folders", list(manifest.folders.iter().map(|folder| folder.path.as_str()))),
+            ("links", list(manifest.links.iter().map(|link| link.path.as_str()))),
+            ("fresh", list(way.sent.iter().map(|index| manifest.files[*index].path.as_str()))),
+            ("made", paths(&way.folders)),
+            ("manifest", manifest.to_text().into_bytes()),
+        ])
+        .into_iter()
+        .map(|(name, bytes)| (name.to_owned(), bytes))
+        .collect::<BTreeMap<_, _>>();
+        let mut by_mode: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
+        // Never without one, so that the far end finds a list.
+        by_mode.entry(0o555).or_default();
+        for folder in manifest.folders.iter().rev() {
+            by_mode.entry(folder.mode).or_default().push(&folder.path);
+        }
+        lists.extend(by_mode.into_iter().map(|(mode, paths)| (format!("mode-{mode:o}"), list(paths))));
+        lists
+    }
+
+    /// Everything new as one archive: folders, files, links, and files that are linked to others of the old release.
+    fn archive(&self, way: &Shipment, connection: &mut Connection) -> Result<u64> {
+        let mut builder = Builder::new(Frames::new(connection));
+        match self.fill(way, &mut builder) {
+            Ok(()) => {
+                let finished = builder.into_inner().and_then(Frames::end);
+                finished.map_err(|error| self.cut(connection, &error))
+            }
+            Err(error) => {
+                // The far end takes what it has for all there is, and finds it wanting.
+                match builder.into_inner() {
+                    Ok(frames) => frames.abandon(),
+                    Err(_) => return Err(self.cut(connection, &io::ErrorKind::Interrupted.into())),
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn fill(&self, way: &Shipment, builder: &mut Builder<Frames<'_>>) -> Result<()> {
+        for path in &way.folders {
+            append(builder, EntryType::Directory, &format!("{path}/"), 0o755, None)?;
+        }
+        for (path, lender) in &way.twins {
+            append(builder, EntryType::Link, path, 0o444, Some(lender))?;
+        }
+        let mut reported = 0;
+        for index in &way.sent {
+            let entry = &self.prepared.manifest.files[*index];
+            self.append_file(entry, builder)?;
+            reported += entry.size;
+            if reported > 1 << 20 {
+                self.progress.add(std::mem::take(&mut reported));
+            }
+        }
+        self.progress.add(reported);
+        for link in &way.links {
+            append(builder, EntryType::Symlink, &link.path, 0o777, Some(&link.to))?;
+        }
+        Ok(())
+    }
+
+    fn append_file(&self, entry: &Entry, builder: &mut Builder<Frames<'_>>) -> Result<()> {
+        let file = self.source_file(entry)?;
+        let fd = self.root.file(file)?;
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::Regular);
+        header.set_mode(entry.mode);
+        header.set_size(entry.size);
+        header.set_mtime(u64::try_from(file.stamp.mtime / 1_000_000_000).unwrap_or(0));
+        let mut source = std::fs::File::from(fd);
+        // Never more than was said, so that the archive stays one; the digest tells whether it was all.
+        let read = (&mut source).take(entry.size);
+        builder
+            .append_data(&mut header, &entry.path, read)
+            .map_err(|error| self.unsent(&entry.path, &error))?;
+        self.root.check(&source.into(), file)
+    }
+
+    fn source_file(&self, entry: &Entry) -> Result<&pop_deploy_plugin_api::tree::File> {
+        let files = &self.prepared.tree.files;
+        let found = files.binary_search_by(|file| file.path.cmp(&entry.path));
+        found
+            .map(|index| &files[index])
+            .map_err(|_| Error::failed(format!("`{}` is no file of the source", entry.path)))
+    }
+
+    fn unsent(&self, path: &str, error: &io::Error) -> Error {
+        if self.session.cancelled() {
+            return Error::new(ErrorKind::Cancelled, "the upload was stopped");
+        }
+        Error::new(ErrorKind::Unknown, format!("can't send `{path}`")).because(error)
+    }
+
+    fn cut(&self, connection: &Connection, error: &io::Error) -> Error {
+        if self.session.cancelled() {
+            return Error::new(ErrorKind::Cancelled, "the upload was stopped");
+        }
+        let said = connection.overheard().pop();
+        let error = Error::new(ErrorKind::Unknown, "the upload broke off").because(error);
+        match said {
+            Some(line) => error.because(&Error::failed(line)),
+            None => error,
+        }
+    }
+
+    /// Without tar there: each file by itself.
+    fn one_by_one(
+        &self,
+        way: &Shipment,
+        connection: &mut Connection,
+        sent: &mut Vec<crate::connection::Sent>,
+    ) -> Result<()> {
+        sent.push(connection.send(&["unpack_folders"])?);
+        for (path, lender) in &way.twins {
+            sent.push(connection.send(&["unpack_twin", path, lender])?);
+        }
+        for index in &way.sent {
+            let entry = &self.prepared.manifest.files[*index];
+            let file = self.source_file(entry)?;
+            let mut source = std::fs::File::from(self.root.file(file)?);
+            let path = self.root.join(&entry.path);
+            sent.push(connection.send(&["unpack_file", &entry.path, &format!("{:o}", entry.mode)])?);
+            let mut frames = Frames::new(connection);
+            let copied = io::copy(&mut (&mut source).take(entry.size), &mut frames);
+            match copied {
+                Ok(_) => frames.end().map_err(|error| self.unsent(&entry.path, &error))?,
+                Err(error) => {
+                    frames.abandon();
+                    return Err(error).at("send", &path);
+                }
+            };
+            self.root.check(&source.into(), file)?;
+            self.progress.add(entry.size);
+        }
+        for link in &way.links {
+            sent.push(connection.send(&["unpack_link", &link.path, &link.to])?);
+        }
+        Ok(())
+    }
+
+    /// What the answers of a chain come to: the first failure counts, those after it were skipped.
+    fn judge(&self, host: &Host, way: &Shipment, answers: &[Answer]) -> Result<()> {
+        let id = &self.prepared.manifest.head.release.id;
+        let Some(failed) = answers.iter().find(|answer| !matches!(answer.status, 0 | SKIPPED)) else {
+            return Ok(());
+        };
+        match failed.status {
+            _ if failed.says("taken") => Err(Error::failed(format!("`{host}` has a release {id} already"))
+                .hint("run it again: the next release gets another name")),
+            OTHER_CONTENT if way.from.is_some() => Err(Error::new(
+                ErrorKind::NoRelease,
+                format!("the live release on `{host}` isn't what was deployed any more"),
+            )),
+            OTHER_TREE | OTHER_CONTENT => Err(Error::failed(format!(
+                "what arrived on `{host}` isn't what was sent"
+            ))
+            .hint("run it again; should it come back, look at the disk and at what else writes there")),
+            _ => Err(told(failed, format!("can't make release {id} on `{host}`"))),
+        }
+    }
+}
+
+fn append(
+    builder: &mut Builder<Frames<'_>>,
+    kind: EntryType,
+    path: &str,
+    mode: u32,
+    target: Option<&str>,
+) -> Result<()> {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_size(0);
+    let appended = match target {
+        // Longer ones go beside the header, byte for byte; in it, the crate would tidy them up.
+        Some(target) if target.len() > HEADER_ROOM => builder.append_link(&mut header, path, target),
+        Some(target) => header
+            .set_link_name_literal(target)
+            .and_then(|()| builder.append_data(&mut header, path, io::empty())),
+        None => builder.append_data(&mut header, path, io::empty()),
+    };
+    appended.map_err(|error| Error::new(ErrorKind::Unknown, format!("can't send `{path}`")).because(&error))
+}
+
+/// Takes a release away from a host, however far it came; whether there was anything.
+///
+/// # Errors
+/// It is live, or something of it can't be removed.
+pub(crate) fn unstage(host: &Host, id: &str, connection: &mut Connection) -> Result<bool> {
+    let answer = connection.ask(&["unstage", id])?;
+    match answer.status {
+        0 => Ok(!answer.says("nothing")),
+        _ if answer.says("live") => {
+            Err(Error::new(ErrorKind::Unknown, format!("release {id} is live on `{host}`, so it stays")))
+        }
+        _ => Err(told(&answer, format!("can't remove release {id} from `{host}`"))),
+    }
+}

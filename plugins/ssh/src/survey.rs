@@ -1,0 +1,282 @@
+//! What a host says of itself before anything is planned: one question, read whole.
+
+use pop_deploy_plugin_api::protocol::{Check, Release};
+use pop_deploy_plugin_api::words::grouped;
+
+use crate::{
+    address::Host,
+    connection::Answer,
+    lock::{Holder, Owner},
+    manifest::Head,
+};
+
+/// Tools that there is no doing without.
+const NEEDED: [&str; 5] = ["xargs", "find", "stat", "mkfifo", "hash"];
+/// A clock that is off by more than this makes logs hard to read.
+const SKEW: i64 = 300;
+
+/// What `current` is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Current {
+    /// Nothing yet.
+    Absent,
+    /// A link, and where to.
+    Link(String),
+    /// Something that a link can't take the place of, in words.
+    Other(&'static str),
+}
+
+impl Current {
+    pub(crate) fn of(answer: &Answer) -> Self {
+        match answer.value("current") {
+            Some("absent") | None => Self::Absent,
+            Some("folder") => Self::Other("a real folder"),
+            Some("file") => Self::Other("a file"),
+            Some(other) => match other.strip_prefix("link ") {
+                Some(to) => Self::Link(to.to_owned()),
+                None => Self::Other("a link with a strange name"),
+            },
+        }
+    }
+
+    /// The release it leads to, by its words.
+    pub(crate) fn release(&self) -> Option<&str> {
+        let Self::Link(to) = self else { return None };
+        to.strip_prefix("releases/").filter(|id| is_id(id))
+    }
+
+    /// What `point` at the far end knows it by.
+    pub(crate) fn word(&self) -> &str {
+        match self {
+            Self::Link(to) => to,
+            Self::Absent | Self::Other(_) => "",
+        }
+    }
+}
+
+impl std::fmt::Display for Current {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Absent => f.write_str("not there yet"),
+            Self::Link(to) => write!(f, "a link to {to}"),
+            Self::Other(what) => f.write_str(what),
+        }
+    }
+}
+
+/// Whether a name can be that of a release of ours: no other one is ever touched.
+pub(crate) fn is_id(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 128
+        && !name.starts_with('-')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+}
+
+/// A release that a host keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) head: Head,
+    /// When it was first seen live and well, by the host's clock; without it, it counts as a leftover.
+    pub(crate) verified_at: Option<i64>,
+}
+
+/// A host as it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Survey {
+    answer: Answer,
+    pub(crate) current: Current,
+    pub(crate) kept: Vec<Kept>,
+}
+
+impl Survey {
+    pub(crate) fn of(answer: Answer) -> Self {
+        let current = Current::of(&answer);
+        let verified: Vec<(i64, &str)> = answer
+            .values("verified")
+            .filter_map(|line| line.split_once(' ').and_then(|(at, id)| Some((at.parse().ok()?, id))))
+            .collect();
+        let heads = answer.values("head").filter_map(|line| serde_json::from_str::<Head>(line).ok());
+        let there: Vec<_> = answer.values("release").collect();
+        let kept = heads
+            .filter(|head| is_id(&head.release.id) && there.contains(&head.release.id.as_str()))
+            .map(|head| {
+                let at = verified.iter().find(|(_, id)| *id == head.release.id).map(|(at, _)| *at);
+                Kept { head, verified_at: at }
+            })
+            .collect();
+        Self { current, kept, answer }
+    }
+
+    /// The live release, where it is one of ours.
+    pub(crate) fn live(&self) -> Option<&Kept> {
+        let id = self.current.release()?;
+        self.kept.iter().find(|kept| kept.head.release.id == id).filter(|_| !self.answer.says("dangling"))
+    }
+
+    pub(crate) fn live_release(&self) -> Option<&Release> {
+        self.live().map(|kept| &kept.head.release)
+    }
+
+    /// The hash of the live release's manifest.
+    pub(crate) fn manifest(&self) -> Option<&str> {
+        self.live().and_then(|_| self.answer.value("manifest"))
+    }
+
+    /// Whether every file of the live release looks as it did when it was last known to be right. Where this can't be
+    /// told, nothing is said.
+    pub(crate) fn pristine(&self) -> bool {
+        self.answer.says("pristine")
+    }
+
+    pub(crate) fn has(&self, tool: &str) -> bool {
+        match tool {
+            "hash" => self.answer.value("hash").is_some_and(|tool| !tool.is_empty()),
+            _ => self.answer.values("tool").any(|known| known == tool),
+        }
+    }
+
+    /// Whether the release `id` is there already.
+    pub(crate) fn has_release(&self, id: &str) -> bool {
+        self.answer.values("release").any(|known| known == id)
+    }
+
+    /// Whether somebody has the lock, in words.
+    pub(crate) fn holder(&self) -> Option<String> {
+        self.answer.value("holder").map(Holder::words)
+    }
+
+    /// Whether the base is still to be made.
+    pub(crate) fn is_new(&self) -> bool {
+        self.answer.value("base") == Some("missing")
+    }
+
+    fn number(&self, word: &str) -> Option<i64> {
+        self.answer.value(word)?.trim().parse().ok()
+    }
+
+    /// Everything that must be right before a deployment, and isn't.
+    pub(crate) fn troubles(&self, host: &Host, base: &str, owner: &Owner) -> Vec<Check> {
+        let mut checks = Vec::new();
+        let mut fail =
+            |name: &str, message: String, hint: &str| checks.push(Check::fail(name, message, hint));
+        let user = self.answer.value("user").unwrap_or("this user");
+        if self.answer.value("base") == Some("blocked") {
+            fail(
+                "base",
+                format!("`{base}` on `{host}` can't be a folder: something else is in the way"),
+                "choose another `base`, or move that away",
+            );
+        } else if !self.answer.says("writable") {
+            fail(
+                "base",
+                format!("`{base}` on `{host}` can't be written by `{user}`"),
+                "make the folder there and give it to that user: chown",
+            );
+        }
+        for inner in self.answer.values("unwritable") {
+            fail(
+                "base",
+                format!("`{base}/{inner}` on `{host}` can't be written by `{user}`"),
+                "give it to that user: chown -R",
+            );
+        }
+        if let Current::Other(what) = &self.current {
+            fail(
+                "current",
+                format!("`{base}/current` on `{host}` is {what}, not a link"),
+                "move it away: `current` becomes a link to the live release",
+            );
+        }
+        for shared in self.answer.values("unshared") {
+            let hint = "put it there; folders in `shared` end in /, and are made";
+            fail(
+                "shared",
+                format!("`{base}/shared/{shared}` is missing on `{host}`, or is something else"),
+                hint,
+            );
+        }
+        let missing: Vec<_> = NEEDED.into_iter().filter(|tool| !self.has(tool)).map(name).collect();
+        if !missing.is_empty() {
+            fail(
+                "tools",
+                format!("`{host}` lacks {}", missing.join(", ")),
+                "install coreutils and findutils there, or BusyBox",
+            );
+        }
+        if self.answer.value("exact").is_none_or(str::is_empty) {
+            fail(
+                "tools",
+                format!("`dd` on `{host}` knows no iflag=fullblock"),
+                "install coreutils there, or BusyBox",
+            );
+        }
+        if let Some(other) = self.owner().filter(|other| other != owner) {
+            fail(
+                "owner",
+                format!(
+                    "`{base}` on `{host}` belongs to the target `{}` of `{}`",
+                    other.target, other.project
+                ),
+                "choose another `base`, or remove .pop-deploy/owner there if that target is gone",
+            );
+        }
+        checks
+    }
+
+    /// What is worth a look.
+    pub(crate) fn doubts(&self, host: &Host, base: &str, now: i64) -> Vec<Check> {
+        let mut checks = Vec::new();
+        if let Some(off) = self.number("clock").map(|clock| clock - now).filter(|off| off.abs() > SKEW) {
+            checks.push(Check::warn("clock", format!("the clock of `{host}` is off by {off} s")));
+        }
+        if let Current::Link(to) = &self.current
+            && self.live().is_none()
+        {
+            let what =
+                if self.answer.says("dangling") { "leads nowhere" } else { "is no release of this target" };
+            checks.push(Check::warn(
+                "live",
+                format!("`{base}/current` on `{host}` leads to `{to}`, which {what}"),
+            ));
+        }
+        checks
+    }
+
+    /// Whether there is room for `bytes` in `files` files.
+    pub(crate) fn space(&self, host: &Host, base: &str, bytes: u64, files: u64) -> Option<Check> {
+        let hint = "free some there, or keep fewer releases";
+        let free = self.number("free").and_then(|free| u64::try_from(free).ok()).map(|kib| kib * 1024);
+        let inodes = self.number("inodes").and_then(|free| u64::try_from(free).ok());
+        // A file system that makes inodes as it goes says 0 of 0.
+        match (free, inodes) {
+            (Some(free), _) if free < bytes => Some(Check::fail(
+                "space",
+                format!(
+                    "`{base}` on `{host}` has {} bytes free, and {} are to be written",
+                    grouped(free),
+                    grouped(bytes)
+                ),
+                hint,
+            )),
+            (_, Some(inodes)) if inodes > 0 && inodes < files => Some(Check::fail(
+                "space",
+                format!(
+                    "`{base}` on `{host}` has {} inodes free, and {} are needed",
+                    grouped(inodes),
+                    grouped(files)
+                ),
+                hint,
+            )),
+            _ => None,
+        }
+    }
+
+    fn owner(&self) -> Option<Owner> {
+        serde_json::from_str(self.answer.value("owner")?).ok()
+    }
+}
+
+/// A tool as people know it.
+fn name(tool: &str) -> &str {
+    if tool == "hash" { "sha256sum" } else { tool }
+}

@@ -1,0 +1,195 @@
+//! Makes a release live on a host, and puts back what was live before.
+
+use std::collections::BTreeMap;
+
+use pop_deploy_plugin_api::{
+    Error, ErrorKind, Result, Session,
+    protocol::{Event, Release},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{command, config::Site, connection::Connection, lock::told, quote};
+
+/// What `point` at the far end ends with when `current` is something else than was thought.
+const OTHER: i32 = 67;
+/// And when it leads there already.
+const ALREADY: i32 = 68;
+
+/// What a switch needs to go forward, and back in a process that never saw the plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Switch {
+    /// What was live on each host before.
+    pub(crate) before: BTreeMap<String, Before>,
+    /// Where `current` is to lead.
+    pub(crate) to: String,
+}
+
+/// What was live on a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Before {
+    /// Where `current` leads; empty where it isn't there.
+    pub(crate) link: String,
+    /// The release that this is, where it is one of ours.
+    #[serde(default)]
+    pub(crate) release: Option<Release>,
+}
+
+impl Before {
+    fn release(&self) -> Release {
+        let id = self.link.strip_prefix("releases/").unwrap_or_default();
+        self.release.clone().unwrap_or_else(|| Release { id: id.to_owned(), version: None, commit: None })
+    }
+}
+
+/// What a switch of one host came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moved {
+    /// It leads there now.
+    Now,
+    /// It did already.
+    Already,
+    /// It is none of this run's business.
+    Elsewhere,
+}
+
+/// A way that `current` may go on one host.
+#[derive(Debug, Clone)]
+pub(crate) struct Move<'a> {
+    pub(crate) site: &'a Site,
+    pub(crate) host: usize,
+    pub(crate) from: &'a str,
+    pub(crate) to: &'a str,
+    /// What is live afterwards, for the placeholders of `restart`.
+    pub(crate) release: Release,
+}
+
+impl Move<'_> {
+    /// The line that a person would type for it.
+    pub(crate) fn line(&self) -> String {
+        let base = quote::shown(&self.site.bases[self.host]);
+        match self.to {
+            "" => format!("rm {base}/current"),
+            to => format!(
+                "cd {base} && ln -s {} .pop-deploy/next && mv -T .pop-deploy/next current",
+                quote::shown(to)
+            ),
+        }
+    }
+
+    /// Switches, and restarts in the same breath.
+    ///
+    /// # Errors
+    /// The link can't be made; the restart fails; the connection is lost.
+    pub(crate) fn run(&self, connection: &mut Connection, session: &Session) -> Result<Moved> {
+        let host = &self.site.hosts[self.host];
+        let restart = match self.to {
+            "" => None,
+            _ => self.site.restart(self.host, &self.release)?,
+        };
+        let shown = host.shown(&self.line());
+        session.emit(&Event::CommandStarted { command: shown, pid: None });
+        let begun = std::time::Instant::now();
+        let point = connection.begin(&["point", self.from, self.to])?;
+        let folder = format!("{}/current", self.site.bases[self.host]);
+        let restarting = match &restart {
+            Some(argv) => Some(command::start(host, &folder, argv, connection)?),
+            None => None,
+        };
+        let answer = connection.wait(point)?;
+        session.emit(&Event::CommandFinished {
+            pid: None,
+            exit_code: Some(answer.status),
+            duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        });
+        match answer.status {
+            0 => {}
+            OTHER => return Ok(Moved::Elsewhere),
+            ALREADY => return Ok(Moved::Already),
+            _ => return Err(told(&answer, format!("can't switch `{folder}` on `{host}`"))),
+        }
+        if answer.says("gap") {
+            session.warn(format!("`{host}` can't rename over a link: `current` was away for a moment"));
+        }
+        if let Some(restarting) = restarting {
+            // Both were asked at once.
+            connection.trips -= 1;
+            restarting.succeed(connection, session)?;
+        }
+        Ok(Moved::Now)
+    }
+
+    /// Restarts what runs on the host, without switching.
+    ///
+    /// # Errors
+    /// The restart fails; the connection is lost.
+    pub(crate) fn restart(&self, connection: &mut Connection, session: &Session) -> Result<()> {
+        if let Some(argv) = self.site.restart(self.host, &self.release)?.filter(|_| !self.to.is_empty()) {
+            let folder = format!("{}/current", self.site.bases[self.host]);
+            // The end of a chain that failed, as far as the far end is concerned.
+            connection.begin(&["current"])?;
+            let running = command::start(&self.site.hosts[self.host], &folder, &argv, connection)?;
+            running.succeed(connection, session)?;
+        }
+        Ok(())
+    }
+}
+
+impl Switch {
+    /// The way forward on a host.
+    pub(crate) fn forward<'a>(&'a self, site: &'a Site, host: usize, release: &Release) -> Move<'a> {
+        Move { site, host, from: self.link(site, host), to: &self.to, release: release.clone() }
+    }
+
+    /// The way back on a host.
+    pub(crate) fn back<'a>(&'a self, site: &'a Site, host: usize) -> Move<'a> {
+        let release = self.before.get(&site.hosts[host].name).map(Before::release);
+        let nothing = || Release { id: String::new(), version: None, commit: None };
+        let release = release.unwrap_or_else(nothing);
+        Move { site, host, from: &self.to, to: self.link(site, host), release }
+    }
+
+    fn link(&self, site: &Site, host: usize) -> &str {
+        self.before.get(&site.hosts[host].name).map_or("", |before| &before.link)
+    }
+
+    /// Makes the release live on a host. Where it is already, an earlier attempt was cut off before the restart.
+    ///
+    /// # Errors
+    /// As [`Move::run`]; something else is live there.
+    pub(crate) fn go(
+        &self,
+        site: &Site,
+        host: usize,
+        release: &Release,
+        connection: &mut Connection,
+        session: &Session,
+    ) -> Result<()> {
+        let forward = self.forward(site, host, release);
+        match forward.run(connection, session)? {
+            Moved::Now => Ok(()),
+            Moved::Already => forward.restart(connection, session),
+            Moved::Elsewhere => Err(Error::failed(format!(
+                "`{}/current` on `{}` isn't what it was when the plan was made",
+                site.bases[host], site.hosts[host]
+            ))
+            .hint("find out who changed it, then deploy again")),
+        }
+    }
+
+    /// What is left where nobody got to, and how a person mends it.
+    pub(crate) fn mend(&self, site: &Site, host: usize, error: &Error) -> String {
+        let back = self.back(site, host);
+        let why = match error.kind {
+            ErrorKind::Unknown | ErrorKind::Preflight => "couldn't be reached",
+            _ => "couldn't be switched back",
+        };
+        let causes = std::iter::once(&error.message).chain(&error.causes).map(String::as_str);
+        format!(
+            "`{}` {why} ({}), so `{}` may be live there; to mend it: {}",
+            site.hosts[host],
+            causes.collect::<Vec<_>>().join(": "),
+            self.to,
+            site.hosts[host].shown(&back.line())
+        )
+    }
+}

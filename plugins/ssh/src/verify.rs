@@ -1,0 +1,192 @@
+//! Looks whether what is live on a host is what was meant, and works.
+
+use std::time::Duration;
+
+use pop_deploy_plugin_api::{
+    Error, ErrorKind, Result, Session,
+    health::{Attempt, Health, Question},
+    protocol::Release,
+};
+use serde_json::json;
+
+use crate::{
+    address::Host,
+    command,
+    config::Site,
+    connection::{Answer, Connection},
+    lock::{now, told},
+    manifest::{Head, Manifest},
+    survey::Current,
+};
+
+/// What `check` at the far end ends with.
+const OTHER_TREE: i32 = 65;
+const OTHER_CONTENT: i32 = 66;
+const MISSING: i32 = 67;
+
+/// How closely a release is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Files that look as they did when they were last read aren't read again.
+    Quick,
+    /// Every file is read.
+    Whole,
+}
+
+/// Compares a release on a host with what was deployed.
+///
+/// # Errors
+/// [`ErrorKind::NoRelease`]: it isn't there, or isn't whole; the first file that differs is named.
+pub(crate) fn compare(host: &Host, head: &Head, look: Look, connection: &mut Connection) -> Result<()> {
+    let answer = connection.ask(&check(head, look, &mut Digests::default()))?;
+    judge(host, head, &answer, connection)
+}
+
+/// Digests as words, which have to live as long as the request that they stand in.
+#[derive(Default)]
+struct Digests([String; 2]);
+
+fn check<'a>(head: &'a Head, look: Look, digests: &'a mut Digests) -> [&'a str; 5] {
+    digests.0 = [head.tree.to_string(), head.content.to_string()];
+    let look = if look == Look::Quick { "quick" } else { "whole" };
+    ["check", &head.release.id, &digests.0[0], &digests.0[1], look]
+}
+
+fn judge(host: &Host, head: &Head, answer: &Answer, connection: &mut Connection) -> Result<()> {
+    let id = &head.release.id;
+    let gone = |what: String| {
+        Error::new(ErrorKind::NoRelease, what).hint("choose another release, or deploy that version again")
+    };
+    match answer.status {
+        0 => Ok(()),
+        MISSING => Err(gone(format!("release {id} isn't kept on `{host}`"))),
+        OTHER_TREE => {
+            Err(gone(format!("release {id} on `{host}` isn't whole any more: names, modes or sizes differ")))
+        }
+        OTHER_CONTENT => {
+            let which = first_difference(head, connection)?;
+            Err(gone(format!("release {id} on `{host}` isn't whole any more: {which}")))
+        }
+        _ => Err(told(answer, format!("can't look at release {id} on `{host}`"))),
+    }
+}
+
+/// The first file whose content isn't what the manifest says.
+fn first_difference(head: &Head, connection: &mut Connection) -> Result<String> {
+    let manifest = connection.ask(&["show_manifest", &head.release.id])?;
+    let content = connection.ask(&["list_content", &head.release.id])?;
+    let Ok(manifest) = Manifest::read(&manifest.lines) else {
+        return Ok("its manifest was changed".to_owned());
+    };
+    let mut pairs = manifest.files.iter().zip(&content.lines);
+    let differing = pairs.find(|(file, found)| file.hash.to_string() != **found);
+    Ok(match differing {
+        Some((file, _)) => format!("`{}` was changed", file.path),
+        None => "files can't be read".to_owned(),
+    })
+}
+
+/// Looks whether the release is live on a host, whole and well.
+///
+/// # Errors
+/// It isn't; or the connection is lost.
+pub(crate) fn live(
+    site: &Site,
+    host: usize,
+    head: &Head,
+    connection: &mut Connection,
+    session: &Session,
+) -> Result<()> {
+    let name = &site.hosts[host];
+    let mut digests = Digests::default();
+    let current = connection.begin(&["current"])?;
+    let checking = connection.send(&check(head, Look::Quick, &mut digests))?;
+    let answers = connection.wait_all(&[current, checking])?;
+    let current = Current::of(&answers[0]);
+    if current.release() != Some(head.release.id.as_str()) {
+        return Err(Error::failed(format!("`{}/current` on `{name}` is {current}", site.bases[host]))
+            .hint("find out who changed it, then deploy again"));
+    }
+    judge(name, head, &answers[1], connection).map_err(|mut error| {
+        error.kind = ErrorKind::Failed;
+        error.hint("find out what else writes there, then deploy again")
+    })?;
+    health(site, host, &head.release, connection, session)
+}
+
+fn health(
+    site: &Site,
+    host: usize,
+    release: &Release,
+    connection: &mut Connection,
+    session: &Session,
+) -> Result<()> {
+    let Some(health) = site.health(host, release)? else { return Ok(()) };
+    let name = &site.hosts[host];
+    let healthy = match health.question() {
+        Question::Command(argv) => by_command(site, host, &health, argv, connection, session),
+        _ => health.wait(session).map(drop),
+    };
+    healthy.map_err(|mut error| {
+        if error.kind == ErrorKind::Failed {
+            error.message = format!("`{name}`: {}", error.message);
+        }
+        error
+    })
+}
+
+fn by_command(
+    site: &Site,
+    host: usize,
+    health: &Health,
+    argv: &[String],
+    connection: &mut Connection,
+    session: &Session,
+) -> Result<()> {
+    let folder = format!("{}/current", site.bases[host]);
+    let name = &site.hosts[host];
+    let limit = health.timeout.span().max(Duration::from_millis(1));
+    let what = name.shown_in(&folder, argv).to_string();
+    let attempt = || {
+        connection.begin(&["current"])?;
+        match command::start(name, &folder, argv, connection)?.end(Some(limit), connection, session) {
+            Ok((0, _)) => Ok(Attempt::Healthy("exit code 0".to_owned())),
+            Ok((status, lines)) => {
+                let last = lines.last().map_or(String::new(), |line| format!(": {line}"));
+                Ok(Attempt::Unhealthy(format!("exit code {status}{last}")))
+            }
+            Err(error) if error.kind == ErrorKind::Timeout => Ok(Attempt::Unhealthy(error.message)),
+            Err(error) => Err(error),
+        }
+    };
+    health.wait_by(session, &what, attempt).map(drop)
+}
+
+/// Marks a release as verified on a host, and writes the host's own history.
+///
+/// # Errors
+/// It can't be written there.
+pub(crate) fn record(
+    host: &Host,
+    event: &str,
+    release: &Release,
+    connection: &mut Connection,
+    session: &Session,
+) -> Result<()> {
+    let line = json!({
+        "at": now(),
+        "event": event,
+        "release": release.id,
+        "version": release.version,
+        "commit": release.commit,
+        "run": session.run_id,
+        "actor": session.actor,
+    });
+    let verified = connection.begin(&["verified", &release.id])?;
+    let recorded = connection.send(&["record", &line.to_string()])?;
+    let answers = connection.wait_all(&[verified, recorded])?;
+    match answers.iter().find(|answer| answer.status != 0) {
+        Some(answer) => Err(told(answer, format!("can't write the history on `{host}`"))),
+        None => Ok(()),
+    }
+}
