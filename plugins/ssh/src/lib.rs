@@ -118,7 +118,7 @@ impl Target for Ssh {
         self.survey();
         let surveys = self.surveys.as_deref().unwrap_or_default();
         match request {
-            PlanRequest::Deploy { release } => {
+            PlanRequest::Deploy { release, .. } => {
                 let (plan, prepared) =
                     deploy::plan(&self.site, &self.fleet, release, surveys, &self.session)?;
                 self.prepared = prepared.filter(|_| self.site.made_by().is_none());
