@@ -481,11 +481,22 @@ fn errors_before_any_work() {
     let execute = |more: &[&str]| see(&project, &[&["execute", "--action", "execute"], more].concat());
     assert_snapshot!(execute(&["--mode", "canary"]), @r#"
     {
-      "operation": "deploy_execute",
+      "operation": "execute_deployment",
+      "directory": "[project]",
+      "timestamp": "[time]",
+      "deployment_id": "[id]",
+      "target": "static-site",
+      "version": "1.0.0",
+      "mode": "canary",
+      "duration_ms": 0,
+      "rollback_version": null,
       "success": false,
-      "error": "target `static-site` can't take a canary: its traffic can't be split (hint: deploy in full with `--mode deploy`, after a `dry_run`)"
+      "dry_run": false,
+      "steps": [],
+      "error": "target `static-site` can't take a canary: its plugin can't split it (hint: deploy in full instead, without `--canary`; in the wrapper's dialect with `--mode deploy`)",
+      "log": "[project]/.claude/popkit/deployments/[id]/log"
     }
-    --- stderr, exit 1
+    --- stdout, exit 1
     "#);
     assert_snapshot!(execute(&["--target", "nothing"]), @r#"
     {

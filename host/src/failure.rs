@@ -55,6 +55,21 @@ pub enum Failure {
     /// Nothing died.
     #[error("there is nothing to resume: no run at {targets} was interrupted")]
     NothingToResume { targets: String },
+    /// A canary waits for its verdict at one of the targets.
+    #[error("{}", canary_stands(.0))]
+    CanaryOpen(Box<PastRun>),
+    /// There is no canary to judge.
+    #[error("there is no open canary{}", .target.as_ref().map_or(String::new(), |target| format!(" at target `{target}`")))]
+    NoOpenCanary { target: Option<String> },
+    /// Canaries at several targets are open.
+    #[error("several canaries are open, at {}", .targets.join(", "))]
+    SeveralCanaries { targets: Vec<String> },
+    /// One person's verdict is about one target.
+    #[error("`--until manual` waits at one target, and this is about {}", .targets.join(", "))]
+    ManualForSeveral { targets: Vec<String> },
+    /// A canary can't be promoted.
+    #[error("the canary of run `{}` can't be promoted", run.id)]
+    CantPromote { run: Box<PastRun>, source: Box<Error> },
     /// Another run wrote history between reading it and holding the lock.
     #[error("another run changed what there is to go back to")]
     Outdated,
@@ -80,7 +95,7 @@ pub enum Failure {
     #[error("not confirmed; nothing was changed")]
     Declined,
     /// The target's plugin can't split traffic.
-    #[error("target `{target}` can't take a canary: its traffic can't be split")]
+    #[error("target `{target}` can't take a canary: its plugin can't split it")]
     NoCanary { target: String },
     /// `init` overwrites nothing by itself.
     #[error("there is a deploy.json already: `{}`", path.display())]
@@ -120,6 +135,8 @@ impl Failure {
             | Self::NothingToResume { .. }
             | Self::Undecided { .. }
             | Self::NoCanary { .. }
+            | Self::SeveralCanaries { .. }
+            | Self::ManualForSeveral { .. }
             | Self::Find(_)
             | Self::Install(_)
             | Self::AlreadyThere { .. }
@@ -134,6 +151,7 @@ impl Failure {
             | Self::Signals(_) => Exit::NotReady,
             Self::Lock(LockError::Held { .. }) | Self::Outdated => Exit::Locked,
             Self::Stopped { signal } => Exit::Signal(*signal),
+            Self::CanaryOpen(_) | Self::NoOpenCanary { .. } | Self::CantPromote { .. } => Exit::NotReady,
             Self::Lock(_) | Self::Journal(_) | Self::History(_) | Self::Read { .. } | Self::Write { .. } => {
                 Exit::NotReady
             }
@@ -179,6 +197,18 @@ impl Failure {
                 Some(format!("`pop-deploy rollback{}` takes it back", run.info.environment.flag()))
             }
             Self::NothingToResume { .. } => Some("leave out `--resume`".into()),
+            Self::CanaryOpen(run) => {
+                let flag = run.info.environment.flag();
+                Some(format!(
+                    "`pop-deploy promote{flag}` has it go all the way, `pop-deploy abort{flag}` takes it back"
+                ))
+            }
+            Self::CantPromote { run, .. } => {
+                Some(format!("`pop-deploy abort{}` takes it back", run.info.environment.flag()))
+            }
+            Self::NoOpenCanary { .. } => Some("`pop-deploy history` shows what was deployed".into()),
+            Self::SeveralCanaries { .. } => Some("name one with `--target`".into()),
+            Self::ManualForSeveral { .. } => Some("name one with `--target`, and the others after it".into()),
             Self::Outdated => Some("run it again".into()),
             Self::NothingToGoBackTo { .. } => Some("`pop-deploy history` shows what was deployed".into()),
             Self::NeverDeployed { there, .. } if there.is_empty() => {
@@ -196,7 +226,10 @@ impl Failure {
             Self::Undecided { .. } => Some("ask, then call again with the `arguments` of the answer".into()),
             Self::NoPlugin { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
             Self::NoPlugin { .. } => Some("`pop-deploy plugin list` shows what there is".into()),
-            Self::NoCanary { .. } => Some("deploy in full with `--mode deploy`, after a `dry_run`".into()),
+            Self::NoCanary { .. } => Some(
+                "deploy in full instead, without `--canary`; in the wrapper's dialect with `--mode deploy`"
+                    .into(),
+            ),
             Self::Panicked => Some(
                 "`pop-deploy verify` shows what is live; `pop-deploy rollback` takes an interrupted run back"
                     .into(),
@@ -239,6 +272,13 @@ impl Failure {
         error.hint = self.hint();
         error
     }
+}
+
+fn canary_stands(run: &PastRun) -> String {
+    let version =
+        run.info.version.as_deref().map_or(String::new(), |version| format!(" of version {version}"));
+    let target = run.open_target().map_or("?", |target| &target.planned.target);
+    format!("a canary{version} is open at target `{target}`, since {} by {}", run.started_at, run.info.actor)
 }
 
 fn how_it_stands(run: &PastRun) -> String {

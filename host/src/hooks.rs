@@ -58,10 +58,14 @@ impl Hooks<'_> {
     /// Runs the hooks that close a run. Their failures are warnings: they never stand in the place of the first error.
     pub fn close(&self, ending: Ending) {
         let went_back = self.mode == Mode::Rollback && ending.is_success();
-        let fitting = if ending.is_success() { HookPoint::OnSuccess } else { HookPoint::OnFailure };
-        let points =
-            went_back.then_some(HookPoint::OnRollback).into_iter().chain([fitting, HookPoint::AfterAll]);
-        for point in points {
+        let fitting = match ending {
+            // Neither yet: that is what `promote` and `abort` decide.
+            Ending::CanaryOpen { .. } => None,
+            _ if ending.is_success() => Some(HookPoint::OnSuccess),
+            _ => Some(HookPoint::OnFailure),
+        };
+        let points = went_back.then_some(HookPoint::OnRollback).into_iter().chain(fitting);
+        for point in points.chain([HookPoint::AfterAll]) {
             if let Err(error) = self.run(point, None) {
                 self.around.bus.tell(What::Warning(&described(&error)));
             }

@@ -8,9 +8,12 @@ use crate::{
     config::TargetConfig,
     failure::Failure,
     history::History,
-    journal::{self, PastRun, RunEnding},
+    journal::{self, PastRun},
     lock::{self, Holder},
-    pipeline::look::{self, Sight, View},
+    pipeline::{
+        canary,
+        look::{self, Sight, View},
+    },
     project::Project,
 };
 
@@ -68,15 +71,5 @@ pub fn open_runs(project: &Project) -> Result<(Vec<PastRun>, Vec<PastRun>), Fail
     let here = |run: &PastRun| run.info.environment == project.environment;
     let mut died = journal::interrupted(&project.data)?;
     died.retain(|run| run.began_steps() && here(run));
-    let mut canaries = Vec::new();
-    for id in journal::run_ids(&project.data)? {
-        // A journal that can't be read is that of no canary; `interrupted` tells of it where it matters.
-        if let Ok(run) = journal::read(&project.data, &id)
-            && run.ending == Some(RunEnding::CanaryOpen)
-            && here(&run)
-        {
-            canaries.push(run);
-        }
-    }
-    Ok((died, canaries))
+    Ok((died, canary::open(project)?))
 }

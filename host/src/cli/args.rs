@@ -30,6 +30,10 @@ pub enum Command {
     Execute(Execute),
     /// Make the release before live again, or take an interrupted run back
     Rollback(Rollback),
+    /// Have an open canary go all the way
+    Promote(Judge),
+    /// Take an open canary back
+    Abort(Judge),
     /// Look whether a deployment would be wise: score, and go or no-go
     Validate(Validate),
     /// Look whether what is live is what history says, and works
@@ -143,6 +147,12 @@ pub struct Execute {
     /// The version to deploy [default: what package.json, pyproject.toml, Cargo.toml or the last tag says]
     #[arg(long, value_name = "VERSION", allow_hyphen_values = true)]
     pub version: Option<String>,
+    /// Deploy to a part of the users or hosts first, as the target's `canary` says
+    #[arg(long, conflicts_with = "resume")]
+    pub canary: bool,
+    /// How long a canary waits [default: verdict]
+    #[arg(long, value_enum, value_name = "WHAT", requires = "canary")]
+    pub until: Option<Until>,
     /// Go on with a run that was interrupted, from the first step that isn't done
     #[arg(long, conflicts_with_all = ["version", "dry_run", "action"])]
     pub resume: bool,
@@ -152,6 +162,29 @@ pub struct Execute {
     /// Answer the question whether to look or to deploy, and none of the others [the dialect's default: dry_run]
     #[arg(long, value_enum)]
     pub mode: Option<PopkitMode>,
+}
+
+/// How long a canary waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Until {
+    /// Until it was watched for long enough
+    Verdict,
+    /// Until somebody says `promote` or `abort`
+    Manual,
+}
+
+/// `promote` and `abort`.
+#[derive(Debug, Args)]
+pub struct Judge {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub site: Site,
+    /// The canary at this target [default: the only open one]
+    #[arg(long, value_name = "NAME")]
+    pub target: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub talk: Talk,
 }
 
 /// The dialect's actions of `execute`.

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use super::{
     Conversation,
-    args::{Execute, PopkitMode, Talk},
+    args::{Execute, PopkitMode, Talk, Until},
     command_line, exit, open, questions, selection,
 };
 use crate::{
     config::{DeployConfig, TargetConfig},
     exit::Exit,
     failure::Failure,
+    journal,
     pipeline::{
         order::{Errand, Goal, Order},
         outcome::{Ending, Mode, Report},
@@ -38,12 +39,20 @@ fn hold_talk(
     let targets = targets(wanted, &config, conversation)?;
     let names: Vec<_> = targets.iter().map(|target| target.name.as_str()).collect();
     conversation.find_somebody(&names)?;
+    if wanted.until == Some(Until::Manual) && names.len() > 1 {
+        return Err(Failure::ManualForSeveral { targets: names.into_iter().map(str::to_owned).collect() });
+    }
     let mut order = Order {
         project: &project,
         config: &config,
         errands: Vec::new(),
         plugins,
-        mode: if talk.dry_run { Mode::DryRun } else { Mode::Deploy },
+        mode: match (wants_canary(wanted), talk.dry_run) {
+            (true, true) => Mode::CanaryDryRun,
+            (true, false) => Mode::Canary(until(wanted)),
+            (false, true) => Mode::DryRun,
+            (false, false) => Mode::Deploy,
+        },
         actor: &version::actor(),
         command: command_line(),
         wait: talk.wait.map(Duration::from_secs),
@@ -74,13 +83,18 @@ fn deploy(wanted: &Execute, mut order: Order<'_>, conversation: &Conversation) -
     let what = format!("{version} to {}", names.join(", "));
     order.mode = match wanted.mode {
         _ if order.mode.is_dry() => order.mode,
-        Some(PopkitMode::Canary) => return Err(Failure::NoCanary { target: names[0].clone() }),
+        None if order.mode != Mode::Deploy => order.mode,
         Some(_) => order.mode,
         None => mode(&what, conversation)?,
     };
     let confirmation = questions::confirm_deploy(&what);
-    if order.mode == Mode::Deploy && conversation.is_asked_by_a_program() {
-        order.mode = Mode::DryRun;
+    let look = match order.mode {
+        Mode::Deploy => Some(Mode::DryRun),
+        Mode::Canary(_) => Some(Mode::CanaryDryRun),
+        _ => None,
+    };
+    if let Some(look) = look.filter(|_| conversation.is_asked_by_a_program()) {
+        order.mode = look;
         let planned = carry_out(&order, conversation.before_a_decision(order.project), &|_| false)?;
         if planned.ending.is_success() {
             conversation.decide(&confirmation)?;
@@ -99,6 +113,17 @@ fn deploy(wanted: &Execute, mut order: Order<'_>, conversation: &Conversation) -
 
 fn is_live(report: &Report) -> bool {
     report.mode == Mode::Deploy && report.ending == Ending::Succeeded
+}
+
+fn wants_canary(wanted: &Execute) -> bool {
+    wanted.canary || wanted.mode == Some(PopkitMode::Canary)
+}
+
+fn until(wanted: &Execute) -> journal::Until {
+    match wanted.until {
+        Some(Until::Manual) => journal::Until::Manual,
+        Some(Until::Verdict) | None => journal::Until::Verdict,
+    }
 }
 
 /// Finishes the oldest run that died at one of these targets.

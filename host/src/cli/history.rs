@@ -105,6 +105,7 @@ fn result(record: &Record) -> String {
             let back = back.map_or(String::new(), |back| format!("back to {}; ", named(&back.to_version)));
             format!("failed; {back}{error}")
         }
+        Some(Status::CanaryOpen) => "live for a part, as a canary".to_owned(),
         None => "?".to_owned(),
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is where text meets the terminal")]
 
 pub mod args;
+mod canary;
 mod config;
 mod conversation;
 mod decision;
@@ -72,6 +73,8 @@ pub fn main() -> ExitCode {
         Command::Execute(wanted) => execute::execute(wanted, &plugins()),
         Command::Rollback(wanted) => rollback::rollback(wanted, &plugins()),
         Command::Validate(wanted) => validate::validate(wanted, &plugins()),
+        Command::Promote(wanted) => canary::promote(wanted, &plugins()),
+        Command::Abort(wanted) => canary::abort(wanted, &plugins()),
         Command::Verify(wanted) => verify::verify(wanted, &plugins()),
         Command::History(wanted) => history::history(wanted),
         Command::Plugin(wanted) => plugin::plugin(wanted, &plugins()),

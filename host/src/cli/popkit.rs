@@ -20,7 +20,7 @@ use super::{
 use crate::{
     config::{DeployConfig, Environment, TargetConfig},
     failure::Failure,
-    journal,
+    journal::{self, Until},
     pipeline::{
         event::{Event, Listener},
         look,
@@ -225,11 +225,12 @@ impl<'a> Request<'a> {
     fn try_deploy(&self, wanted: &Execute) -> Result<Answer, Answer> {
         let targets = self.targets(wanted)?;
         let refuse = |failure: Failure| self.refuse(&failure);
-        let (mode, name) = match wanted.mode.unwrap_or(PopkitMode::DryRun) {
-            _ if wanted.talk.dry_run => (Mode::DryRun, "dry_run"),
-            PopkitMode::DryRun => (Mode::DryRun, "dry_run"),
-            PopkitMode::Deploy => (Mode::Deploy, "deploy"),
-            PopkitMode::Canary => return Err(refuse(Failure::NoCanary { target: targets[0].name.clone() })),
+        let dry = wanted.talk.dry_run || wanted.mode.unwrap_or(PopkitMode::DryRun) == PopkitMode::DryRun;
+        let (mode, name) = match (dry, wanted.canary || wanted.mode == Some(PopkitMode::Canary)) {
+            (true, true) => (Mode::CanaryDryRun, "dry_run"),
+            (true, false) => (Mode::DryRun, "dry_run"),
+            (false, true) => (Mode::Canary(Until::Verdict), "canary"),
+            (false, false) => (Mode::Deploy, "deploy"),
         };
         let version = version::of_project(&self.project.dir, wanted.version.as_deref());
         if let Some(version) = &version {

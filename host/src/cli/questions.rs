@@ -63,6 +63,11 @@ pub(super) fn confirm_resume(how_it_stands: &str) -> Decision {
     Decision { question: format!("{how_it_stands}. Go on with it?"), ..confirm_deploy("it") }
 }
 
+/// The last word before an open canary is judged.
+pub(super) fn confirm_verdict(how_it_stands: &str, verdict: &str) -> Decision {
+    Decision { question: format!("{how_it_stands}. {verdict}?"), ..confirm_deploy("it") }
+}
+
 /// What to do once it is live.
 pub(super) fn post_deploy(site: &Site, targets: &[String]) -> Decision {
     Decision {

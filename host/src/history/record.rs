@@ -13,6 +13,9 @@ pub enum Status {
     Failed,
     /// A person went back to [`Record::rollback_to`].
     RolledBack,
+    /// The version is live for a part, until somebody judges it; another record of the same run then says how that
+    /// ended. What is live is what was before.
+    CanaryOpen,
 }
 
 impl Status {
@@ -22,6 +25,7 @@ impl Status {
             Self::Success => "success",
             Self::Failed => "failed",
             Self::RolledBack => "rolled_back",
+            Self::CanaryOpen => "canary_open",
         }
     }
 }
@@ -94,6 +98,7 @@ impl Record {
             Some("success") => Some(Status::Success),
             Some("failed") => Some(Status::Failed),
             Some("rolled_back") => Some(Status::RolledBack),
+            Some("canary_open") => Some(Status::CanaryOpen),
             _ => None,
         };
         let duration = raw.get("duration_ms").and_then(|value| {
@@ -115,6 +120,11 @@ impl Record {
             rollback: raw.get("rollback").filter(|value| value.is_object()).map(RollbackRecord::from_value),
             raw: raw.clone(),
         }
+    }
+
+    /// Whether it says how a run ended: one of a canary that was open, or with a word of a newer version, doesn't.
+    pub(super) fn is_verdict(&self) -> bool {
+        self.status.is_some_and(|status| status != Status::CanaryOpen)
     }
 
     /// Whether this run's version was rolled away from automatically.

@@ -145,7 +145,7 @@ impl<'h> TargetHistory<'h> {
                     let back = record.rollback.as_ref()?;
                     self.gone_back(back.to_version.as_deref(), back.to_id.as_deref(), older)
                 }
-                Status::Failed => None,
+                Status::Failed | Status::CanaryOpen => None,
             }
         })
     }
@@ -153,9 +153,10 @@ impl<'h> TargetHistory<'h> {
     /// The failure that leaves the place in a state that history can't tell: it may have switched, and no rollback
     /// mended it.
     pub fn unsettled(&self) -> Option<&'h Record> {
-        let newest = self.records.iter().find(|record| {
-            record.status.is_some() && !(is_failed(record) && record.switched == Some(false))
-        })?;
+        let newest = self
+            .records
+            .iter()
+            .find(|record| record.is_verdict() && !(is_failed(record) && record.switched == Some(false)))?;
         (is_failed(newest) && !newest.was_mended()).then_some(*newest)
     }
 
@@ -190,7 +191,7 @@ impl<'h> TargetHistory<'h> {
     /// What the wrapper's `assess` reports, by its own rules: after a failure that wasn't mended the failed version
     /// is current and the newest success of another version is where to go, whether it had switched or not.
     pub fn assess(&self) -> Assessment<'h> {
-        let newest = self.records.iter().copied().find(|record| record.status.is_some());
+        let newest = self.records.iter().copied().find(|record| record.is_verdict());
         let live = self.live();
         let failed = newest.filter(|record| is_failed(record) && !record.was_mended());
         let (current_version, rollback) = match failed {

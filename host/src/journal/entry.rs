@@ -25,6 +25,17 @@ pub enum RunKind {
     Undo,
 }
 
+/// How long a canary waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Until {
+    /// Until its plugin has watched it for long enough.
+    Verdict,
+    /// Until somebody says `promote` or `abort`. Also what a newer word reads as.
+    #[serde(other)]
+    Manual,
+}
+
 /// What is known of a run when it begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunInfo {
@@ -47,6 +58,9 @@ pub struct RunInfo {
     /// The commit that it brings.
     #[serde(default)]
     pub commit: Option<String>,
+    /// How long its canary waits; absent where it goes all the way at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Until>,
 }
 
 /// What is known of a target once it is planned: all that a later rollback needs beside the receipts.
@@ -85,6 +99,8 @@ pub enum TargetEnding {
     Skipped,
     /// Staged and never switched: another target's failure came first.
     Staged,
+    /// Live for a part, and waiting for a verdict.
+    CanaryOpen,
     /// Live and verified.
     Verified,
     /// Switched, then taken back.

@@ -14,9 +14,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use entry::{Entry, PlannedTarget, RunEnding, RunInfo, RunKind, TargetEnding};
+pub use entry::{Entry, PlannedTarget, RunEnding, RunInfo, RunKind, TargetEnding, Until};
 pub use past::{PastRun, PastStep, PastTarget};
-pub use read::{interrupted, keep_only, read, receipts_of, run_ids, stored_plan};
+pub use read::{interrupted, keep_only, open_canaries, read, receipts_of, run_ids, stored_plan};
 pub use write::Journal;
 
 /// How many runs are kept.

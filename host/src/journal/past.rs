@@ -60,6 +60,11 @@ impl PastRun {
         self.ending.is_none() && !self.alive
     }
 
+    /// Whether it came to an end that nobody goes on from: an open canary's isn't.
+    pub fn is_over(&self) -> bool {
+        self.ending.is_some_and(|ending| ending != RunEnding::CanaryOpen)
+    }
+
     /// Whether any step was begun; without one there is nothing to mend.
     pub fn began_steps(&self) -> bool {
         self.targets.iter().any(|target| !target.steps.is_empty())
@@ -68,6 +73,11 @@ impl PastRun {
     /// Whether taking it back was begun.
     pub fn is_being_taken_back(&self) -> bool {
         self.targets.iter().flat_map(|target| &target.steps).any(|step| step.undo_begun)
+    }
+
+    /// The target whose canary waits for a verdict.
+    pub fn open_target(&self) -> Option<&PastTarget> {
+        self.targets.iter().find(|target| target.ending == Some(TargetEnding::CanaryOpen))
     }
 
     /// The target of that name, where it was planned.
@@ -129,6 +139,8 @@ impl PastRun {
                 }),
             },
             Entry::Intent { target, step } => {
+                // A canary that was open is gone on with.
+                self.ending = None;
                 if let Some(target) = self.past_target(target) {
                     target.begin(step);
                 }
@@ -144,6 +156,7 @@ impl PastRun {
                 }
             }
             Entry::UndoBegun { target, step } => {
+                self.ending = None;
                 if let Some(step) = self.past_step(target, step) {
                     step.undo_begun = true;
                 }

@@ -9,8 +9,8 @@ use std::{
 use pop_deploy_plugin_api::protocol::{Plan, StepReceipt};
 
 use super::{
-    Entry, JournalError, KEPT, PastRun, PlannedTarget, entry::Line, io_at, is_id, journal_file, plan_file,
-    runs_folder, write::digest,
+    Entry, JournalError, KEPT, PastRun, PlannedTarget, RunEnding, entry::Line, io_at, is_id, journal_file,
+    plan_file, runs_folder, write::digest,
 };
 
 /// Reads a run. A torn last line, as a crash leaves it, is passed over.
@@ -28,9 +28,26 @@ pub fn read(data: &Path, id: &str) -> Result<PastRun, JournalError> {
 pub fn interrupted(data: &Path) -> Result<Vec<PastRun>, JournalError> {
     let mut found = Vec::new();
     for id in run_ids(data)? {
-        if !has_ended(data, &id)?
+        if last_ending(data, &id)?.is_none()
             && let Some(run) = read_begun(data, &id)?
             && run.is_interrupted()
+        {
+            found.push(run);
+        }
+    }
+    Ok(found)
+}
+
+/// The runs whose canary waits for a verdict, oldest first.
+///
+/// # Errors
+/// When a journal can't be read.
+pub fn open_canaries(data: &Path) -> Result<Vec<PastRun>, JournalError> {
+    let mut found = Vec::new();
+    for id in run_ids(data)? {
+        if last_ending(data, &id)? == Some(RunEnding::CanaryOpen)
+            && let Some(run) = read_begun(data, &id)?
+            && !run.is_over()
         {
             found.push(run);
         }
@@ -82,7 +99,7 @@ pub fn keep_only(data: &Path, known: &[&str]) -> Result<(), JournalError> {
     let old = ids.len().saturating_sub(KEPT);
     for id in ids[..old].iter().filter(|id| !known.contains(&id.as_str())) {
         let over = match read_begun(data, id) {
-            Ok(Some(run)) => run.ending.is_some() && !run.alive,
+            Ok(Some(run)) => run.is_over() && !run.alive,
             Ok(None) => true,
             Err(_) => false,
         };
@@ -172,14 +189,14 @@ fn lines(content: &[u8], path: &Path) -> Result<Vec<Line>, JournalError> {
     Ok(lines)
 }
 
-/// Whether the journal's last line says that the run ended. A look at the tail alone: every command asks this of
-/// every run, and receipts can be long.
-fn has_ended(data: &Path, id: &str) -> Result<bool, JournalError> {
+/// What the journal's last line says of the run's end. A look at the tail alone: every command asks this of every run,
+/// and receipts can be long.
+fn last_ending(data: &Path, id: &str) -> Result<Option<RunEnding>, JournalError> {
     const TAIL: u64 = 512;
     let path = journal_file(&runs_folder(data).join(id));
     let mut file = match File::open(&path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_at("open", &path)(error)),
     };
     let mut tail = Vec::new();
@@ -189,5 +206,8 @@ fn has_ended(data: &Path, id: &str) -> Result<bool, JournalError> {
         .map_err(io_at("read", &path))?;
     let last = tail.strip_suffix(b"\n").and_then(|tail| tail.rsplit(|byte| *byte == b'\n').next());
     let line = last.and_then(|last| serde_json::from_slice::<Line>(last).ok());
-    Ok(line.is_some_and(|line| matches!(line.entry, Entry::RunEnded { .. })))
+    Ok(line.and_then(|line| match line.entry {
+        Entry::RunEnded { ending } => Some(ending),
+        _ => None,
+    }))
 }

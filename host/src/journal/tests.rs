@@ -26,6 +26,7 @@ fn info() -> RunInfo {
         command: "pop-deploy execute".to_owned(),
         version: Some("1".to_owned()),
         commit: None,
+        canary: None,
     }
 }
 

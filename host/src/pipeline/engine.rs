@@ -12,7 +12,7 @@ use std::{
 
 use pop_deploy_plugin_api::{
     Error, ErrorKind,
-    protocol::{Phase, Step, StepReceipt},
+    protocol::{Phase, Step, StepReceipt, Verdict},
 };
 
 use super::{
@@ -24,7 +24,7 @@ use crate::{
     config::{HookPoint, OnInterrupt, OnPartial},
     failure::Failure,
     hooks::Hooks,
-    journal::{Entry, Journal, JournalError},
+    journal::{Entry, Journal, JournalError, Until},
 };
 
 /// What a walk needs beside its members.
@@ -39,6 +39,8 @@ pub struct Walk<'a> {
     pub on_partial: OnPartial,
     /// What becomes of a run that a signal stops.
     pub on_interrupt: OnInterrupt,
+    /// How long a canary waits.
+    pub until: Until,
 }
 
 impl Walk<'_> {
@@ -50,11 +52,25 @@ impl Walk<'_> {
     }
 
     /// Goes on with a walk that another process began, from the first step that isn't done. Hooks that may not have
-    /// run, run.
+    /// run, run. A canary that was to be judged still is.
+    ///
+    /// # Errors
+    /// As [`promote`](Self::promote).
+    pub fn resume(&self, members: &mut [Member]) -> Result<(Ending, Option<Error>), Error> {
+        for member in &mut *members {
+            let last = member.begun.iter().rfind(|index| member.planned()[**index].phase == Phase::Switch);
+            if last.is_some_and(|last| self.stays_open(member, *last)) {
+                member.ending = TargetEnding::CanaryOpen;
+            }
+        }
+        if is_open(members) { Ok(self.end(members, Ok(()))) } else { self.promote(members) }
+    }
+
+    /// Goes on with a walk that another process began, past the canary that it stopped at.
     ///
     /// # Errors
     /// The preflight, which is done anew since locks go with their process, failed: everything stands as it stood.
-    pub fn resume(&self, members: &mut [Member]) -> Result<(Ending, Option<Error>), Error> {
+    pub fn promote(&self, members: &mut [Member]) -> Result<(Ending, Option<Error>), Error> {
         for member in &mut *members {
             let (id, preflight) =
                 (|step: &Step| step.id.clone(), |step: &&Step| step.phase == Phase::Preflight);
@@ -86,12 +102,14 @@ impl Walk<'_> {
             self.together(members, *phase)?;
         }
         self.go_live(members)?;
-        self.together(members, Phase::Finalize)
+        if is_open(members) { Ok(()) } else { self.together(members, Phase::Finalize) }
     }
 
     fn end(&self, members: &mut [Member], walked: Result<(), Error>) -> (Ending, Option<Error>) {
         if let Err(error) = &walked {
             self.settle(members, error);
+        } else if is_open(members) {
+            leave_staged(members);
         }
         let error = walked.err();
         let ending = self.ending(members, error.as_ref());
@@ -120,10 +138,11 @@ impl Walk<'_> {
         let mut first_error = None;
         for member in members {
             let halted = AtomicBool::new(false);
-            let live = self
-                .phase(member, Phase::Switch, &halted)
-                .and_then(|()| self.phase(member, Phase::Verify, &halted));
-            match live {
+            let switched = self.phase(member, Phase::Switch, &halted);
+            if member.ending == TargetEnding::CanaryOpen {
+                break;
+            }
+            match switched.and_then(|()| self.phase(member, Phase::Verify, &halted)) {
                 Ok(()) => member.ending = TargetEnding::Verified,
                 Err(error)
                     if self.on_partial == OnPartial::Continue && error.kind != ErrorKind::Cancelled =>
@@ -149,6 +168,10 @@ impl Walk<'_> {
             for index in member.left_to_do(phase) {
                 self.may_go_on(halted)?;
                 self.step(member, index)?;
+                if self.stays_open(member, index) {
+                    member.ending = TargetEnding::CanaryOpen;
+                    return Ok(());
+                }
             }
             hook(after, HookPoint::Post(phase), member)
         });
@@ -165,6 +188,14 @@ impl Walk<'_> {
             }
             Ok(()) => Ok(()),
         }
+    }
+
+    /// Whether what the step at `index` left is a canary for somebody to judge.
+    fn stays_open(&self, member: &Member, index: usize) -> bool {
+        let step = &member.planned()[index];
+        let receipt = member.receipts.iter().rfind(|kept| kept.step == step.id);
+        let inconclusive = receipt.is_some_and(|kept| kept.receipt.verdict == Some(Verdict::Inconclusive));
+        inconclusive || (step.awaits_verdict && self.until == Until::Manual)
     }
 
     /// One step: intent, work, receipt.
@@ -292,7 +323,10 @@ impl Walk<'_> {
     /// The gravest of what happened to the members.
     fn ending(&self, members: &[Member], error: Option<&Error>) -> Ending {
         let any = |wanted: &[TargetEnding]| members.iter().any(|member| wanted.contains(&member.ending));
-        let Some(error) = error else { return Ending::Succeeded };
+        let Some(error) = error else {
+            let wanted = self.until == Until::Manual;
+            return if is_open(members) { Ending::CanaryOpen { wanted } } else { Ending::Succeeded };
+        };
         if any(&[TargetEnding::RollbackFailed, TargetEnding::Unknown]) {
             return Ending::Stuck;
         }
@@ -339,6 +373,17 @@ impl Walk<'_> {
 
 fn next(phase: Phase) -> Option<Phase> {
     Phase::ALL.into_iter().find(|later| *later > phase)
+}
+
+/// The others of a run whose canary is open wait with it.
+fn leave_staged(members: &mut [Member]) {
+    for member in members.iter_mut().filter(|member| member.ending == TargetEnding::Skipped) {
+        member.ending = TargetEnding::Staged;
+    }
+}
+
+fn is_open(members: &[Member]) -> bool {
+    members.iter().any(|member| member.ending == TargetEnding::CanaryOpen)
 }
 
 /// How a run ends that failed while nothing live had changed; `in_preflight`: while planning, or in that phase.

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use super::{order::Order, recover, scratch};
+use super::{canary, order::Order, recover, scratch};
 use crate::{
     config::DeployConfig,
     failure::Failure,
@@ -47,8 +47,11 @@ impl Order<'_> {
         if self.kind() == RunKind::Rollback {
             self.refuse_outdated()?;
         }
-        match recover::unfinished(self.project, &names)?.into_iter().next() {
-            Some(run) => Err(Failure::Interrupted(Box::new(run))),
+        if let Some(run) = recover::unfinished(self.project, &names)?.into_iter().next() {
+            return Err(Failure::Interrupted(Box::new(run)));
+        }
+        match canary::open_at(self.project, &names)?.into_iter().next() {
+            Some(run) => Err(Failure::CanaryOpen(Box::new(run))),
             None => Ok(locks),
         }
     }

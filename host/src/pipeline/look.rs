@@ -9,6 +9,7 @@ use pop_deploy_plugin_api::{
 };
 
 use super::{
+    canary,
     event::Bus,
     member::{Member, Surroundings},
     outcome::Mode,
@@ -65,6 +66,12 @@ pub fn at(view: &View<'_>) -> Result<Sight, Failure> {
     let status = seated(view, NOTHING)?.status()?;
     let mut checks = status.checks;
     checks.push(against_history(view, status.live.as_ref()));
+    for run in canary::open_at(view.project, &[&view.target.name])? {
+        let open = Failure::CanaryOpen(Box::new(run)).to_error();
+        let mut check = Check::new("canary_open", CheckStatus::Pass, open.message);
+        check.hint = open.hint;
+        checks.push(check);
+    }
     Ok(Sight { live: status.live, checks })
 }
 

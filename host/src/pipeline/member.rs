@@ -11,8 +11,8 @@ use std::{
 use pop_deploy_plugin_api::{
     Error, ErrorKind, Secret,
     protocol::{
-        self, Command, Diagnostic, OpenRequest, Phase, Plan, PlanRequest, Receipt, Release, RunRequest,
-        Status, Step, StepReceipt, Stream, Undo, UndoRequest, method,
+        self, Command, Diagnostic, OpenRequest, Phase, Plan, PlanRequest, Receipt, Release, Rollout,
+        RunRequest, Status, Step, StepReceipt, Stream, Undo, UndoRequest, method,
     },
     redact::Redactor,
 };
@@ -134,6 +134,11 @@ impl Member {
         (&build.plugin.id, &build.version)
     }
 
+    /// Whether the plugin says that it can do that.
+    pub fn is_capable_of(&self, capability: &str) -> bool {
+        self.seat.plugin.build.plugin.capabilities.iter().any(|has| has == capability)
+    }
+
     /// The plugin's file, as it was found.
     pub fn plugin_path(&self) -> &Path {
         &self.seat.plugin.source
@@ -167,6 +172,9 @@ impl Member {
     pub fn make_plan(&mut self, request: &PlanRequest) -> Result<&Plan, Error> {
         let plan = self.plan_again(request)?;
         self.check(&plan)?;
+        if let PlanRequest::Deploy { rollout: Rollout::Canary, .. } = request {
+            self.check_canary(&plan)?;
+        }
         self.desk.bus.tell_of(&self.name, What::Planned(&plan));
         Ok(self.plan.insert(plan))
     }
@@ -179,21 +187,31 @@ impl Member {
         self.call(method::PLAN, request, self.seat.deadlines.plan)
     }
 
+    /// A full deployment in the disguise of a canary.
+    fn check_canary(&self, plan: &Plan) -> Result<(), Error> {
+        let mut switches = plan.steps.iter().filter(|step| step.phase == Phase::Switch).peekable();
+        if switches.peek().is_some() && !switches.any(|step| step.awaits_verdict) {
+            return Err(self.broken("it is to be a canary, and no step of it awaits a verdict"));
+        }
+        Ok(())
+    }
+
+    fn broken(&self, what: &str) -> Error {
+        let (id, version) = self.plugin();
+        let homepage = &self.seat.plugin.build.homepage;
+        Error::failed(format!("plugin `{id}` {version} made a plan that can't be walked: {what}"))
+            .hint(format!("report it to {homepage}"))
+    }
+
     /// The plugin's mistakes that the pipeline can't live with.
     fn check(&self, plan: &Plan) -> Result<(), Error> {
-        let (id, version) = self.plugin();
-        let broken = |what: String| {
-            let homepage = &self.seat.plugin.build.homepage;
-            Error::failed(format!("plugin `{id}` {version} made a plan that can't be walked: {what}"))
-                .hint(format!("report it to {homepage}"))
-        };
         for (index, step) in plan.steps.iter().enumerate() {
             let earlier = &plan.steps[..index];
             if earlier.iter().any(|other| other.id == step.id) {
-                return Err(broken(format!("two steps are called `{}`", step.id)));
+                return Err(self.broken(&format!("two steps are called `{}`", step.id)));
             }
             if earlier.last().is_some_and(|last| last.phase > step.phase) {
-                return Err(broken(format!("step `{}` goes back to phase `{}`", step.id, step.phase)));
+                return Err(self.broken(&format!("step `{}` goes back to phase `{}`", step.id, step.phase)));
             }
         }
         Ok(())
@@ -226,9 +244,10 @@ impl Member {
         self.desk.seat(Some(Current::new(&request.step, index + 1, self.planned().len())));
         let (phase, begun) = (request.step.phase, Instant::now());
         let spent = self.spent.get(&phase).copied().unwrap_or_default();
+        let hold = Duration::from_secs(request.step.hold);
         let left = self.seat.deadlines.phases.get(&phase).map_or(STEP, |whole| whole.saturating_sub(spent));
-        let result = self.call(method::RUN, &request, left);
-        self.spent.insert(phase, spent + begun.elapsed());
+        let result = self.call(method::RUN, &request, left.saturating_add(hold));
+        self.spent.insert(phase, spent + begun.elapsed().saturating_sub(hold));
         let current = self.desk.seat(None);
         self.exit_code = current.as_ref().and_then(|current| current.exit_code);
         let receipt = result?;

@@ -6,6 +6,7 @@
 //! listeners hear; [`outcome`] how everything ends. In between, `hold` takes the locks, `seating` gives targets their
 //! plugins, `record` keeps what happened.
 
+pub mod canary;
 pub mod engine;
 pub mod event;
 mod hold;

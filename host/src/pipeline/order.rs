@@ -88,6 +88,10 @@ impl Order<'_> {
             command: self.command.clone(),
             version: version.map(str::to_owned),
             commit: self.errands.first().and_then(Errand::commit).map(str::to_owned),
+            canary: match self.mode {
+                Mode::Canary(until) => Some(until),
+                _ => None,
+            },
         }
     }
 }
@@ -119,11 +123,9 @@ impl Errand<'_> {
     }
 
     /// What the target's plugin is asked to plan.
-    pub(super) fn request(&self, run: &str) -> PlanRequest {
+    pub(super) fn request(&self, run: &str, rollout: Rollout) -> PlanRequest {
         match &self.goal {
-            Goal::Forward { .. } => {
-                PlanRequest::Deploy { release: self.release(run), rollout: Rollout::Full }
-            }
+            Goal::Forward { .. } => PlanRequest::Deploy { release: self.release(run), rollout },
             Goal::Back { to, from } => PlanRequest::Rollback { to: to.clone(), from: from.clone() },
         }
     }

@@ -4,11 +4,15 @@ use std::{path::PathBuf, time::Duration};
 
 use pop_deploy_plugin_api::{
     Error,
-    protocol::{Command, Outcome, Phase, Plan, Release, Step},
+    protocol::{Command, Outcome, Phase, Plan, Release, Rollout, Step},
 };
 use serde_json::{Map, Value};
 
-use crate::{config::Environment, exit::Exit, journal};
+use crate::{
+    config::Environment,
+    exit::Exit,
+    journal::{self, Until},
+};
 
 /// What a run is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,12 +29,39 @@ pub enum Mode {
     Recovery,
     /// Finish an interrupted run.
     Resume,
+    /// Bring the project to a part of its targets' users or hosts first.
+    Canary(Until),
+    /// Plan a canary only.
+    CanaryDryRun,
+    /// Have an open canary go all the way.
+    Promote,
+    /// Show what promoting it would do.
+    PromoteDryRun,
+    /// Take an open canary back.
+    Abort,
+    /// Show what taking it back would do.
+    AbortDryRun,
 }
 
 impl Mode {
     /// Whether nothing may be written.
     pub fn is_dry(self) -> bool {
-        matches!(self, Self::DryRun | Self::RollbackDryRun)
+        matches!(
+            self,
+            Self::DryRun
+                | Self::RollbackDryRun
+                | Self::CanaryDryRun
+                | Self::PromoteDryRun
+                | Self::AbortDryRun
+        )
+    }
+
+    /// How far the first switch of its plan goes.
+    pub fn rollout(self) -> Rollout {
+        match self {
+            Self::Canary(_) | Self::CanaryDryRun => Rollout::Canary,
+            _ => Rollout::Full,
+        }
     }
 
     /// The name, for people and in JSON.
@@ -42,6 +73,12 @@ impl Mode {
             Self::RollbackDryRun => "rollback, dry run",
             Self::Recovery => "recovery",
             Self::Resume => "resume",
+            Self::Canary(_) => "canary",
+            Self::CanaryDryRun => "canary, dry run",
+            Self::Promote => "promote",
+            Self::PromoteDryRun => "promote, dry run",
+            Self::Abort => "abort",
+            Self::AbortDryRun => "abort, dry run",
         }
     }
 }
@@ -55,6 +92,11 @@ pub enum Ending {
     Planned {
         /// Whether anything would change.
         pending: bool,
+    },
+    /// A part of one target has the new release, and somebody is to judge it.
+    CanaryOpen {
+        /// Whether that was asked for. Else it couldn't be judged, and waits as the configuration says.
+        wanted: bool,
     },
     /// The configuration or a plugin's part of it is wrong; nothing was tried.
     Refused,
@@ -83,7 +125,8 @@ impl Ending {
     /// The exit code for people and CI.
     pub fn exit(self) -> Exit {
         match self {
-            Self::Succeeded | Self::Planned { .. } => Exit::Done,
+            Self::Succeeded | Self::Planned { .. } | Self::CanaryOpen { wanted: true } => Exit::Done,
+            Self::CanaryOpen { wanted: false } => Exit::Partial,
             Self::Refused => Exit::Usage,
             Self::NotReady => Exit::NotReady,
             Self::Locked => Exit::Locked,
@@ -101,6 +144,7 @@ impl Ending {
         match self {
             Self::Succeeded => "succeeded",
             Self::Planned { .. } => "planned",
+            Self::CanaryOpen { .. } => "canary_open",
             Self::Refused => "refused",
             Self::NotReady => "not_ready",
             Self::Locked => "locked",
@@ -115,7 +159,7 @@ impl Ending {
 
     /// Whether the run did what it was asked to.
     pub fn is_success(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Planned { .. })
+        self.exit() == Exit::Done
     }
 }
 
@@ -126,6 +170,8 @@ pub enum TargetEnding {
     Skipped,
     /// It is staged but was not switched.
     Staged,
+    /// The release is live for a part, and waits for a verdict.
+    CanaryOpen,
     /// The release is live and verified.
     Verified,
     /// Its release was live, and is no longer.
@@ -146,6 +192,7 @@ impl TargetEnding {
         match self {
             Self::Skipped => "skipped",
             Self::Staged => "staged",
+            Self::CanaryOpen => "canary_open",
             Self::Verified => "verified",
             Self::RolledBack => "rolled_back",
             Self::Failed => "failed",
@@ -160,6 +207,7 @@ impl TargetEnding {
         match self {
             Self::Skipped => journal::TargetEnding::Skipped,
             Self::Staged => journal::TargetEnding::Staged,
+            Self::CanaryOpen => journal::TargetEnding::CanaryOpen,
             Self::Verified => journal::TargetEnding::Verified,
             Self::RolledBack => journal::TargetEnding::RolledBack,
             Self::Failed => journal::TargetEnding::Failed,

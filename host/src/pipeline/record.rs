@@ -6,7 +6,7 @@ use super::{
     engine::described,
     member::Member,
     order::{Errand, Goal, Order},
-    outcome::{Ending, Report, TargetEnding, TargetReport},
+    outcome::{Ending, Mode, Report, TargetEnding, TargetReport},
 };
 use crate::{
     config::OnInterrupt,
@@ -72,7 +72,10 @@ fn keep(order: &Order<'_>, kind: RunKind, journal: &Journal, report: &Report) ->
     if is_left_open(order, report) {
         return Ok(());
     }
-    let records: Vec<_> = report.targets.iter().map(|target| record(order, kind, report, target)).collect();
+    // An open run says of its canary that it is there; the other targets have their word when it is over.
+    let open = matches!(report.ending, Ending::CanaryOpen { .. });
+    let told = report.targets.iter().filter(|target| !open || target.ending == TargetEnding::CanaryOpen);
+    let records: Vec<_> = told.map(|target| record(order, kind, report, target)).collect();
     history::append(order.project, &records)?;
     let text = report_value(report).to_string();
     let redacted = serde_json::from_str(&order.redactor.redact(&text)).unwrap_or(Value::Null);
@@ -108,8 +111,15 @@ fn record(order: &Order<'_>, kind: RunKind, report: &Report, target: &TargetRepo
     };
     let error = || {
         let error = target.error.as_ref().or(report.error.as_ref());
+        if report.mode == Mode::Abort && error.is_none() {
+            return Some("the canary was aborted".to_owned());
+        }
         Some(order.redactor.redact(&error.map_or("interrupted".to_owned(), described)).into_owned())
     };
+    if target.ending == TargetEnding::CanaryOpen {
+        let (version, commit_sha) = (target.release.version.clone(), target.release.commit.clone());
+        return Record { status: Some(Status::CanaryOpen), version, commit_sha, ..common };
+    }
     match (kind, went_well) {
         (RunKind::Rollback, true) => Record {
             status: Some(Status::RolledBack),
@@ -169,6 +179,8 @@ fn rollback(target: &TargetReport) -> RollbackRecord {
 
 fn run_ending(report: &Report) -> RunEnding {
     match report.ending {
+        Ending::Succeeded if report.mode == Mode::Abort => RunEnding::RolledBack,
+        Ending::CanaryOpen { .. } => RunEnding::CanaryOpen,
         Ending::Succeeded | Ending::Planned { .. } => RunEnding::Succeeded,
         Ending::RolledBack => RunEnding::RolledBack,
         Ending::Partial => RunEnding::Partial,

@@ -1,7 +1,7 @@
 //! Takes a run that died back: what its journal says was begun, newest first. The plugin may be a newer version than
 //! the one that began it: receipts of older versions stay readable.
 
-use pop_deploy_plugin_api::{Error, ErrorKind, protocol::Plan};
+use pop_deploy_plugin_api::{Error, protocol::Plan};
 
 use super::{
     event::Listener,
@@ -14,22 +14,26 @@ use super::{
 use crate::{
     config::DeployConfig,
     failure::Failure,
-    history::History,
-    journal::{self, PastRun, PastTarget},
+    history::{History, Record, Status},
+    journal::{self, PastRun, PastTarget, RunEnding},
     project::Project,
 };
 
-/// Takes the run `past` back and records how that went. The order's errands don't matter: the run's own targets do.
+/// Takes the run `past`, which died or whose canary is open, back and records how that went. The order's errands don't matter: the run's own targets do.
 ///
 /// # Errors
 /// What kept it from beginning: the run lives after all, or somebody holds a target.
 pub fn take_back(order: &Order<'_>, past: &PastRun, reporter: Box<dyn Listener>) -> Result<Report, Failure> {
-    let run = Reopened::open(order, &past.id, Mode::Recovery, reporter)?;
+    let (mode, because) = match past.ending {
+        Some(RunEnding::CanaryOpen) => (Mode::Abort, "its canary was aborted".to_owned()),
+        _ => (Mode::Recovery, format!("run `{}` was interrupted", past.id)),
+    };
+    let run = Reopened::open(order, &past.id, mode, reporter)?;
     let mut members = Vec::new();
     for target in &run.past.targets {
         members.push(seat(order, target, &run.seating())?);
     }
-    let because = Error::new(ErrorKind::Failed, format!("run `{}` was interrupted", past.id));
+    let because = Error::failed(because);
     let hooks = run.hooks();
     for member in members.iter_mut().rev() {
         run.walk(&hooks).take_back(member, &because);
@@ -58,8 +62,12 @@ pub fn unfinished(project: &Project, targets: &[&str]) -> Result<Vec<PastRun>, F
     });
     if !runs.is_empty() {
         let history = History::of(&DeployConfig::read(project)?);
-        let recorded =
-            |id: &str| history.records().iter().any(|record| record.deployment_id.as_deref() == Some(id));
+        // A canary's record is written while its run is not at its end.
+        let is_last = |record: &Record| record.status != Some(Status::CanaryOpen);
+        let recorded = |id: &str| {
+            let mut records = history.records().iter();
+            records.any(|record| record.deployment_id.as_deref() == Some(id) && is_last(record))
+        };
         runs.retain(|run| !recorded(&run.id));
     }
     Ok(runs)

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     failure::Failure,
     hooks::Hooks,
-    journal::{self, Journal, PastRun, RunKind},
+    journal::{self, Journal, PastRun, RunEnding, RunKind, Until},
     lock::TargetLock,
     reporter::log::Log,
 };
@@ -56,7 +56,8 @@ impl<'a> Reopened<'a> {
         scratch::sweep();
         // What was read before the locks were held may be mended by now.
         let past = journal::read(&order.project.data, id)?;
-        if past.ending.is_some() {
+        let waits = matches!(mode, Mode::Promote | Mode::Abort).then_some(RunEnding::CanaryOpen);
+        if past.ending != waits {
             return Err(Failure::Outdated);
         }
         let log = Log::create(&journal.log_path(), order.redactor.clone())?;
@@ -72,16 +73,11 @@ impl<'a> Reopened<'a> {
     }
 
     fn announce(&self) {
-        let targets = self.past.targets.iter().map(|target| Announced {
-            name: &target.planned.target,
-            primary: false,
-            version: target.planned.release.version.as_deref(),
-        });
         self.around.bus.tell(What::RunStarted {
             run: &self.past.id,
             mode: self.mode,
             environment: self.order.config.named_environment(),
-            targets: targets.collect(),
+            targets: announced(&self.past),
         });
     }
 
@@ -100,7 +96,7 @@ impl<'a> Reopened<'a> {
             of_targets: of_targets.map(|target| (target.name.as_str(), (&target.hooks, version))).collect(),
             mode: match (self.mode, past.info.kind) {
                 (Mode::Resume, RunKind::Rollback) => Mode::Rollback,
-                (Mode::Resume, _) => Mode::Deploy,
+                (Mode::Resume | Mode::Promote, _) => Mode::Deploy,
                 (mode, _) => mode,
             },
             run: &past.id,
@@ -119,6 +115,11 @@ impl<'a> Reopened<'a> {
             hooks,
             on_partial: self.order.config.on_partial,
             on_interrupt: self.order.config.on_interrupt,
+            until: match self.mode {
+                // What it waited for has come.
+                Mode::Promote => Until::Verdict,
+                _ => self.past.info.canary.unwrap_or(Until::Verdict),
+            },
         }
     }
 
@@ -139,4 +140,14 @@ impl<'a> Reopened<'a> {
         self.around.bus.tell(What::RunFinished(&report));
         report
     }
+}
+
+/// The targets of a run of the past, as a run that goes on with it announces them.
+pub(super) fn announced(past: &PastRun) -> Vec<Announced<'_>> {
+    let targets = past.targets.iter().map(|target| Announced {
+        name: &target.planned.target,
+        primary: false,
+        version: target.planned.release.version.as_deref(),
+    });
+    targets.collect()
 }

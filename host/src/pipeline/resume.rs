@@ -32,6 +32,9 @@ pub fn go_on(order: &Order<'_>, past: &PastRun, reporter: Box<dyn Listener>) -> 
     for target in &run.past.targets {
         let stored = journal::stored_plan(&run.past, &target.planned)?;
         let mut member = seat(order, &run, target)?;
+        if let Some(error) = changed(order, &run, target, &member) {
+            return Err(refused(error));
+        }
         let request = request(order, &run.past, target)?;
         member.plan_again(&request).and_then(|now| compare(target, &stored, &now)).map_err(refused)?;
         run.around.bus.tell_of(&member.name, What::Planned(&stored));
@@ -44,39 +47,43 @@ pub fn go_on(order: &Order<'_>, past: &PastRun, reporter: Box<dyn Listener>) -> 
     Ok(run.finish(members, ending, error))
 }
 
-fn seat(order: &Order<'_>, run: &Reopened<'_>, target: &PastTarget) -> Result<Member, Failure> {
+pub(super) fn seat(order: &Order<'_>, run: &Reopened<'_>, target: &PastTarget) -> Result<Member, Failure> {
     let planned = &target.planned;
-    let today = order.config.target(&planned.target);
-    let member = run.seating().seat(Guest {
+    run.seating().seat(Guest {
         name: &planned.target,
         kind: &planned.kind,
-        today,
+        today: order.config.target(&planned.target),
         config: planned.config.clone(),
         release: planned.release.clone(),
         source_may_change: run.hooks().before_stage(&planned.target),
-    })?;
+    })
+}
+
+/// What isn't as it was when the run planned, and has to be for its plan to be walked.
+pub(super) fn changed(
+    order: &Order<'_>,
+    run: &Reopened<'_>,
+    target: &PastTarget,
+    member: &Member,
+) -> Option<Error> {
+    let planned = &target.planned;
     let name = &planned.target;
-    let changed = match (today, member.plugin()) {
-        (None, _) => Some(format!("target `{name}` is no longer in deploy.json")),
-        // What goes back goes with the config of then.
-        (Some(today), _) if run.past.info.kind == RunKind::Deploy && today.config != planned.config => {
-            Some(format!("the config of target `{name}` changed since"))
+    // What goes back goes with the config of then, and so does a canary: its release is made.
+    let with_todays = run.past.info.kind == RunKind::Deploy && run.past.ending.is_none();
+    let why = match (order.config.target(name), member.plugin()) {
+        (None, _) => format!("target `{name}` is no longer in deploy.json"),
+        (Some(today), _) if with_todays && today.config != planned.config => {
+            format!("the config of target `{name}` changed since")
         }
         (_, (id, version)) if (id, version) != (planned.plugin.as_str(), &planned.plugin_version) => {
-            Some(format!(
+            format!(
                 "plugin `{}` {} made its plan, and `{id}` {version} is there now",
                 planned.plugin, planned.plugin_version
-            ))
+            )
         }
-        _ => None,
+        _ => return None,
     };
-    match changed {
-        Some(why) => Err(Failure::CantResume {
-            run: Box::new(run.past.clone()),
-            source: Box::new(Error::preflight(why)),
-        }),
-        None => Ok(member),
-    }
+    Some(Error::preflight(why))
 }
 
 /// What the stored plan was asked for.
@@ -84,7 +91,8 @@ fn request(order: &Order<'_>, run: &PastRun, target: &PastTarget) -> Result<Plan
     let planned = &target.planned;
     let release = planned.release.clone();
     if run.info.kind != RunKind::Rollback {
-        return Ok(PlanRequest::Deploy { release, rollout: Rollout::Full });
+        let rollout = run.info.canary.map_or(Rollout::Full, |_| Rollout::Canary);
+        return Ok(PlanRequest::Deploy { release, rollout });
     }
     let past = journal::receipts_of(&order.project.data, &release.id, &planned.target)?;
     let (identity, receipts) = past.unzip();
@@ -107,7 +115,7 @@ fn compare(target: &PastTarget, stored: &Plan, now: &Plan) -> Result<(), Error> 
 }
 
 /// Has the member stand where the journal says that it stood.
-fn stand(member: &mut Member, target: &PastTarget, stored: Plan) {
+pub(super) fn stand(member: &mut Member, target: &PastTarget, stored: Plan) {
     member.was_live = target.was_live();
     for past in &target.steps {
         let Some(index) = stored.steps.iter().position(|step| step.id == past.step.id) else { continue };

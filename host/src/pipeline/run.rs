@@ -9,11 +9,12 @@ use std::{
 
 use pop_deploy_plugin_api::{
     Error,
-    protocol::{Effect, Plan},
+    protocol::{Effect, Plan, Rollout, capability},
 };
 use serde_json::{Map, Value};
 
 use super::{
+    canary,
     engine::{Walk, before_live},
     event::{Announced, Bus, Listener, What},
     hold,
@@ -27,7 +28,7 @@ use super::{
 use crate::{
     failure::Failure,
     hooks::Hooks,
-    journal::{self, Journal, JournalError},
+    journal::{self, Journal, JournalError, Until},
     lock,
     project::Project,
     reporter::log::Log,
@@ -153,6 +154,9 @@ impl<'a> Run<'a> {
         for run in recover::unfinished(self.order.project, &names)? {
             self.around.bus.tell(What::Warning(&Failure::Interrupted(Box::new(run)).to_string()));
         }
+        for run in canary::open_at(self.order.project, &names)? {
+            self.around.bus.tell(What::Warning(&Failure::CanaryOpen(Box::new(run)).to_string()));
+        }
         Ok(())
     }
 
@@ -178,8 +182,12 @@ impl<'a> Run<'a> {
             release: errand.release(&self.id),
             source_may_change: self.hooks().before_stage(&target.name),
         })?;
-        // A rollback that fails goes back where it was, whatever is said of deployments.
-        member.auto_rollback = target.auto_rollback || order.mode == Mode::Rollback;
+        let wants_canary = order.mode.rollout() == Rollout::Canary;
+        if wants_canary && !member.is_capable_of(capability::CANARY) {
+            return Err(Failure::NoCanary { target: target.name.clone() });
+        }
+        // A rollback that fails goes back where it was, whatever is said of deployments; and a bad canary never stays.
+        member.auto_rollback = target.auto_rollback || order.mode == Mode::Rollback || wants_canary;
         Ok(member)
     }
 
@@ -191,7 +199,7 @@ impl<'a> Run<'a> {
                 .iter_mut()
                 .zip(errands)
                 .map(|(member, errand)| {
-                    let request = errand.request(&self.id);
+                    let request = errand.request(&self.id, self.order.mode.rollout());
                     scope.spawn(move || {
                         let planned = member.make_plan(&request).map(|_| ());
                         member.error = planned.err();
@@ -246,6 +254,10 @@ impl<'a> Run<'a> {
             hooks: &self.hooks(),
             on_partial: self.order.config.on_partial,
             on_interrupt: self.order.config.on_interrupt,
+            until: match self.order.mode {
+                Mode::Canary(until) => until,
+                _ => Until::Verdict,
+            },
         };
         let (ending, error) = walk.walk(members);
         for member in members.iter_mut() {

@@ -254,13 +254,15 @@ fn closing(report: &Report, history: &str) -> String {
 
 fn result(report: &Report) -> String {
     match report.ending {
-        Ending::Succeeded if report.mode == Mode::Recovery => match report.targets.as_slice() {
-            [TargetReport { before: Some(before), .. }] => {
-                format!("taken back, {} is live", before.version.as_deref().unwrap_or(&before.id))
+        Ending::Succeeded if matches!(report.mode, Mode::Recovery | Mode::Abort) => {
+            match report.targets.as_slice() {
+                [TargetReport { before: Some(before), .. }] => {
+                    format!("taken back, {} is live", before.version.as_deref().unwrap_or(&before.id))
+                }
+                [_] => "taken back, nothing is live".to_owned(),
+                targets => format!("taken back, {} targets", targets.len()),
             }
-            [_] => "taken back, nothing is live".to_owned(),
-            targets => format!("taken back, {} targets", targets.len()),
-        },
+        }
         Ending::Succeeded => match report.targets.as_slice() {
             [target] => {
                 let to = target.release.version.as_deref().unwrap_or(&target.release.id);
@@ -271,6 +273,10 @@ fn result(report: &Report) -> String {
             }
             targets => format!("succeeded, {} targets", targets.len()),
         },
+        Ending::CanaryOpen { wanted: true } => "canary open, it waits for a verdict".to_owned(),
+        Ending::CanaryOpen { wanted: false } => {
+            "canary open: it couldn't be judged, and waits for a verdict".to_owned()
+        }
         Ending::Planned { pending: true } => "dry run, nothing was changed".to_owned(),
         Ending::Planned { pending: false } => "dry run, nothing would change".to_owned(),
         Ending::Refused => "refused, nothing was tried".to_owned(),
@@ -289,6 +295,10 @@ fn target_result(target: &TargetReport) -> String {
     match target.ending {
         TargetEnding::Skipped => "nothing was changed".to_owned(),
         TargetEnding::Staged => "staged, not live".to_owned(),
+        TargetEnding::CanaryOpen => {
+            let version = target.release.version.as_deref().unwrap_or(&target.release.id);
+            format!("{version} is live for a part, as a canary")
+        }
         TargetEnding::Verified => {
             format!("{} is live", target.release.version.as_deref().unwrap_or(&target.release.id))
         }
@@ -314,6 +324,9 @@ fn next(report: &Report) -> String {
         }
         Ending::Succeeded => {
             format!("{} looks again, {} shows what was", command("verify"), command("history"))
+        }
+        Ending::CanaryOpen { .. } => {
+            format!("{} has it go all the way, {} takes it back", command("promote"), command("abort"))
         }
         Ending::Planned { pending: true } => "the same command without `--dry-run` does it".to_owned(),
         Ending::Planned { pending: false } => "nothing to do".to_owned(),

@@ -259,6 +259,12 @@ fn mode_name(mode: Mode) -> &'static str {
         Mode::RollbackDryRun => "rollback_dry_run",
         Mode::Recovery => "recovery",
         Mode::Resume => "resume",
+        Mode::Canary(_) => "canary",
+        Mode::CanaryDryRun => "canary_dry_run",
+        Mode::Promote => "promote",
+        Mode::PromoteDryRun => "promote_dry_run",
+        Mode::Abort => "abort",
+        Mode::AbortDryRun => "abort_dry_run",
     }
 }
 

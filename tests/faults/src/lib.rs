@@ -1,15 +1,20 @@
-//! A target that misbehaves on purpose: in the hook that its config names, the way its config names.
+//! A target that misbehaves on purpose: in the hook that its config names, the way its config names. With a `place` it
+//! deploys to that folder, and takes canaries.
 
 #![deny(unsafe_code)]
 
+use std::path::PathBuf;
+
 mod fault;
+mod place;
 
 use fault::Fault;
+use place::{Canary, Place};
 use pop_deploy_plugin_api::{
     Result, Session, Target, export_target,
     protocol::{
         Diagnostic, Effect, Manifest, Outcome, Phase, Plan, PlanRequest, Receipt, RunRequest, Status, Step,
-        Undo, UndoRequest,
+        Undo, UndoRequest, capability,
     },
 };
 use schemars::JsonSchema;
@@ -29,6 +34,16 @@ struct Config {
     /// A file for faults that leave a trace: the process id of a child.
     #[serde(default)]
     note: String,
+    /// A folder, relative to the project, to deploy to.
+    #[serde(default)]
+    place: Option<PathBuf>,
+    /// What becomes of a canary there.
+    #[serde(default = "promote")]
+    canary: Canary,
+}
+
+fn promote() -> Canary {
+    Canary::Promote
 }
 
 struct Faults {
@@ -37,6 +52,11 @@ struct Faults {
 }
 
 impl Faults {
+    fn place(&self) -> Option<Place> {
+        let folder = self.session.project.join(self.config.place.as_ref()?);
+        Some(Place { folder, canary: self.config.canary })
+    }
+
     fn at(&self, hook: &str) -> Result<Value> {
         if self.config.hook.split(',').any(|chosen| chosen == hook) {
             return self.config.fault.commit(&self.session, &self.config.note);
@@ -53,7 +73,7 @@ impl Target for Faults {
             id: "faults".into(),
             description: "Misbehaves on purpose.".into(),
             types: vec!["fault_y".into()],
-            capabilities: vec!["diagnose".into()],
+            capabilities: vec!["diagnose".into(), capability::CANARY.into()],
             environment: vec!["CARGO_PKG_*".into()],
             config: Value::Null,
         }
@@ -67,11 +87,17 @@ impl Target for Faults {
 
     fn status(&mut self) -> Result<Status> {
         self.at("status")?;
+        if let Some(place) = self.place() {
+            return place.status();
+        }
         Ok(Status { identity: "fault:here".into(), live: None, checks: vec![] })
     }
 
-    fn plan(&mut self, _: &PlanRequest) -> Result<Plan> {
+    fn plan(&mut self, request: &PlanRequest) -> Result<Plan> {
         let data = self.at("plan")?;
+        if let Some(place) = self.place() {
+            return place.plan(request);
+        }
         let stage = Step::new("stage", Phase::Stage, Effect::Create, "Staging").data(data);
         Ok(Plan {
             identity: "fault:here".into(),
@@ -91,11 +117,17 @@ impl Target for Faults {
             Value::Null => self.at(&format!("run:{}", request.step.id))?,
             data => data,
         };
+        if let Some(place) = self.place() {
+            return place.run(request);
+        }
         Ok(Receipt::new(Outcome::Changed, "ran").data(json!({"step": request.step.id, "found": data})))
     }
 
-    fn undo(&mut self, _: &UndoRequest) -> Result<Undo> {
+    fn undo(&mut self, request: &UndoRequest) -> Result<Undo> {
         self.at("undo")?;
+        if let Some(place) = self.place() {
+            return place.undo(request);
+        }
         Ok(Undo::Undone { summary: String::new() })
     }
 
