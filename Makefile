@@ -7,6 +7,9 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(DESTDIR)$(PREFIX)/bin
 PLUGINS := $(DESTDIR)$(PREFIX)/lib/pop-deploy/plugins
 MAN := $(DESTDIR)$(PREFIX)/share/man/man1
+BASH := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+ZSH := $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+FISH := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
 EXTENSION := $(if $(filter Darwin,$(shell uname -s)),dylib,so)
 PLUGIN_FILES := $(foreach crate,$(notdir $(patsubst %/Cargo.toml,%,$(wildcard plugins/*/Cargo.toml))),\
@@ -56,14 +59,21 @@ install: build ## Install or upgrade: PREFIX (/usr/local) and DESTDIR are respec
 	}; \
 	man=$$(mktemp -d); trap 'rm -rf "$$man"' EXIT; \
 	$(TARGET_DIR)/release/pop-deploy __man "$$man"; \
-	install -d -m 755 "$(BIN)" "$(PLUGINS)" "$(MAN)"; \
+	$(TARGET_DIR)/release/pop-deploy completions bash >"$$man/pop-deploy"; \
+	$(TARGET_DIR)/release/pop-deploy completions zsh >"$$man/_pop-deploy"; \
+	$(TARGET_DIR)/release/pop-deploy completions fish >"$$man/pop-deploy.fish"; \
+	install -d -m 755 "$(BIN)" "$(PLUGINS)" "$(MAN)" "$(BASH)" "$(ZSH)" "$(FISH)"; \
+	put 644 "$$man/pop-deploy" "$(BASH)"; \
+	put 644 "$$man/_pop-deploy" "$(ZSH)"; \
+	put 644 "$$man/pop-deploy.fish" "$(FISH)"; \
 	for file in $(PLUGIN_FILES); do put 644 "$(TARGET_DIR)/release/$$file" "$(PLUGINS)"; done; \
 	for file in "$$man"/*.1; do put 644 "$$file" "$(MAN)"; done; \
 	put 755 $(TARGET_DIR)/release/pop-deploy "$(BIN)"
 
 uninstall: ## Remove what install put there
 	rm -f "$(BIN)/pop-deploy" $(foreach file,$(PLUGIN_FILES),"$(PLUGINS)/$(file)") \
-		"$(MAN)"/pop-deploy.1 "$(MAN)"/pop-deploy-*.1
+		"$(MAN)"/pop-deploy.1 "$(MAN)"/pop-deploy-*.1 \
+		"$(BASH)/pop-deploy" "$(ZSH)/_pop-deploy" "$(FISH)/pop-deploy.fish"
 	@for folder in "$(PLUGINS)" "$(DESTDIR)$(PREFIX)/lib/pop-deploy"; do \
 		if [ -d "$$folder" ]; then rmdir "$$folder" 2>/dev/null || echo "$$folder holds files of others: left alone"; fi; \
 	done

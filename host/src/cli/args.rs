@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use super::completions::{self, Shell};
 use crate::{config::Environment, history};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::ArgValueCandidates;
 
 use crate::validate;
 
@@ -52,6 +54,11 @@ pub enum Command {
     /// Show the plugins there are
     #[command(subcommand)]
     Plugin(Plugin),
+    /// Print the script by which a shell completes commands, targets and versions
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
     /// Write the man pages to a folder
     #[command(name = "__man", hide = true)]
     Man {
@@ -87,6 +94,7 @@ pub struct Site {
     pub place: Place,
     /// Work in this environment of deploy.json
     #[arg(long, value_name = "NAME", default_value = Environment::PRODUCTION, allow_hyphen_values = true)]
+    #[arg(add = ArgValueCandidates::new(completions::environments))]
     pub environment: String,
 }
 
@@ -94,7 +102,7 @@ pub struct Site {
 #[derive(Debug, Args)]
 pub struct Targets {
     /// This target; may be given several times [default: the primary one]
-    #[arg(long, value_name = "NAME", conflicts_with = "all")]
+    #[arg(long, value_name = "NAME", conflicts_with = "all", add = ArgValueCandidates::new(completions::targets))]
     pub target: Vec<String>,
     /// Every enabled target
     #[arg(long)]
@@ -225,6 +233,7 @@ pub struct Rollback {
     pub talk: Talk,
     /// Go back to this version [default: the newest good one before the live one]
     #[arg(long, value_name = "VERSION", allow_hyphen_values = true)]
+    #[arg(add = ArgValueCandidates::new(completions::versions))]
     pub to: Option<String>,
     /// List the versions that one can go back to
     #[arg(long)]
@@ -319,7 +328,7 @@ pub struct History {
     #[allow(missing_docs)]
     pub site: Site,
     /// Of this target only
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completions::targets))]
     pub target: Option<String>,
     /// Only records that ended so
     #[arg(long, value_name = "STATUS")]
@@ -378,7 +387,7 @@ pub struct Status {
     #[allow(missing_docs)]
     pub site: Site,
     /// This target; may be given several times [default: all]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(completions::targets))]
     pub target: Vec<String>,
     /// One JSON object on standard output, nothing else
     #[arg(long)]
@@ -392,7 +401,7 @@ pub struct Logs {
     #[allow(missing_docs)]
     pub site: Site,
     /// The run, as `history` names it [default: the newest]
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = ArgValueCandidates::new(completions::runs))]
     pub id: Option<String>,
 }
 
@@ -441,11 +450,13 @@ pub enum Plugin {
     /// Remove a plugin from your own folder of plugins
     Remove {
         /// The plugin
+        #[arg(add = ArgValueCandidates::new(completions::plugins))]
         name: String,
     },
     /// Record a plugin as it is now in this project's plugins.lock
     Trust {
         /// The plugin
+        #[arg(add = ArgValueCandidates::new(completions::plugins))]
         name: String,
         #[command(flatten)]
         #[allow(missing_docs)]
@@ -454,6 +465,7 @@ pub enum Plugin {
     /// One plugin: what it serves, its config keys, what it can do
     Info {
         /// The plugin, or a target type that it serves
+        #[arg(add = ArgValueCandidates::new(completions::plugins))]
         name: String,
         /// The manifest as JSON
         #[arg(long)]

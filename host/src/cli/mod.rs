@@ -4,6 +4,7 @@
 
 pub mod args;
 mod canary;
+mod completions;
 mod config;
 mod conversation;
 mod decision;
@@ -55,6 +56,9 @@ pub fn main() -> ExitCode {
         Some(keeper::HOOK_ARGUMENT) => return keeper::begin_hook(),
         _ => {}
     }
+    if completions::answered() {
+        return Exit::Done.into();
+    }
     let cli = Cli::parse();
     let plugins = || SearchPath::new(&cli.plugin_dir);
     let Some(command) = &cli.command else {
@@ -78,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Verify(wanted) => verify::verify(wanted, &plugins()),
         Command::History(wanted) => history::history(wanted),
         Command::Plugin(wanted) => plugin::plugin(wanted, &plugins()),
+        Command::Completions { shell } => completions::completions(*shell),
         Command::Man { dir } => man::man(dir),
     };
     done.unwrap_or_else(|failure| tell(&failure)).into()
