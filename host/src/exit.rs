@@ -32,6 +32,22 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// What each number means, for the manual. The same table stands in README.
+    pub const TABLE: [(&'static str, &'static str); 12] = [
+        ("0", "Done, or nothing to do."),
+        ("1", "Failed; nothing live was changed."),
+        ("2", "Wrong usage or configuration."),
+        ("3", "Preflight failed; nothing was changed."),
+        ("4", "A rollback failed, or the state is unknown: a person is needed."),
+        ("5", "Locked by another run."),
+        ("6", "Nothing to roll back to."),
+        ("7", "An interrupted run was found."),
+        ("8", "The switch had begun, and was rolled back."),
+        ("9", "Some targets have the new release, others don't."),
+        ("10", "A dry run with --detailed-exitcode found changes."),
+        ("130, 143, ...", "Ended by a signal (128 + its number)."),
+    ];
+
     /// The number.
     pub fn code(self) -> u8 {
         match self {

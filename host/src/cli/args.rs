@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::completions::{self, Shell};
-use crate::{config::Environment, history};
+use crate::{config::Environment, history, reporter::human::Loudness};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::ArgValueCandidates;
 
@@ -121,6 +121,9 @@ pub struct Talk {
     /// With --dry-run: exit with 10 when anything would change
     #[arg(long, requires = "dry_run")]
     pub detailed_exitcode: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub volume: Volume,
     /// Wait this many seconds for another run to end
     #[arg(long, value_name = "SECS")]
     pub wait: Option<u64>,
@@ -132,10 +135,32 @@ pub struct Talk {
     pub locked: bool,
 }
 
+/// How much to tell people.
+#[derive(Debug, Default, Clone, Copy, Args)]
+pub struct Volume {
+    /// Tell only what went wrong, and the result
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Tell each command, and what it prints
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+impl From<Volume> for Loudness {
+    fn from(volume: Volume) -> Self {
+        match (volume.quiet, volume.verbose) {
+            (true, _) => Self::Quiet,
+            (_, true) => Self::Loud,
+            _ => Self::Usual,
+        }
+    }
+}
+
 impl Talk {
     /// Of a command that only reads, and has nothing to ask.
     pub(super) fn reading(json: bool) -> Self {
-        Self { yes: true, dry_run: true, detailed_exitcode: false, wait: None, json, locked: false }
+        let volume = Volume::default();
+        Self { yes: true, dry_run: true, detailed_exitcode: false, volume, wait: None, json, locked: false }
     }
 }
 

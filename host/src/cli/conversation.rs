@@ -25,7 +25,7 @@ use crate::{
     plugins::SearchPath,
     project::Project,
     reporter::{
-        human::{Human, plan_text},
+        human::{Human, Loudness, plan_text},
         json::Json,
     },
     signals::Interrupt,
@@ -43,6 +43,7 @@ pub(super) struct Conversation {
     pub(super) redactor: Redactor,
     json: Option<Arc<Json>>,
     asks: bool,
+    loudness: Loudness,
 }
 
 impl Conversation {
@@ -54,7 +55,13 @@ impl Conversation {
         let interrupt = Interrupt::install(last_words).map_err(Failure::Signals)?;
         let redactor = Redactor::default();
         let json = talk.json.then(|| Arc::new(Json::new(redactor.clone(), Arc::clone(&interrupt))));
-        let conversation = Self { interrupt, redactor, json, asks: !talk.yes && !talk.dry_run };
+        let conversation = Self {
+            interrupt,
+            redactor,
+            json,
+            asks: !talk.yes && !talk.dry_run,
+            loudness: talk.volume.into(),
+        };
         // What the panic hook printed stands on standard error already.
         let ended = catch_unwind(AssertUnwindSafe(|| about(&conversation))).unwrap_or(Err(Failure::Panicked));
         if let (Err(failure), Some(json)) = (&ended, &conversation.json) {
@@ -92,6 +99,7 @@ impl Conversation {
                 self.redactor.clone(),
                 Arc::clone(&self.interrupt),
                 project.deploy_json.clone(),
+                self.loudness,
             )),
         }
     }

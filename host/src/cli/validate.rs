@@ -14,7 +14,7 @@ use crate::{
     failure::Failure,
     plugins::SearchPath,
     project::Project,
-    reporter::{BAD, CAREFUL, GOOD, check_sign},
+    reporter::{BAD, CAREFUL, GOOD, check_sign, printable},
     select,
     validate::{self, Finding, Readiness, Recommendation},
     version,
@@ -100,11 +100,6 @@ fn as_text(
     text.push_str(&format!("Score: {}\n", readiness.score));
     text.push_str(&format!("Result: {style}{word}{style:#}, {}\n", readiness.reason));
     text + &format!("Next: {}", next(readiness.recommendation))
-}
-
-/// Names of packages and paths are the project's own text: they don't move the cursor.
-fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
 }
 
 /// A wrong deploy.json or target is wrong usage; whatever else stands against it, preflight.

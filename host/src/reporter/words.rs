@@ -41,6 +41,15 @@ pub fn check_sign(status: CheckStatus) -> String {
     }
 }
 
+/// Somebody else's text on one line: it doesn't move the cursor, and brings no colours.
+pub fn printable(text: &str) -> String {
+    console::strip_ansi_codes(text)
+        .chars()
+        .map(|c| if c == '\t' { ' ' } else { c })
+        .filter(|c| !c.is_control())
+        .collect()
+}
+
 /// An error as lines: what, each cause, the hint.
 pub fn error_lines(error: &Error) -> String {
     let mut lines = format!("error: {}\n", error.message);

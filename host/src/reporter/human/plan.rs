@@ -1,0 +1,46 @@
+//! A plan, as people read it before they say yes.
+
+use pop_deploy_plugin_api::protocol::Plan;
+
+use super::super::{check_sign, effect_sign};
+
+/// More changes than this are counted, not listed.
+const LISTED: usize = 40;
+
+/// The three lists of a dry run: checked, would change, could not check; then the steps.
+pub fn plan_text(plan: &Plan) -> String {
+    let mut text = String::from("Checked\n");
+    for check in &plan.checked {
+        let sign = check_sign(check.status);
+        text.push_str(&format!("  {sign} {}: {}\n", check.name, check.message));
+        if let Some(hint) = &check.hint {
+            text.push_str(&format!("       hint: {hint}\n"));
+        }
+    }
+    let summary = if plan.summary.is_empty() { "nothing" } else { &plan.summary };
+    text.push_str(&format!("Would change: {summary}\n"));
+    for change in plan.changes.iter().take(LISTED) {
+        let detail = if change.detail.is_empty() { String::new() } else { format!(" ({})", change.detail) };
+        text.push_str(&format!("  {} {}{detail}\n", effect_sign(change.effect), change.what));
+    }
+    if plan.changes.len() > LISTED {
+        let more = indicatif::HumanCount((plan.changes.len() - LISTED) as u64);
+        text.push_str(&format!("  … and {more} more; `--json` lists them all\n"));
+    }
+    if !plan.unchecked.is_empty() {
+        text.push_str("Could not check\n");
+        for note in &plan.unchecked {
+            text.push_str(&format!("  {}: {}\n", note.what, note.why));
+        }
+    }
+    text.push_str("Steps\n");
+    for (index, step) in plan.steps.iter().enumerate() {
+        let reason = if step.reason.is_empty() { String::new() } else { format!(": {}", step.reason) };
+        let irreversible = if step.irreversible { " (can't be taken back)" } else { "" };
+        text.push_str(&format!("  {}. {}{reason}{irreversible}\n", index + 1, step.title));
+        for command in &step.commands {
+            text.push_str(&format!("     $ {command}\n"));
+        }
+    }
+    text
+}
