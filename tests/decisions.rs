@@ -243,8 +243,19 @@ fn a_person_goes_back_step_by_step() {
     let mut person = Person::runs(&project, &["rollback", "--to", "1"]);
     person.reads();
     person.types("y");
+    let asked = person.reads();
+    assert_snapshot!(&asked[asked.find("Keep an").unwrap()..], @r"
+    Keep an incident report?
+      1. Write it  to `incidents` in the data folder (default)
+      2. Skip      `pop-deploy incident` tells it later too
+    Choose [1]:
+    ");
+    assert_eq!(project.page(), "1");
+    person.types("");
     let (end, code) = person.ends();
-    assert_eq!((code, project.page().as_str()), (Some(0), "1"), "{end}");
+    assert_eq!(code, Some(0));
+    let path = end.trim().strip_prefix("Report: [project]/").unwrap();
+    assert!(project.read(path).starts_with("# Incident: `docs` `3`"), "{end}");
 }
 
 #[test]
@@ -363,8 +374,11 @@ fn a_program_is_told_what_to_ask_and_how_to_go_on() {
     let asked = decision(&said);
     assert_eq!((said.code, &asked["id"]), (Some(2), &json!("confirm_rollback")));
     assert_eq!(events(&said)[1]["type"], "plan");
-    assert_eq!(run(&project, &option(&asked, "rollback")).code, Some(0));
-    assert_eq!(project.page(), "<h1>one</h1>");
+    let said = run(&project, &option(&asked, "rollback"));
+    let asked = decision(&said);
+    assert_eq!((said.code, &asked["type"]), (Some(0), &json!("decision.offered")));
+    assert_eq!((project.page().as_str(), &asked["id"]), ("<h1>one</h1>", &json!("incident_report")));
+    assert_eq!(run(&project, &option(&asked, "write")).code, Some(0));
 }
 
 #[test]
@@ -395,7 +409,12 @@ fn the_wrapper_in_the_examples_takes_a_deployment_through_all_decisions() {
         .stderr(std::process::Stdio::piped())
         .spawn();
     let Ok(mut child) = started else { return support::skipped("no python3") };
-    child.stdin.take().unwrap().write_all(b"docs\ndeploy\ndeploy\nrollback\nprevious\nrollback\n\n").unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"docs\ndeploy\ndeploy\nrollback\nprevious\nrollback\nwrite\n")
+        .unwrap();
     let said: Said = child.wait_with_output().unwrap().into();
     assert_snapshot!(project.show(&said), @r"
     Target: Where should it go? docs
@@ -408,6 +427,7 @@ fn the_wrapper_in_the_examples_takes_a_deployment_through_all_decisions() {
     docs: 0 added, 1 changed, 0 removed, 1 unchanged
     Confirm: Roll docs back to 1? rollback
     docs: 0 added, 1 changed, 0 removed, 1 unchanged
+    Report: Keep an incident report? write
     --- stderr
     error: `deploy_target` is not decided: Where should it go?
       hint: ask, then call again with the `arguments` of the answer

@@ -13,6 +13,7 @@ pub mod failure;
 pub mod git;
 pub mod history;
 pub mod hooks;
+pub mod incident;
 pub mod init;
 pub mod journal;
 pub mod keeper;

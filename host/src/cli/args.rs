@@ -46,6 +46,8 @@ pub enum Command {
     Logs(Logs),
     /// Gather what helps to understand a failure
     Diagnose(Diagnose),
+    /// Tell what went wrong, when, and what to do next
+    Incident(Incident),
     /// Show the configuration as it counts
     #[command(subcommand)]
     Config(Config),
@@ -79,7 +81,7 @@ impl Cli {
 }
 
 /// Where the project is.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Place {
     /// The project folder
     #[arg(long, value_name = "DIR", default_value = ".")]
@@ -87,7 +89,7 @@ pub struct Place {
 }
 
 /// Where the project is, and in which environment to work on it.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Site {
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -276,10 +278,14 @@ pub struct Rollback {
 pub enum RollbackAction {
     /// Say where a rollback would go
     Assess,
+    /// Gather what helps to understand the failure
+    Investigate,
     /// Roll back
     Rollback,
     /// Check the live release
     Verify,
+    /// Keep an incident report
+    Report,
 }
 
 /// `validate`.
@@ -330,6 +336,26 @@ pub enum ValidateAction {
     LoadConfig,
     /// Say whether to deploy
     Validate,
+}
+
+/// `incident`.
+#[derive(Debug, Args)]
+pub struct Incident {
+    /// The run that failed or was gone back from [default: the newest]
+    #[arg(value_name = "ID")]
+    pub id: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub site: Site,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub targets: Targets,
+    /// Keep it under `incidents` in the data folder, as Markdown and as JSON
+    #[arg(long)]
+    pub save: bool,
+    /// One JSON object on standard output, nothing else [default: Markdown]
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `verify`.

@@ -11,6 +11,7 @@ mod decision;
 mod diagnose;
 mod execute;
 mod history;
+mod incident;
 mod init;
 mod logs;
 mod man;
@@ -69,6 +70,7 @@ pub fn main() -> ExitCode {
         Command::Status(wanted) => status::status(wanted, &plugins()),
         Command::Logs(wanted) => logs::logs(wanted),
         Command::Diagnose(wanted) => diagnose::diagnose(wanted, &plugins()),
+        Command::Incident(wanted) => incident::incident(wanted, &plugins()),
         Command::Config(wanted) => config::config(wanted, &plugins()),
         Command::Schema(place) => schema::schema(place, &plugins()),
         Command::Execute(wanted) if wanted.action.is_some() => return popkit::execute(wanted, &plugins()),

@@ -13,7 +13,7 @@ use super::{
         Cli, Execute, ExecuteAction, PopkitMode, Rollback, RollbackAction, Site, Talk, Validate,
         ValidateAction,
     },
-    command_line, last_words,
+    command_line, incident, last_words,
     rollback::goal,
     selection, tell,
 };
@@ -83,6 +83,8 @@ pub(super) fn execute(wanted: &Execute, plugins: &SearchPath) -> ExitCode {
 pub(super) fn rollback(wanted: &Rollback, plugins: &SearchPath) -> ExitCode {
     let action = match wanted.action {
         Some(RollbackAction::Assess) => "assess",
+        Some(RollbackAction::Investigate) => "investigate",
+        Some(RollbackAction::Report) => "report",
         Some(RollbackAction::Verify) => "verify",
         _ => "rollback",
     };
@@ -98,6 +100,8 @@ pub(super) fn rollback(wanted: &Rollback, plugins: &SearchPath) -> ExitCode {
     let answer = match wanted.action {
         Some(RollbackAction::Assess) => popkit::assess(&request.source(named)),
         Some(RollbackAction::Verify) => request.look(named),
+        Some(RollbackAction::Investigate) => request.investigate(named),
+        Some(RollbackAction::Report) => request.report(named),
         _ => request.go_back(wanted, named),
     };
     say(&answer.in_environment(request.config.named_environment()), &request.redactor)
@@ -283,6 +287,32 @@ impl<'a> Request<'a> {
             Ok(popkit::verify(self.tool, &self.project, &self.timestamp, &target.name, &checks))
         });
         looked.unwrap_or_else(|answer| answer)
+    }
+
+    fn investigate(&self, named: Option<&str>) -> Answer {
+        let investigated = self.target(named).and_then(|target| {
+            let gathered = look::diagnose(&self.view(target, &version::actor(), self.interrupt()?));
+            let gathered = gathered.map_err(|failure| popkit::told(&failure.to_error()));
+            Ok(popkit::investigate(&self.source(named), target, gathered))
+        });
+        investigated.unwrap_or_else(|answer| answer)
+    }
+
+    fn report(&self, named: Option<&str>) -> Answer {
+        let reported = self.target(named).and_then(|target| {
+            let actor = version::actor();
+            let view = self.view(target, &actor, self.interrupt()?);
+            let saved = incident::gather(&view, None)
+                .and_then(|incident| incident.map(|it| incident::save(&it, &self.project)).transpose())
+                .map_err(|failure| popkit::told(&failure.to_error()));
+            let saved = match &saved {
+                Ok(Some(saved)) => Ok(saved),
+                Ok(None) => Err(popkit::NO_INCIDENT),
+                Err(error) => Err(error.as_str()),
+            };
+            Ok(popkit::report(&self.source(named), &target.name, saved))
+        });
+        reported.unwrap_or_else(|answer| answer)
     }
 
     fn validate(&self, wanted: &Validate) -> Answer {

@@ -121,6 +121,21 @@ pub(super) fn confirm_rollback(what: &str) -> Decision {
     }
 }
 
+/// Whether to keep a report, once it went back.
+pub(super) fn incident_report(site: &Site, targets: &[String]) -> Decision {
+    let keep = [follow_up("incident", site, targets), vec!["--save".to_owned()]].concat();
+    Decision {
+        id: "incident_report",
+        header: "Report",
+        question: "Keep an incident report?".to_owned(),
+        options: vec![
+            Choice::new("write", "Write it", "to `incidents` in the data folder").calling(keep),
+            Choice::new("skip", "Skip", "`pop-deploy incident` tells it later too"),
+        ],
+        default: 0,
+    }
+}
+
 /// The command as it was typed, and these words.
 fn typed_and(more: &[&str]) -> Vec<String> {
     let typed = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());

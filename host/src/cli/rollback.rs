@@ -4,17 +4,24 @@ use std::time::Duration;
 
 use pop_deploy_plugin_api::protocol::{PastRelease, Plan, Release};
 
-use super::{Conversation, args::Rollback, command_line, exit, open, print_line, questions, selection};
+use super::{
+    Conversation,
+    args::{Rollback, Site},
+    command_line,
+    decision::Decision,
+    exit, open, print_line, questions, selection,
+};
 use crate::{
     config::{DeployConfig, TargetConfig},
     exit::Exit,
     failure::Failure,
     history::{Deployed, History, TargetHistory},
-    journal,
+    journal::{self, PastRun},
     pipeline::{
+        event::Listener,
         objection,
         order::{Errand, Goal, Order},
-        outcome::Mode,
+        outcome::{Ending, Mode, Report},
         recover,
         run::carry_out,
     },
@@ -70,19 +77,7 @@ fn talk(wanted: &Rollback, plugins: &SearchPath, conversation: &Conversation) ->
         Some(past) if order.mode.is_dry() || !recover::leads_to(&past, wanted.to.as_deref()) => {
             Err(Failure::Interrupted(Box::new(past)))
         }
-        Some(past) => {
-            let how_it_stands = Failure::Interrupted(Box::new(past.clone())).to_string();
-            let confirmation = questions::confirm_rollback("Take it back");
-            if conversation.is_asked_by_a_program() {
-                conversation
-                    .decide(&questions::confirm_rollback(&format!("{how_it_stands}. Take it back")))?;
-            }
-            if conversation.confirm_text(&format!("{how_it_stands}\n"), &confirmation) {
-                recover::take_back(&order, &past, conversation.reporter(&project))
-            } else {
-                Err(Failure::Declined)
-            }
-        }
+        Some(past) => take_back(&order, &past, wanted, conversation),
         None => {
             for target in targets {
                 let goal = goal(&project, &config, target, wanted.to.as_deref());
@@ -93,29 +88,75 @@ fn talk(wanted: &Rollback, plugins: &SearchPath, conversation: &Conversation) ->
                 let goal = goal?;
                 order.errands.push(Errand { target, goal });
             }
-            if let [errand] = order.errands.as_mut_slice() {
-                match strategy(wanted, &history, errand, conversation)? {
-                    Strategy::DryRun => order.mode = Mode::RollbackDryRun,
-                    Strategy::As(None) => {}
-                    Strategy::As(Some(to)) => {
-                        errand.goal = goal(&project, &config, errand.target, Some(&to))?
-                    }
-                }
-            }
-            let confirmation = questions::confirm_rollback(&what(&order));
-            if order.mode == Mode::Rollback && conversation.is_asked_by_a_program() {
-                order.mode = Mode::RollbackDryRun;
-                let planned = carry_out(&order, conversation.before_a_decision(&project), &|_| false)?;
-                if planned.ending.is_success() {
-                    conversation.decide(&confirmation)?;
-                }
-                return Ok(planned.ending.exit());
-            }
-            let confirm = |plans: &[&Plan]| conversation.confirm(plans, &confirmation);
-            carry_out(&order, conversation.reporter(&project), &confirm)
+            go_back(wanted, order, &history, conversation)
         }
-    };
-    Ok(exit(&report?, wanted.talk.detailed_exitcode))
+    }?;
+    if is_back(&report) {
+        conversation.go_on(&offer(&wanted.site, &report))?;
+    }
+    Ok(exit(&report, wanted.talk.detailed_exitcode))
+}
+
+/// Takes a run that died back, if somebody confirms it.
+fn take_back(
+    order: &Order<'_>,
+    past: &PastRun,
+    wanted: &Rollback,
+    conversation: &Conversation,
+) -> Result<Report, Failure> {
+    let how_it_stands = Failure::Interrupted(Box::new(past.clone()));
+    let confirmation = questions::confirm_rollback(&format!("{how_it_stands}. Take it back"));
+    if conversation.is_asked_by_a_program() {
+        conversation.decide(&confirmation)?;
+    }
+    if !conversation.confirm_text("", &confirmation) {
+        return Err(Failure::Declined);
+    }
+    recover::take_back(order, past, offering(wanted, order, conversation))
+}
+
+/// Goes back to former releases, or looks only, as somebody decides.
+fn go_back(
+    wanted: &Rollback,
+    mut order: Order<'_>,
+    history: &History,
+    conversation: &Conversation,
+) -> Result<Report, Failure> {
+    if let [errand] = order.errands.as_mut_slice() {
+        match strategy(wanted, history, errand, conversation)? {
+            Strategy::DryRun => order.mode = Mode::RollbackDryRun,
+            Strategy::As(None) => {}
+            Strategy::As(Some(to)) => {
+                errand.goal = goal(order.project, order.config, errand.target, Some(&to))?;
+            }
+        }
+    }
+    let confirmation = questions::confirm_rollback(&what(&order));
+    if order.mode == Mode::Rollback && conversation.is_asked_by_a_program() {
+        order.mode = Mode::RollbackDryRun;
+        let planned = carry_out(&order, conversation.before_a_decision(order.project), &|_| false)?;
+        if planned.ending.is_success() {
+            conversation.decide(&confirmation)?;
+        }
+        return Ok(planned);
+    }
+    let confirm = |plans: &[&Plan]| conversation.confirm(plans, &confirmation);
+    carry_out(&order, offering(wanted, &order, conversation), &confirm)
+}
+
+/// A reporter that offers an incident report to programs, once it went back.
+fn offering(wanted: &Rollback, order: &Order<'_>, conversation: &Conversation) -> Box<dyn Listener> {
+    let site = wanted.site.clone();
+    conversation.offering(order.project, move |report| is_back(report).then(|| offer(&site, report)))
+}
+
+fn offer(site: &Site, report: &Report) -> Decision {
+    let names: Vec<_> = report.targets.iter().map(|target| target.name.clone()).collect();
+    questions::incident_report(site, &names)
+}
+
+fn is_back(report: &Report) -> bool {
+    matches!(report.mode, Mode::Rollback | Mode::Recovery) && report.ending == Ending::Succeeded
 }
 
 enum Strategy {

@@ -122,6 +122,11 @@ pub fn timestamp() -> String {
     jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%.6f%:z").to_string()
 }
 
+/// The folder of a run, whether it is there or not; nothing where the id isn't one.
+pub fn run_folder(data: &Path, id: &str) -> Option<PathBuf> {
+    is_id(id).then(|| runs_folder(data).join(id))
+}
+
 fn runs_folder(data: &Path) -> PathBuf {
     data.join("deployments")
 }

@@ -4,9 +4,11 @@
 
 mod assess;
 mod execute;
+mod investigate;
 mod mask;
 mod prepare;
 mod refusal;
+mod report;
 mod rollback;
 mod step;
 mod validate;
@@ -18,11 +20,13 @@ use crate::config::Environment;
 
 pub use assess::assess;
 pub use execute::{Asked, execute, told};
+pub use investigate::investigate;
 pub use mask::masked;
 pub use prepare::{Source, prepare};
 pub use refusal::{
     Tool, config_error, config_refused, project_error, project_refused, refused_before_work, target_refused,
 };
+pub use report::{NO_INCIDENT, report};
 pub use rollback::{NOTHING, refused, rollback};
 pub use step::{StepReport, StepStatus, one_decimal, stderr_tail};
 pub use validate::{Validated, config_not_loaded, load_config, validate};

@@ -28,25 +28,55 @@ const VERSION: u32 = 1;
 pub struct Json {
     redactor: Redactor,
     interrupt: Arc<Interrupt>,
-    state: Mutex<State>,
+    lines: Mutex<Lines>,
 }
 
-#[derive(Default)]
-struct State {
+/// The lines of one run, numbered.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
     run: String,
     seq: u64,
     finished: bool,
 }
 
+impl Lines {
+    /// The line of an event.
+    pub(super) fn of(&mut self, event: &Event<'_>) -> String {
+        if let What::RunStarted { run, .. } = &event.what {
+            self.run = (*run).to_owned();
+        }
+        let (kind, body) = told(&event.what);
+        self.next(event.at, event.target, kind, body)
+    }
+
+    fn next(&mut self, at: jiff::Timestamp, target: Option<&str>, kind: &str, body: Value) -> String {
+        self.seq += 1;
+        self.finished = kind == "run.finished";
+        let mut line = Map::new();
+        line.insert("v".into(), VERSION.into());
+        line.insert("ts".into(), at.to_string().into());
+        line.insert("run".into(), self.run.clone().into());
+        line.insert("seq".into(), self.seq.into());
+        line.insert("type".into(), kind.into());
+        if let Some(target) = target {
+            line.insert("target".into(), target.into());
+        }
+        if let Value::Object(body) = body {
+            line.extend(body);
+        }
+        Value::Object(line).to_string()
+    }
+}
+
 impl Json {
     /// A reporter that starts counting at 1.
     pub fn new(redactor: Redactor, interrupt: Arc<Interrupt>) -> Self {
-        Self { redactor, interrupt, state: Mutex::default() }
+        Self { redactor, interrupt, lines: Mutex::default() }
     }
 
     /// The last line where a run didn't get to say it itself: wrong usage, a lock, an unknown target, a panic.
     pub fn finish_early(&self, error: &Error, exit: Exit) {
-        if self.state().finished {
+        if self.lines().finished {
             return;
         }
         let ending = match exit {
@@ -67,112 +97,100 @@ impl Json {
     }
 
     fn write(&self, at: jiff::Timestamp, target: Option<&str>, kind: &str, body: Value) {
+        self.print(|lines| lines.next(at, target, kind, body));
+    }
+
+    fn print(&self, line: impl FnOnce(&mut Lines) -> String) {
         // Held while writing: lines come out whole, in the order of their numbers.
-        let mut state = self.state();
-        state.seq += 1;
-        state.finished = kind == "run.finished";
-        let mut line = Map::new();
-        line.insert("v".into(), VERSION.into());
-        line.insert("ts".into(), at.to_string().into());
-        line.insert("run".into(), state.run.clone().into());
-        line.insert("seq".into(), state.seq.into());
-        line.insert("type".into(), kind.into());
-        if let Some(target) = target {
-            line.insert("target".into(), target.into());
-        }
-        if let Value::Object(body) = body {
-            line.extend(body);
-        }
-        let line = Value::Object(line).to_string();
+        let mut lines = self.lines();
+        let line = line(&mut lines);
         let mut out = std::io::stdout().lock();
         let written = writeln!(out, "{}", self.redactor.redact(&line)).and_then(|()| out.flush());
-        drop(state);
+        drop(lines);
         if let Err(error) = written {
             output_lost(&error, &self.interrupt);
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Listener for Json {
     fn hear(&self, event: &Event<'_>) {
-        if let What::RunStarted { run, .. } = &event.what {
-            self.state().run = (*run).to_owned();
-        }
-        let (kind, body) = match &event.what {
-            What::RunStarted { mode, environment, targets, .. } => {
-                let targets: Vec<_> = targets
+        self.print(|lines| lines.of(event));
+    }
+}
+
+/// The type of an event's line, and its body.
+fn told(what: &What<'_>) -> (&'static str, Value) {
+    match what {
+        What::RunStarted { mode, environment, targets, .. } => {
+            let targets: Vec<_> = targets
                     .iter()
                     .map(|target| json!({"name": target.name, "primary": target.primary, "version": target.version}))
                     .collect();
-                (
-                    "run.started",
-                    json!({"mode": mode_name(*mode), "environment": environment_name(*environment), "targets": targets}),
-                )
-            }
-            What::Planned(plan) => ("plan", json!({"plan": plan})),
-            What::StepStarted(place) => {
-                let commands: Vec<_> = place.step.commands.iter().map(ToString::to_string).collect();
-                let body = json!({
-                    "step": place.step.id, "phase": place.phase(), "number": place.number, "of": place.of,
-                    "title": place.step.title, "commands": commands,
-                });
-                ("step.started", body)
-            }
-            What::Progress { place, message, done, unit } => {
-                let (done, total) = done.unzip();
-                let body = json!({"step": place.step.id, "message": message, "done": done, "total": total, "unit": unit});
-                ("step.progress", body)
-            }
-            What::Output { of, stream, text } => {
-                ("step.output", json!({"step": of, "stream": stream, "text": text}))
-            }
-            What::CommandStarted { of, command } => {
-                ("command.started", json!({"step": of, "command": command.to_string()}))
-            }
-            What::CommandFinished { of, exit_code, took } => (
-                "command.finished",
-                json!({"step": of, "exit_code": exit_code, "duration_ms": millis(*took)}),
-            ),
-            What::HealthAttempt { of, what, healthy, detail } => {
-                ("health.attempt", json!({"step": of, "what": what, "healthy": healthy, "detail": detail}))
-            }
-            What::Warning(message) => ("warning", json!({"message": message})),
-            What::StepFinished { place, result, took } => {
-                let mut body = json!({
-                    "step": place.step.id, "phase": place.phase(), "number": place.number, "of": place.of,
-                    "duration_ms": millis(*took),
-                });
-                match result {
-                    Ok((outcome, summary)) => {
-                        body["status"] = json!(outcome);
-                        body["summary"] = json!(summary);
-                    }
-                    Err(error) => {
-                        body["status"] = json!("failed");
-                        body["error"] = error_value(error);
-                    }
+            (
+                "run.started",
+                json!({"mode": mode_name(*mode), "environment": environment_name(*environment), "targets": targets}),
+            )
+        }
+        What::Planned(plan) => ("plan", json!({"plan": plan})),
+        What::StepStarted(place) => {
+            let commands: Vec<_> = place.step.commands.iter().map(ToString::to_string).collect();
+            let body = json!({
+                "step": place.step.id, "phase": place.phase(), "number": place.number, "of": place.of,
+                "title": place.step.title, "commands": commands,
+            });
+            ("step.started", body)
+        }
+        What::Progress { place, message, done, unit } => {
+            let (done, total) = done.unzip();
+            let body = json!({"step": place.step.id, "message": message, "done": done, "total": total, "unit": unit});
+            ("step.progress", body)
+        }
+        What::Output { of, stream, text } => {
+            ("step.output", json!({"step": of, "stream": stream, "text": text}))
+        }
+        What::CommandStarted { of, command } => {
+            ("command.started", json!({"step": of, "command": command.to_string()}))
+        }
+        What::CommandFinished { of, exit_code, took } => {
+            ("command.finished", json!({"step": of, "exit_code": exit_code, "duration_ms": millis(*took)}))
+        }
+        What::HealthAttempt { of, what, healthy, detail } => {
+            ("health.attempt", json!({"step": of, "what": what, "healthy": healthy, "detail": detail}))
+        }
+        What::Warning(message) => ("warning", json!({"message": message})),
+        What::StepFinished { place, result, took } => {
+            let mut body = json!({
+                "step": place.step.id, "phase": place.phase(), "number": place.number, "of": place.of,
+                "duration_ms": millis(*took),
+            });
+            match result {
+                Ok((outcome, summary)) => {
+                    body["status"] = json!(outcome);
+                    body["summary"] = json!(summary);
                 }
-                ("step.finished", body)
-            }
-            What::Switched { from, to } => ("switch", json!({"from": from, "to": to})),
-            What::RollbackStarted { because } => {
-                ("rollback.started", json!({"because": error_value(because)}))
-            }
-            What::Undone { step, result } => {
-                let mut body = json!({"step": step.id, "success": result.is_ok()});
-                match result {
-                    Ok(summary) => body["summary"] = json!(summary),
-                    Err(error) => body["error"] = error_value(error),
+                Err(error) => {
+                    body["status"] = json!("failed");
+                    body["error"] = error_value(error);
                 }
-                ("rollback.step", body)
             }
-            What::RunFinished(report) => ("run.finished", report_value(report)),
-        };
-        self.write(event.at, event.target, kind, body);
+            ("step.finished", body)
+        }
+        What::Switched { from, to } => ("switch", json!({"from": from, "to": to})),
+        What::RollbackStarted { because } => ("rollback.started", json!({"because": error_value(because)})),
+        What::Undone { step, result } => {
+            let mut body = json!({"step": step.id, "success": result.is_ok()});
+            match result {
+                Ok(summary) => body["summary"] = json!(summary),
+                Err(error) => body["error"] = error_value(error),
+            }
+            ("rollback.step", body)
+        }
+        What::RunFinished(report) => ("run.finished", report_value(report)),
     }
 }
 

@@ -1,4 +1,5 @@
-//! The log file of a run: everything that happened and everything that was printed, redacted, one line each.
+//! What a run's folder keeps for later, redacted, one line each: `log`, everything that happened and everything that
+//! was printed, for people; `events.jsonl`, the lines that `--json` prints, for programs and for reports.
 
 use std::{
     fs::File,
@@ -10,28 +11,46 @@ use std::{
 
 use pop_deploy_plugin_api::{Error, IoContext as _, protocol::Stream, redact::Redactor};
 
-use super::{error_lines, seconds};
+use super::{error_lines, json::Lines, seconds};
 use crate::pipeline::event::{Event, Listener, What};
 
-/// Writes `log` in the run's folder.
+/// The name of the file beside the log.
+pub const EVENTS: &str = "events.jsonl";
+
+/// Writes `log` and `events.jsonl` in the run's folder.
 pub struct Log {
     file: Mutex<File>,
+    events: Mutex<(File, Lines)>,
     redactor: Redactor,
 }
 
 impl Log {
-    /// Begins the file at `path`.
+    /// Begins the file at `path`, and the events beside it; goes on with them where they are there.
     ///
     /// # Errors
     /// When it can't be made.
     pub fn create(path: &Path, redactor: Redactor) -> Result<Self, Error> {
-        let file = File::options().create(true).append(true).mode(0o600).open(path).at("write", path)?;
-        Ok(Self { file: Mutex::new(file), redactor })
+        let open =
+            |path: &Path| File::options().create(true).append(true).mode(0o600).open(path).at("write", path);
+        let events = open(&path.with_file_name(EVENTS))?;
+        Ok(Self { file: Mutex::new(open(path)?), events: Mutex::new((events, Lines::default())), redactor })
+    }
+
+    fn keep(&self, event: &Event<'_>) {
+        // How far a step got is of no use afterwards, and there is much of it.
+        if matches!(event.what, What::Progress { .. }) {
+            return;
+        }
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = events.1.of(event) + "\n";
+        // As below.
+        events.0.write_all(self.redactor.redact(&line).as_bytes()).unwrap_or_default();
     }
 }
 
 impl Listener for Log {
     fn hear(&self, event: &Event<'_>) {
+        self.keep(event);
         let Some(text) = line(&event.what) else { return };
         let target = event.target.map_or(String::new(), |target| format!(" {target}:"));
         let mut lines = String::new();
