@@ -274,3 +274,91 @@ fn a_fixed_port_asks_for_allow_downtime() {
     assert_eq!(said.code, Some(3));
     says(&said, "set `allow_downtime`, or put a `proxy` in front");
 }
+
+#[test]
+fn the_images_own_healthcheck_counts_and_drift_is_seen() {
+    let shop = shop!("checked");
+    let port = shop.fixed_port();
+    shop.edit(|config| config["health"] = json!({"docker": true}));
+    shop.healthcheck();
+    shop.must_deploy("1", Behaviour::Well);
+    let unwell = shop.deploy("2", Behaviour::Unwell);
+    assert_eq!(unwell.code, Some(8), "{}{}", unwell.stdout, unwell.stderr);
+    says(&unwell, "isn't healthy, by its own HEALTHCHECK");
+    assert_eq!(shop.get(port), "1");
+
+    shop.must(&["verify"]);
+    shop.engine.must(&["stop", &shop.running()]);
+    let drifted = shop.run(&["verify"]);
+    assert_ne!(drifted.code, Some(0));
+    says(&drifted, "no container of `checked` serves");
+    let told = shop.run(&["diagnose"]);
+    says(&told, "docker_logs");
+    says(&told, "version 1 starts");
+}
+
+#[test]
+fn a_secret_for_the_build_is_in_no_layer_and_no_history() {
+    let shop = shop!("sealed");
+    let Some(busybox) =
+        ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| fs::exists(path).unwrap())
+    else {
+        return support::skipped("no static busybox");
+    };
+    fs::copy(busybox, shop.project.path().join("busybox")).unwrap();
+    shop.edit(|config| {
+        config.as_object_mut().unwrap().remove("run");
+        config["build_args"] = json!({"PROFILE": "release", "PLANTED_KEY": {"env": "PLANTED_KEY"}});
+    });
+    shop.dockerfile("1", Behaviour::Well);
+    let dockerfile = shop.project.read("Dockerfile");
+    let mounts = "COPY busybox /bin/sh\nRUN --mount=type=secret,id=PLANTED_KEY [\"/bin/sh\", \"-c\", \"test -s /run/secrets/PLANTED_KEY\"]\n";
+    shop.project.write(
+        "Dockerfile",
+        &dockerfile.replace("STOPSIGNAL", &format!("ARG PLANTED_KEY\n{mounts}STOPSIGNAL")),
+    );
+    let said = shop.run(&["execute", "--yes", "--version", "1"]);
+    assert_eq!(said.code, Some(3), "{}{}", said.stdout, said.stderr);
+    says(&said, "the Dockerfile takes `PLANTED_KEY` as an ARG");
+
+    shop.project.write("Dockerfile", &dockerfile.replace("STOPSIGNAL", &format!("{mounts}STOPSIGNAL")));
+    // Debian's docker builds with BuildKit by itself; later ones need a plugin that may not be there.
+    let path = format!("/usr/bin:{}", std::env::var("PATH").unwrap());
+    let built = shop.command(&["execute", "--yes", "--version", "1"]).env("PATH", path).output().unwrap();
+    let said = Said::from(built);
+    if said.stderr.contains("docker has no buildx") {
+        return support::skipped("no BuildKit");
+    }
+    assert_eq!(said.code, Some(0), "{}{}", said.stdout, said.stderr);
+    let image = format!("{}:1", shop.image());
+    for arguments in [&["history", "--no-trunc", &image][..], &["image", "inspect", &image]] {
+        assert!(!shop.engine.must(arguments).contains("planted-key-7a1"));
+    }
+    let found =
+        Command::new("grep").args(["-rlF", "planted-key-7a1", "."]).current_dir(shop.project.path()).output();
+    assert_eq!(String::from_utf8_lossy(&found.unwrap().stdout), "");
+}
+
+#[test]
+fn what_is_missing_is_said_by_name() {
+    let shop = shop!("--privileged");
+    shop.fixed_port();
+    shop.dockerfile("1", Behaviour::Well);
+    let hostile = shop.run(&["execute", "--dry-run", "--version", "1"]);
+    assert_eq!(hostile.code, Some(2), "{}{}", hostile.stdout, hostile.stderr);
+    says(&hostile, "`acme/--privileged` is no image name");
+    shop.edit(|config| {
+        config["image_name"] = json!("acme/absent");
+        config["run"]["name"] = json!("absent");
+    });
+    let mut command = shop.command(&["execute", "--dry-run", "--version", "1"]);
+    let gone = Said::from(command.env("DOCKER_HOST", "unix:///nonexistent/docker.sock").output().unwrap());
+    assert_eq!(gone.code, Some(3), "{}{}", gone.stdout, gone.stderr);
+    says(&gone, "the docker engine doesn't answer");
+    let program = env!("CARGO_BIN_EXE_pop-deploy");
+    let alone = std::path::Path::new(program).parent().unwrap();
+    let mut command = shop.command(&["execute", "--dry-run", "--version", "1"]);
+    let none = Said::from(command.env("PATH", alone).output().unwrap());
+    assert_eq!(none.code, Some(3), "{}{}", none.stdout, none.stderr);
+    says(&none, "can't start `docker`");
+}

@@ -132,6 +132,16 @@ impl Engine {
         command
     }
 
+    /// A shell whose docker program talks to it.
+    pub fn shell(&self, script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", script])
+            .env("DOCKER_HOST", self.host())
+            .env("DOCKER_CONFIG", self.folder.join("config"));
+        command
+    }
+
     pub fn docker(&self, arguments: &[&str]) -> Said {
         self.command(arguments).output().unwrap().into()
     }

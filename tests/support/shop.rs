@@ -112,14 +112,23 @@ impl Shop {
     /// Writes the Dockerfile of that version.
     pub fn dockerfile(&self, version: &str, behaviour: Behaviour) {
         let behaviour = behaviour.name();
+        let check = match self.project.path().join("with-healthcheck").exists() {
+            true => "HEALTHCHECK --interval=1s --retries=1 CMD [\"/server\", \"check\"]\n",
+            false => "",
+        };
+        let name = self.name;
         self.project.write(
             "Dockerfile",
             &format!(
-                "FROM scratch\nCOPY server /server\nENV APP={} VERSION={version} BEHAVIOUR={behaviour}\nSTOPSIGNAL SIGKILL\nENTRYPOINT [\"/server\"]\n",
-                self.name
+                "FROM scratch\nCOPY server /server\nENV APP={name} VERSION={version} BEHAVIOUR={behaviour}\n{check}STOPSIGNAL SIGKILL\nENTRYPOINT [\"/server\"]\n"
             ),
         );
         self.project.write(".dockerignore", ".pop-deploy\nhome\n");
+    }
+
+    /// Has its images ask themselves how they are.
+    pub fn healthcheck(&self) {
+        self.project.write("with-healthcheck", "");
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {

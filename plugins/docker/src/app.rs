@@ -2,7 +2,9 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use pop_deploy_plugin_api::{Error, Result, Session, protocol::Release, template::Placeholders};
+use pop_deploy_plugin_api::{
+    Error, Result, Session, health::Question, protocol::Release, template::Placeholders,
+};
 
 use crate::{
     config::{Config, Proxy, Run},
@@ -27,13 +29,8 @@ pub(crate) struct Tags {
     pub(crate) fixed: Vec<String>,
     /// Those that move from release to release: they move last.
     pub(crate) moving: Vec<String>,
-}
-
-impl Tags {
-    /// All of them.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &String> {
-        self.fixed.iter().chain(&self.moving)
-    }
+    /// All of them, in the config's order.
+    pub(crate) all: Vec<String>,
 }
 
 impl App {
@@ -68,6 +65,7 @@ impl App {
         }
         if let Some(run) = &config.run {
             runtime::check(run, &config)?;
+            check_reachable(run, &config)?;
         }
         Ok(Self { config, name, repository })
     }
@@ -103,7 +101,7 @@ impl App {
                 .filter_map(|(name, value)| Some((name, value.clone()?)))
                 .chain([("id", release.id.clone())]),
         );
-        let mut tags = Tags { fixed: Vec::new(), moving: Vec::new() };
+        let mut tags = Tags { fixed: Vec::new(), moving: Vec::new(), all: Vec::new() };
         for (index, template) in self.config.tags.iter().enumerate() {
             let key = format!("config.tags[{index}]");
             if template.contains("{{version}}") && release.version.is_none() {
@@ -114,14 +112,28 @@ impl App {
             check_tag(&key, &tag)?;
             let kind = if tag == *template { &mut tags.moving } else { &mut tags.fixed };
             if !kind.contains(&tag) {
-                kind.push(tag);
+                kind.push(tag.clone());
+                tags.all.push(tag);
             }
         }
-        if tags.all().next().is_none() {
+        if tags.all.is_empty() {
             return Err(Error::config("`config.tags` is empty").hint("name one at least, such as latest"));
         }
         Ok(tags)
     }
+}
+
+/// Refuses a question that has nowhere to go: of a container that publishes nothing.
+fn check_reachable(run: &Run, config: &Config) -> Result<()> {
+    let asks_a_path = config
+        .health
+        .as_ref()
+        .is_some_and(|health| matches!(health.question(), Question::Http(path) if path.starts_with('/')));
+    if asks_a_path && run.proxy.is_none() && runtime::ports(run).all(|port| port.udp) {
+        return Err(Error::config("`config.health.http` is a path, and the container publishes no port")
+            .hint("publish one in `run.ports`, or ask by `command` or `docker`"));
+    }
+    Ok(())
 }
 
 fn check_build(config: &Config) -> Result<()> {
@@ -136,8 +148,11 @@ fn check_build(config: &Config) -> Result<()> {
                 .hint("write it like linux/amd64"));
         }
     }
-    for name in config.build_args.keys() {
+    for (name, value) in &config.build_args {
         check_variable("config.build_args", name)?;
+        if value.secret().is_some() {
+            check_lendable("config.build_args", name)?;
+        }
     }
     if let Some(login) = &config.login
         && (login.username.is_empty() || login.username.chars().any(char::is_control))
@@ -158,6 +173,21 @@ pub(crate) fn check_variable(key: &str, name: &str) -> Result<()> {
     }
     Err(Error::config(format!("`{key}`: `{}` is no name of a variable", name.escape_debug()))
         .hint("use letters, digits and `_`, beginning with a letter"))
+}
+
+/// Refuses a variable that the docker program itself would take for its own: secrets reach it by its environment.
+///
+/// # Errors
+/// That.
+pub(crate) fn check_lendable(key: &str, name: &str) -> Result<()> {
+    let its_own = ["PATH", "HOME", "TMPDIR"].contains(&name);
+    if its_own || ["DOCKER_", "LD_", "BUILDX_", "BUILDKIT_"].iter().any(|prefix| name.starts_with(prefix)) {
+        return Err(Error::config(format!(
+            "`{key}`: `{name}` can't be a secret: docker reads that variable itself"
+        ))
+        .hint("give it another name, or write its value here"));
+    }
+    Ok(())
 }
 
 /// Refuses a path that leads out of the project.

@@ -19,7 +19,7 @@ use crate::{
 pub(crate) struct Build {
     /// Each name that the image gets, with the image that had it before.
     tags: BTreeMap<String, Option<String>>,
-    /// The platform that the image must be for, where it is to run here.
+    /// The platform that the image must be for, where one is named or it is to run here.
     platform: Option<String>,
     /// What the Dockerfile may mount, by id.
     secrets: BTreeMap<String, Secret>,
@@ -40,9 +40,9 @@ impl Build {
         before: BTreeMap<String, Option<String>>,
         platform: &str,
     ) -> Step {
-        let names: Vec<_> = tags.all().map(|tag| app.repository.tagged(tag)).collect();
+        let names: Vec<_> = tags.all.iter().map(|tag| app.repository.tagged(tag)).collect();
         let build =
-            Self { tags: before, platform: app.runs().then(|| platform.to_owned()), secrets: secrets(app) };
+            Self { tags: before, platform: wanted(app, platform).map(str::to_owned), secrets: secrets(app) };
         let mut step =
             Step::new("build", Phase::Build, Effect::Create, format!("Building {}", app.repository))
                 .reason(format!("the image of this version, as {}", names.join(", ")))
@@ -73,11 +73,9 @@ impl Build {
             && !image.platform().starts_with(wanted.as_str())
             && !wanted.starts_with(&image.platform())
         {
-            return Err(Error::failed(format!(
-                "the image is for {}, and the engine runs {wanted}",
-                image.platform()
-            ))
-            .hint("correct `platforms`, or what the Dockerfile is FROM"));
+            let made = image.platform();
+            return Err(Error::failed(format!("the image is for {made}, and was to be for {wanted}"))
+                .hint("correct `platforms`, or what the Dockerfile is FROM"));
         }
         let short = image.id.trim_start_matches("sha256:").get(..12).unwrap_or_default().to_owned();
         Ok(Receipt::new(Outcome::Changed, format!("image {short}")).data(Built { image: image.id }))
@@ -123,7 +121,7 @@ fn build_command(app: &App, names: &[String], platform: &str) -> Command {
         build.option("tag", name);
     }
     // The engine's own platform needs no word, and the old builder takes none.
-    for wanted in app.config.platforms.iter().filter(|wanted| *wanted != platform) {
+    if let Some(wanted) = app.config.platforms.iter().find(|wanted| *wanted != platform) {
         build.option("platform", wanted);
     }
     for (name, value) in &app.config.build_args {
@@ -133,11 +131,21 @@ fn build_command(app: &App, names: &[String], platform: &str) -> Command {
         }
     }
     let mut command = build.command(&local(&app.config.build_context));
-    if app.config.build_args.values().any(|value| value.secret().is_some()) {
-        // Only BuildKit keeps a secret out of the image.
+    if needs_buildkit(app, platform) {
         command.env.insert("DOCKER_BUILDKIT".to_owned(), "1".to_owned());
     }
     command
+}
+
+/// Only BuildKit keeps a secret out of the image, or builds for another platform than the engine's.
+pub(crate) fn needs_buildkit(app: &App, platform: &str) -> bool {
+    app.config.build_args.values().any(|value| value.secret().is_some())
+        || app.config.platforms.iter().any(|wanted| wanted != platform)
+}
+
+/// The platform that the image must be for.
+fn wanted<'a>(app: &'a App, platform: &'a str) -> Option<&'a str> {
+    app.config.platforms.first().map(String::as_str).or(app.runs().then_some(platform))
 }
 
 /// The names among `secrets` that a Dockerfile takes as an `ARG`: they would never arrive.

@@ -55,6 +55,13 @@ pub(crate) fn engine(app: &App, info: &Info) -> Vec<Check> {
             "add the engine's platform to `platforms`, or choose another engine",
         ));
     }
+    if build::needs_buildkit(app, &platform) && !info.has_buildkit() {
+        checks.push(fail(
+            "buildkit",
+            "a secret for the build, or another platform than the engine's, needs BuildKit, and docker has no buildx",
+            "install docker's plugin buildx",
+        ));
+    }
     if platforms.len() > 1 {
         checks.push(fail(
             "platforms",
@@ -197,6 +204,13 @@ pub(crate) fn owners(app: &App, run: &Run, container: &str, sight: &Sight) -> Ve
                 "set `adopt` to have it taken over, or choose another `run.name`",
             ),
         });
+    }
+    if let Some(proxy) = run.proxy.as_ref().filter(|_| !sight.info.is_here()) {
+        checks.push(fail(
+            "proxy",
+            format!("`{}` is on this machine, and the engine is on another", proxy.file.display()),
+            "deploy on the machine that has both, or leave `proxy` out",
+        ));
     }
     let fixed = runtime::fixed_ports(run);
     if !fixed.is_empty() && !run.allow_downtime {

@@ -30,8 +30,7 @@ use crate::{
 /// There is no engine, or something can't be read.
 pub(crate) fn plan(app: &App, engine: &Engine, release: &Release) -> Result<Plan> {
     let tags = app.tags(release)?;
-    let all_tags: Vec<_> = tags.all().cloned().collect();
-    let sight = Sight::take(app, engine, &all_tags)?;
+    let sight = Sight::take(app, engine, &tags.all)?;
     let live = sight.live(app);
     let mut unchecked = Vec::new();
     let mut checked = checks::engine(app, &sight.info);
@@ -79,7 +78,7 @@ pub(crate) fn fingerprint(app: &App) -> String {
 
 /// What reports carry along.
 pub(crate) fn facts(app: &App, tags: &Tags) -> Map<String, Value> {
-    let facts = json!({ "image": app.repository.to_string(), "tags": tags.all().collect::<Vec<_>>() });
+    let facts = json!({ "image": app.repository.to_string(), "tags": tags.all });
     facts.as_object().cloned().unwrap_or_default()
 }
 
@@ -147,7 +146,7 @@ pub(crate) fn running(
 fn changes(app: &App, release: &Release, tags: &Tags, sight: &Sight) -> Vec<Change> {
     let change = |effect, what: String, detail: String| Change { effect, what, detail };
     let mut changes = Vec::new();
-    for tag in tags.all().filter(|_| app.config.push) {
+    for tag in tags.all.iter().filter(|_| app.config.push) {
         let reference = app.repository.tagged(tag);
         changes.push(match sight.digest(tag) {
             Some(digest) => change(Effect::Replace, reference, format!("stands for {digest} now")),

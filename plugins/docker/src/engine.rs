@@ -43,6 +43,26 @@ pub(crate) struct Info {
     pub(crate) server_errors: Vec<String>,
     #[serde(default)]
     registry_config: Option<RegistryConfig>,
+    #[serde(default)]
+    client_info: Option<ClientInfo>,
+}
+
+/// The docker program: what it says of itself since 23.0.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ClientInfo {
+    #[serde(default)]
+    version: String,
+    #[serde(default)]
+    context: String,
+    #[serde(default)]
+    plugins: Option<Vec<ClientPlugin>>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ClientPlugin {
+    name: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -198,11 +218,18 @@ impl Info {
         if local || told.is_some_and(|index| !index.secure) { Insecure::Yes } else { Insecure::No }
     }
 
+    /// Whether the docker program can build with BuildKit: up to 20.10 by itself, later with the plugin buildx.
+    pub(crate) fn has_buildkit(&self) -> bool {
+        let Some(client) = &self.client_info else { return true };
+        let plugins = client.plugins.as_deref().unwrap_or_default();
+        client.version.is_empty() || plugins.iter().any(|plugin| plugin.name == "buildx")
+    }
+
     /// Whether the engine is on this machine, as far as can be told.
     pub(crate) fn is_here(&self) -> bool {
         let host = std::env::var("DOCKER_HOST").unwrap_or_default();
-        let context = std::env::var("DOCKER_CONTEXT").unwrap_or_default();
-        (host.is_empty() && matches!(context.as_str(), "" | "default")) || host.starts_with("unix:")
+        let context = self.client_info.as_ref().map_or("", |client| &client.context);
+        (host.is_empty() && matches!(context, "" | "default")) || host.starts_with("unix:")
     }
 
     /// The engine's own platform, in the words of images: `linux/amd64`.

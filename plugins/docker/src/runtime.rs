@@ -9,7 +9,7 @@ use pop_deploy_plugin_api::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    app::{App, check_variable},
+    app::{App, check_lendable, check_variable},
     command::docker,
     config::{Config, Environment, Run},
     labels::{self, OURS, SPEC},
@@ -82,8 +82,11 @@ pub(crate) fn check(run: &Run, config: &Config) -> Result<()> {
             .hint("leave the port of the machine out, or the proxy"));
         }
     }
-    for name in run.env.keys() {
+    for (name, value) in &run.env {
         check_variable("config.run.env", name)?;
+        if matches!(value, Environment::Secret(_)) {
+            check_lendable("config.run.env", name)?;
+        }
     }
     let plain = |key: &str, word: &str| match word.is_empty() || word.chars().any(char::is_control) {
         true => {

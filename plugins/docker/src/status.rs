@@ -47,7 +47,7 @@ fn of_container(app: &App, sight: &Sight, live: Option<&Container>) -> Vec<Check
     };
     let name = live.name();
     let state = &live.state;
-    let healthy = state.health.as_ref().is_none_or(|health| health.status == "healthy");
+    let healthy = state.health.as_ref().is_none_or(|health| health.status != "unhealthy");
     let mut checks = vec![match (state.restarting, healthy) {
         (true, _) => fail("running", format!("`{name}` is restarting"), "look at its log: `docker logs`"),
         (false, false) => {

@@ -1,0 +1,78 @@
+//! Switches under traffic: a real nginx in front of real containers, and visitors who never see one fail.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use front::{Front, Visitors};
+use serde_json::json;
+use shop::{Behaviour, Shop};
+
+#[path = "support/engine.rs"]
+mod engine;
+#[path = "support/front.rs"]
+mod front;
+#[path = "support/shop.rs"]
+mod shop;
+#[path = "support/mod.rs"]
+mod support;
+
+fn behind(front: &Front, shop: &Shop) {
+    shop.edit(|config| {
+        config["run"]["proxy"] = front.proxy();
+        config["health"]["http"] = json!(format!("http://127.0.0.1:{}/healthz", front.port));
+        config["keep"] = json!(2);
+    });
+}
+
+#[test]
+fn no_visitor_sees_a_switch_or_a_rollback() {
+    let shop = match Shop::open("traffic") {
+        Ok(shop) => shop,
+        Err(why) => return support::skipped(why),
+    };
+    let switches = std::env::var("POP_DEPLOY_SWITCHES").map_or(2, |switches| switches.parse().unwrap());
+    let front = Front::open();
+    behind(&front, &shop);
+    shop.must_deploy("0", Behaviour::Well);
+    assert_eq!(front.get(), "0");
+    let visitors = Visitors::come(front.port, 200);
+    for number in 1..=switches {
+        shop.must_deploy(&number.to_string(), Behaviour::Well);
+        shop.must(&["rollback", "--yes", "--to", "0"]);
+        shop.must(&["rollback", "--yes", "--to", &number.to_string()]);
+        // Version 0 must stay the one to go back to: `keep` is about containers, and its own is the one before.
+        if number < switches {
+            shop.must(&["rollback", "--yes", "--to", "0"]);
+        }
+    }
+    let unwell = shop.deploy("9999", Behaviour::Unwell);
+    assert_eq!(unwell.code, Some(1), "{}{}", unwell.stdout, unwell.stderr);
+    let visit = visitors.leave();
+    assert!(
+        visit.failed.is_empty(),
+        "{} of {} failed: {:?}",
+        visit.failed.len(),
+        visit.asked,
+        visit.failed[0]
+    );
+    let versions = (0..=switches).map(|number: u32| number.to_string()).collect();
+    assert_eq!(visit.seen, versions, "of {} requests", visit.asked);
+    shop.must(&["verify"]);
+}
+
+#[test]
+fn a_proxy_that_does_not_take_the_file_keeps_the_old_one() {
+    let shop = match Shop::open("picky") {
+        Ok(shop) => shop,
+        Err(why) => return support::skipped(why),
+    };
+    let front = Front::open();
+    behind(&front, &shop);
+    shop.must_deploy("1", Behaviour::Well);
+    let first = shop.containers();
+    shop.edit(|config| config["run"]["proxy"]["upstream"] = json!("somebody-elses"));
+    let said = shop.deploy("2", Behaviour::Well);
+    assert_eq!(said.code, Some(8), "{}{}", said.stdout, said.stderr);
+    assert!(said.stdout.contains("the proxy doesn't take"), "{}{}", said.stdout, said.stderr);
+    assert!(said.stdout.contains("host not found in upstream"), "{}{}", said.stdout, said.stderr);
+    assert_eq!((front.get(), shop.containers()), ("1".to_owned(), first));
+}
