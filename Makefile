@@ -18,7 +18,7 @@ PLUGIN_FILES := $(foreach crate,$(notdir $(patsubst %/Cargo.toml,%,$(wildcard pl
 # The loop device of the benchmark lives in a mount namespace of its own: it goes with the process, however that ends.
 ALONE := $(shell [ "$$(id -u)" = 0 ] && command -v unshare >/dev/null && echo unshare --mount)
 
-.PHONY: build help demo test bench install uninstall
+.PHONY: build help demo test soak bench install uninstall
 
 build: ## Build everything, optimised
 	@if command -v $(CARGO) >/dev/null; then \
@@ -38,17 +38,23 @@ demo: build ## Deploy this project's own documentation to a temporary web root, 
 
 test: ## Run every test there is; POP_DEPLOY_NO_SKIP=1 makes a skipped one a failure
 	@sh tests/services.sh nginx=nginx-light valgrind=valgrind sshd=openssh-server ssh=openssh-client \
-		chromium=chromium tmux=tmux dockerd=docker.io docker-registry=docker-registry ip=iproute2 \
+		chromium=chromium tmux=tmux dockerd=docker.io docker-registry=docker-registry \
 		busybox=busybox-static ip=iproute2
 	$(CARGO) build --locked --workspace
 	$(CARGO) test --locked --workspace
 	$(CARGO) test --locked --manifest-path examples/hello-target/Cargo.toml --target-dir $(TARGET_DIR)/hello-target
 	@sh tests/boundary.sh $(TARGET_DIR)
 
-bench: build ## Measure against cp, rsync and Python
-	@sh tests/services.sh rsync=rsync
+soak: ## Run the long forms of tests
+	$(CARGO) build --locked --workspace
+	POP_DEPLOY_SWITCHES=20 $(CARGO) test --locked -p pop-deploy --test docker_traffic
+	POP_DEPLOY_EVERY_DEATH=1 $(CARGO) test --locked -p pop-deploy --test docker_crashes
+
+bench: build ## Measure against cp, rsync, Python and docker by hand
+	@sh tests/services.sh rsync=rsync dockerd=docker.io docker-registry=docker-registry ip=iproute2
 	$(ALONE) $(CARGO) bench --locked -p pop-deploy --bench site
 	$(CARGO) bench --locked -p pop-deploy --bench plugins
+	$(CARGO) bench --locked -p pop-deploy --bench docker
 
 install: build ## Install or upgrade: PREFIX (/usr/local) and DESTDIR are respected
 	@set -eu; \
