@@ -9,7 +9,7 @@ use pop_deploy_plugin_api::{
 use crate::{
     config::{Config, Proxy, Run},
     reference::{Repository, check_name, check_tag, name_from},
-    runtime,
+    runtime, service,
 };
 
 /// An app.
@@ -53,15 +53,17 @@ impl App {
             return Err(Error::config("`config` has both `run` and `service`")
                 .hint("keep `run` for one engine, or `service` for a Swarm"));
         }
-        if config.service.is_some() {
-            return Err(Error::config("`config.service`: Swarm services aren't made here yet")
-                .hint("use `run` for one engine, or leave both out to build and push only"));
-        }
         check_inside("build_context", &config.build_context)?;
         check_inside("dockerfile", &config.dockerfile)?;
         check_build(&config)?;
         if let Some(health) = &config.health {
             health.check("config.health")?;
+        }
+        if let Some(canary) = &config.canary {
+            canary.check("config.canary")?;
+        }
+        if let Some(service) = &config.service {
+            service::check(service)?;
         }
         if let Some(run) = &config.run {
             runtime::check(run, &config)?;

@@ -2,14 +2,14 @@
 
 use pop_deploy_plugin_api::{
     Result,
-    protocol::{Change, CheckStatus, Effect, Note, Phase, Plan, Release, Step},
+    protocol::{Change, CheckStatus, Effect, Note, Phase, Plan, Release, Rollout as Extent, Step},
     serde_json::{Map, Value, json},
 };
 
 use crate::{
     app::{App, Tags},
     build::Build,
-    checks,
+    canary, checks,
     command::Insecure,
     config::Run,
     engine::{Container, Engine},
@@ -20,6 +20,7 @@ use crate::{
     push::{Push, Tag},
     rollout::{Public, Rollout},
     runtime::Spec,
+    service::Swarm,
     switch::Switch,
     update::{Source, Update},
 };
@@ -28,10 +29,14 @@ use crate::{
 ///
 /// # Errors
 /// There is no engine, or something can't be read.
-pub(crate) fn plan(app: &App, engine: &Engine, release: &Release) -> Result<Plan> {
+pub(crate) fn plan(app: &App, engine: &Engine, release: &Release, rollout: Extent) -> Result<Plan> {
     let tags = app.tags(release)?;
     let sight = Sight::take(app, engine, &tags.all)?;
-    let live = sight.live(app);
+    let swarm = Swarm::take(app, engine)?;
+    let live = match &swarm {
+        Some(swarm) => swarm.live(),
+        None => sight.live(app).and_then(Container::release),
+    };
     let mut unchecked = Vec::new();
     let mut checked = checks::engine(app, &sight.info);
     match checks::disk(&sight.info) {
@@ -47,24 +52,35 @@ pub(crate) fn plan(app: &App, engine: &Engine, release: &Release) -> Result<Plan
     if let Some(run) = app.run() {
         let container = app.container(&release.id);
         checked.extend(checks::owners(app, run, &container, &sight));
-        checked.push(checks::live(app, live));
+        checked.push(checks::live(app, sight.live(app)));
+    }
+    if let (Some(swarm), Some(service)) = (&swarm, &app.config.service) {
+        checked.extend(swarm.checks(app, service, &sight.info)?);
     }
     let ready = !checked.iter().any(|check| check.status == CheckStatus::Fail);
+    let mut steps =
+        if ready { steps(app, engine, release, &tags, &sight, swarm.as_ref())? } else { Vec::new() };
+    if rollout == Extent::Canary {
+        canary::add(app, &engine.session.target, &mut steps)?;
+    }
     Ok(Plan {
-        identity: identity(app, &sight),
+        identity: identity(app, &sight, swarm.as_ref()),
         fingerprint: fingerprint(app),
-        live: live.and_then(Container::release),
-        steps: if ready { steps(app, engine, release, &tags, &sight)? } else { Vec::new() },
+        summary: summary(app, release, live.as_ref()),
+        live,
+        steps,
         changes: changes(app, release, &tags, &sight),
-        summary: summary(app, release, live),
         facts: facts(app, &tags),
         checked,
         unchecked,
     })
 }
 
-/// The place: an app on an engine, however that is reached; or a repository, where nothing is run.
-pub(crate) fn identity(app: &App, sight: &Sight) -> String {
+/// The place: an app on an engine, however that is reached, or in a Swarm; or a repository, where nothing is run.
+pub(crate) fn identity(app: &App, sight: &Sight, swarm: Option<&Swarm>) -> String {
+    if let Some(swarm) = swarm {
+        return swarm.identity(app);
+    }
     match app.runs() {
         true => format!("docker:{}/{}", sight.info.id, app.name),
         false => format!("docker:{}", app.repository),
@@ -82,7 +98,14 @@ pub(crate) fn facts(app: &App, tags: &Tags) -> Map<String, Value> {
     facts.as_object().cloned().unwrap_or_default()
 }
 
-fn steps(app: &App, engine: &Engine, release: &Release, tags: &Tags, sight: &Sight) -> Result<Vec<Step>> {
+fn steps(
+    app: &App,
+    engine: &Engine,
+    release: &Release,
+    tags: &Tags,
+    sight: &Sight,
+    swarm: Option<&Swarm>,
+) -> Result<Vec<Step>> {
     let insecure = sight.insecure(app);
     let mut steps = vec![Build::step(app, tags, sight.images.clone(), &sight.info.platform())];
     if app.config.push {
@@ -91,6 +114,9 @@ fn steps(app: &App, engine: &Engine, release: &Release, tags: &Tags, sight: &Sig
     if let Some(run) = app.run() {
         let old = sight.live(app);
         steps.extend(running(app, run, engine, release, &Source::Built(tags, insecure), old, &sight.ours)?);
+    }
+    if let (Some(swarm), Some(service)) = (swarm, &app.config.service) {
+        steps.extend(swarm.steps(app, service, release, None)?);
     }
     if app.config.push {
         // Where nothing runs the image, the tags that move are what its users see: then moving them is the switch.
@@ -153,6 +179,13 @@ fn changes(app: &App, release: &Release, tags: &Tags, sight: &Sight) -> Vec<Chan
             None => change(Effect::Create, reference, String::new()),
         });
     }
+    if app.config.service.is_some() {
+        changes.push(change(
+            Effect::Update,
+            app.name.clone(),
+            format!("the service runs {}", app.repository),
+        ));
+    }
     if let Some(run) = app.run() {
         let container = app.container(&release.id);
         changes.push(change(Effect::Create, container.clone(), format!("runs {}", app.repository)));
@@ -173,13 +206,13 @@ fn changes(app: &App, release: &Release, tags: &Tags, sight: &Sight) -> Vec<Chan
     changes
 }
 
-fn summary(app: &App, release: &Release, live: Option<&Container>) -> String {
+fn summary(app: &App, release: &Release, live: Option<&Release>) -> String {
     let version = |release: &Release| release.version.clone().unwrap_or_else(|| release.id.clone());
     match (app.runs(), app.config.push) {
         (false, true) => format!("{} is built and pushed; nothing is run of it", app.repository),
         (false, false) => format!("{} is built; it is neither pushed nor run", app.repository),
-        (true, _) => match live.and_then(Container::release) {
-            Some(before) => format!("{} in the place of {}", version(release), version(&before)),
+        (true, _) => match live {
+            Some(before) => format!("{} in the place of {}", version(release), version(before)),
             None => format!("{} for the first time", version(release)),
         },
     }

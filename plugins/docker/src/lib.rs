@@ -7,6 +7,7 @@
 
 mod app;
 mod build;
+mod canary;
 mod checks;
 mod command;
 mod config;
@@ -24,6 +25,7 @@ mod reference;
 mod rollback;
 mod rollout;
 mod runtime;
+mod service;
 mod status;
 mod steps;
 mod switch;
@@ -37,13 +39,14 @@ use pop_deploy_plugin_api::{
     Result, Session, Target, export_target,
     protocol::{
         Diagnostic, Manifest, Plan, PlanRequest, Proposal, Receipt, RunRequest, Status, Undo, UndoRequest,
+        capability,
     },
     serde_json,
 };
 
 use crate::{
-    app::App, build::Build, config::Config, engine::Engine, finalize::Finalize, push::Push, rollback::Pull,
-    steps::data, switch::Switch, update::Update,
+    app::App, build::Build, canary::Part, config::Config, engine::Engine, finalize::Finalize, push::Push,
+    rollback::Pull, steps::data, switch::Switch, update::Update,
 };
 
 /// An app on an engine.
@@ -61,7 +64,7 @@ impl Target for Docker {
             id: "docker".into(),
             description: "Ships an image to a registry and runs it on a Docker engine".into(),
             types: words(&["docker"]),
-            capabilities: words(&["rollback", "status", "diagnose", "detect", "build"]),
+            capabilities: words(&["rollback", "status", "diagnose", "detect", "build", capability::CANARY]),
             environment: words(&[
                 "DOCKER_HOST",
                 "DOCKER_CONTEXT",
@@ -103,7 +106,9 @@ impl Target for Docker {
             steps::log_in(&self.app, &mut self.engine)?;
         }
         match request {
-            PlanRequest::Deploy { release, .. } => deploy::plan(&self.app, &self.engine, release),
+            PlanRequest::Deploy { release, rollout } => {
+                deploy::plan(&self.app, &self.engine, release, *rollout)
+            }
             PlanRequest::Rollback { to, .. } => rollback::plan(&self.app, &self.engine, to),
         }
     }
@@ -116,10 +121,17 @@ impl Target for Docker {
                 steps::log_in(&self.app, &mut self.engine)?;
                 data::<Pull>(step)?.run(&self.engine)
             }
+            "update" if self.app.config.service.is_some() => {
+                data::<service::Update>(step)?.run(&self.app, request, &self.engine)
+            }
+            "rollout" if self.app.config.service.is_some() => {
+                data::<service::Rollout>(step)?.run(request, &self.engine)
+            }
             "update" => data::<Update>(step)?.run(&self.app, request, &self.engine),
             "rollout" | "health" => rollout::run(request, &self.engine),
             "switch" => data::<Switch>(step)?.run(&self.engine),
             "finalize" => data::<Finalize>(step)?.run(request, &self.engine),
+            id if id.starts_with(canary::PREFIX) => data::<Part>(step)?.run(&self.engine),
             id if id.starts_with("push:") => {
                 steps::log_in(&self.app, &mut self.engine)?;
                 data::<Push>(step)?.run(&self.engine)
@@ -132,9 +144,13 @@ impl Target for Docker {
         let step = &request.step;
         match step.id.as_str() {
             "build" => data::<Build>(step)?.undo(&self.engine),
+            "update" if self.app.config.service.is_some() => {
+                data::<service::Update>(step)?.undo(&self.engine)
+            }
             "update" => data::<Update>(step)?.undo(&self.engine),
             "switch" => data::<Switch>(step)?.undo(&self.engine),
             "pull" | "rollout" | "health" | "finalize" => Ok(Undo::Nothing),
+            id if id.starts_with(canary::PREFIX) => data::<Part>(step)?.undo(&self.engine),
             id if id.starts_with("push:") => {
                 steps::log_in(&self.app, &mut self.engine)?;
                 data::<Push>(step)?.undo(request.receipt.as_ref(), &self.engine)

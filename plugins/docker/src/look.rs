@@ -94,18 +94,21 @@ impl Sight {
 pub(crate) fn live<'c>(app: &App, ours: &'c [Container], upstream: Option<&str>) -> Option<&'c Container> {
     let running = ours.iter().filter(|it| it.state.running);
     match (app.proxy(), upstream) {
+        // Of two the newer one is a canary.
         (Some(proxy), Some(text)) => {
-            let named = |it: &&Container| {
-                let address = it.address(proxy.port);
-                address.is_some_and(|address| text.split([' ', '/', ';', '\n']).any(|word| word == address))
-            };
-            running.filter(named).max_by(|a, b| a.created.cmp(&b.created))
+            running.filter(|it| is_named(it, proxy.port, text)).min_by(|a, b| a.created.cmp(&b.created))
         }
         _ => running.max_by(|a, b| {
             let verified = |it: &Container| it.restart_policy() != "no";
             (verified(a), &a.created).cmp(&(verified(b), &b.created))
         }),
     }
+}
+
+/// Whether the proxy's file gives a container traffic.
+pub(crate) fn is_named(container: &Container, port: u16, upstream: &str) -> bool {
+    let address = container.address(port);
+    address.is_some_and(|address| upstream.split([' ', '/', ';', '\n']).any(|word| word == address))
 }
 
 /// All containers, and those of the app in full.

@@ -14,6 +14,7 @@ use crate::{
     engine::{Container, Engine, Manifest},
     look::Sight,
     push::Pushed,
+    service::Swarm,
     steps,
     update::{Source, Updated},
 };
@@ -32,7 +33,8 @@ pub(crate) fn plan(app: &App, engine: &Engine, to: &PastRelease) -> Result<Plan>
     let release = &to.release;
     let tags = app.tags(release)?;
     let sight = Sight::take(app, engine, &tags.moving)?;
-    let identity = identity(app, &sight);
+    let swarm = Swarm::take(app, engine)?;
+    let identity = identity(app, &sight, swarm.as_ref());
     if let Some(other) = to.identity.as_ref().filter(|other| **other != identity) {
         return Err(Error::preflight(format!(
             "release {} went to `{other}`, and this target is `{identity}`",
@@ -50,7 +52,12 @@ pub(crate) fn plan(app: &App, engine: &Engine, to: &PastRelease) -> Result<Plan>
     if app.config.push && !sight.manifests.is_empty() {
         checked.extend(checks::registry(app, &sight.manifests, &mut unchecked));
     }
-    let mut steps: Vec<Step> = image.pull(app).into_iter().collect();
+    // The nodes of a Swarm fetch it themselves.
+    let mut steps: Vec<Step> = image.pull(app).filter(|_| swarm.is_none()).into_iter().collect();
+    if let (Some(swarm), Some(service)) = (&swarm, &app.config.service) {
+        checked.extend(swarm.checks(app, service, &sight.info)?);
+        steps.extend(swarm.steps(app, service, release, Some(&image.name))?);
+    }
     if let Some(run) = app.run() {
         checked.push(checks::live(app, live));
         let source = match kept {
@@ -68,7 +75,10 @@ pub(crate) fn plan(app: &App, engine: &Engine, to: &PastRelease) -> Result<Plan>
     Ok(Plan {
         identity,
         fingerprint: fingerprint(app),
-        live: live.and_then(Container::release),
+        live: match &swarm {
+            Some(swarm) => swarm.live(),
+            None => live.and_then(Container::release),
+        },
         steps: if ready { steps } else { Vec::new() },
         changes: vec![Change {
             effect: Effect::Replace,

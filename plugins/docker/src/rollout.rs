@@ -153,7 +153,8 @@ pub(crate) fn looks(container: &str, health: Option<&Health>) -> Vec<Command> {
     [command::inspect([container]), command::logs(container)].into_iter().chain(exec).collect()
 }
 
-fn exec(container: &str, argv: &[String]) -> Command {
+/// Runs a program in a container.
+pub(crate) fn exec(container: &str, argv: &[String]) -> Command {
     docker(["exec", container].map(str::to_owned).into_iter().chain(argv.iter().cloned()))
 }
 

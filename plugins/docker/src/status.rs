@@ -13,8 +13,9 @@ use crate::{
     deploy::identity,
     engine::{Container, Engine},
     labels::SPEC,
-    look::Sight,
+    look::{Sight, is_named},
     runtime::Spec,
+    service::Swarm,
 };
 
 /// How many of the engine's last events are told.
@@ -27,11 +28,15 @@ const EVENTS: usize = 30;
 pub(crate) fn read(app: &App, engine: &Engine) -> Result<Status> {
     let sight = Sight::take(app, engine, &[])?;
     let mut checks = vec![pass("engine", format!("docker {} answers", sight.info.server_version))];
+    if let Some(swarm) = Swarm::take(app, engine)? {
+        checks.extend(swarm.status(app, engine)?);
+        return Ok(Status { identity: swarm.identity(app), live: swarm.live(), checks });
+    }
     let live = sight.live(app);
     if app.run().is_some() {
         checks.extend(of_container(app, &sight, live));
     }
-    Ok(Status { identity: identity(app, &sight), live: live.and_then(Container::release), checks })
+    Ok(Status { identity: identity(app, &sight, None), live: live.and_then(Container::release), checks })
 }
 
 fn of_container(app: &App, sight: &Sight, live: Option<&Container>) -> Vec<Check> {
@@ -70,8 +75,17 @@ fn of_container(app: &App, sight: &Sight, live: Option<&Container>) -> Vec<Check
         ),
     });
     let others = sight.ours.iter().filter(|it| it.state.running && it.name() != name);
-    checks.extend(others.map(|other| {
-        Check::new("others", CheckStatus::Warn, format!("`{}` runs too, and serves nothing", other.name()))
+    let has_a_part = |other: &Container| {
+        let proxied = app.proxy().zip(sight.upstream.as_deref());
+        proxied.is_some_and(|(proxy, upstream)| is_named(other, proxy.port, upstream))
+    };
+    checks.extend(others.map(|other| match has_a_part(other) {
+        true => pass("canary", format!("`{}` gets a part of the traffic", other.name())),
+        false => Check::new(
+            "others",
+            CheckStatus::Warn,
+            format!("`{}` runs too, and serves nothing", other.name()),
+        ),
     }));
     checks
 }

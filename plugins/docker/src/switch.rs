@@ -2,7 +2,7 @@
 
 use pop_deploy_plugin_api::{
     Error, Result,
-    protocol::{Effect, Outcome, Phase, Receipt, Step, Undo},
+    protocol::{Command, Effect, Outcome, Phase, Receipt, Step, Undo},
 };
 use serde::{Deserialize, Serialize};
 
@@ -48,10 +48,45 @@ impl Switch {
             Step::new("switch", Phase::Switch, effect, format!("Moving the traffic to {}", self.container))
                 .reason(format!("`{file}` names it from then on"))
                 .data(self);
-        step.commands = vec![command::inspect([&self.container])];
-        step.commands.extend(self.upstream.commands());
+        step.commands = self.commands();
         step.creates = vec![file.to_string()];
         step
+    }
+
+    /// The container that the traffic goes to.
+    pub(crate) fn container(&self) -> &str {
+        &self.container
+    }
+
+    /// The one that has it now.
+    pub(crate) fn old(&self) -> Option<&str> {
+        self.old.as_deref()
+    }
+
+    /// What changing the shares runs.
+    pub(crate) fn commands(&self) -> Vec<Command> {
+        let containers = [&self.container].into_iter().chain(&self.old);
+        containers.map(|name| command::inspect([name])).chain(self.upstream.commands()).collect()
+    }
+
+    /// Gives the new container `percent` of the traffic, and the old one the rest.
+    ///
+    /// # Errors
+    /// A container isn't there, or the proxy doesn't take the file.
+    pub(crate) fn share(&self, percent: u32, engine: &Engine) -> Result<()> {
+        let new = Server { weight: percent, ..self.server(&self.container, engine)? };
+        let old = self.old.as_ref().map(|old| self.server(old, engine)).transpose()?;
+        let old = old.map(|old| Server { weight: 100_u32.saturating_sub(percent).max(1), ..old });
+        let servers: Vec<_> = old.into_iter().chain([new]).collect();
+        self.upstream.put(&self.upstream.render(&servers), &engine.session)
+    }
+
+    /// Where the new container answers.
+    ///
+    /// # Errors
+    /// It isn't there, or publishes no such port.
+    pub(crate) fn address(&self, engine: &Engine) -> Result<String> {
+        Ok(self.server(&self.container, engine)?.address)
     }
 
     /// Writes the file, tested, and has the proxy read it.

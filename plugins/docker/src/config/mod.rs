@@ -3,13 +3,13 @@
 mod build_arg;
 mod proxy;
 mod run;
-#[expect(dead_code, reason = "a service is refused so far")]
 mod service;
 
 use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use pop_deploy_plugin_api::{
     Secret,
+    canary::Canary,
     health::{Health, Seconds},
 };
 use schemars::JsonSchema;
@@ -20,7 +20,7 @@ pub(crate) use self::{
     build_arg::BuildArg,
     proxy::{Proxy, ProxyKind},
     run::{Environment, Restart, Run},
-    service::Service,
+    service::{EndpointMode, PortMode, PortProtocol, Service, ServicePort, UpdateOrder},
 };
 
 /// The `config` of a docker target. Without `run` and `service` it builds and pushes, and runs nothing.
@@ -73,6 +73,9 @@ pub(crate) struct Config {
     /// How it is asked whether what runs is well.
     #[serde(default)]
     pub(crate) health: Option<Health>,
+    /// How a new release is tried on a part of the requests first, where that is asked for: `percent` behind a proxy.
+    #[serde(default)]
+    pub(crate) canary: Option<Canary>,
     /// How long a container must have been up before it counts as running, in seconds. Default: 10.
     #[serde(default)]
     pub(crate) min_ready: Option<Seconds>,

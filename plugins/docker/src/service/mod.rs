@@ -1,0 +1,13 @@
+//! The Swarm service that runs the image: its spec from the config, what the Swarm says of it, and the steps that change it.
+//!
+//! Every change is `docker service update` with the words that lead from one [`Spec`] to another. That is also the way
+//! back: a rollback pushes the spec that we recorded, since `docker service rollback` toggles between two and forgets after
+//! an automatic one.
+
+mod rollout;
+mod spec;
+mod state;
+mod swarm;
+mod update;
+
+pub(crate) use self::{rollout::Rollout, spec::check, swarm::Swarm, update::Update};

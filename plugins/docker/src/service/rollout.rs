@@ -1,0 +1,156 @@
+//! The step that watches an update until every task runs the intended image, and notices when the Swarm took it back.
+
+use std::time::{Duration, Instant};
+
+use pop_deploy_plugin_api::{
+    Error, Result,
+    health::{Health, Question},
+    protocol::{Effect, Outcome, Phase, Receipt, RunRequest, Step},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    spec::Spec,
+    state::{self, Task},
+    update::LOOK,
+};
+use crate::{engine::Engine, update::Updated};
+
+/// How long a task may take to be placed and to start, beside being watched.
+const START: Duration = Duration::from_secs(300);
+
+/// `rollout`, as its step keeps it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Rollout {
+    name: String,
+    replicas: u64,
+    /// How long every task must have run, in milliseconds.
+    monitor: u64,
+    parallelism: u64,
+    health: Option<Health>,
+}
+
+impl Rollout {
+    pub(crate) fn step(name: &str, spec: &Spec, health: Option<&Health>) -> Step {
+        let rollout = Self {
+            name: name.to_owned(),
+            replicas: spec.replicas,
+            monitor: spec.monitor_ms,
+            parallelism: spec.parallelism,
+            health: health.filter(|health| is_public(health)).cloned(),
+        };
+        let mut step =
+            Step::new("rollout", Phase::Verify, Effect::None, format!("Watching the service {name}")).reason(
+                format!(
+                    "{} tasks must run the new image for {:.1} s",
+                    spec.replicas,
+                    spec.monitor_ms as f64 / 1000.0
+                ),
+            );
+        step.commands = vec![
+            state::inspect(name),
+            state::list_networks(),
+            state::list_tasks(name),
+            state::show_logs(name),
+        ];
+        step.data(rollout)
+    }
+
+    /// Watches.
+    ///
+    /// # Errors
+    /// The Swarm took the update back or paused it, a task failed, or the service isn't healthy; with its last lines.
+    pub(crate) fn run(&self, request: &RunRequest, engine: &Engine) -> Result<Receipt> {
+        let updated = request.receipts.iter().find(|kept| kept.step == "update");
+        let updated = updated.and_then(|kept| Updated::deserialize(&kept.receipt.data).ok());
+        let Some(updated) = updated else {
+            return Err(Error::failed("no step of this run updated the service"));
+        };
+        self.watch(&updated.image, engine).map_err(|mut error| {
+            error.causes.extend(state::logs(&self.name, engine));
+            error
+        })
+    }
+
+    fn watch(&self, image: &str, engine: &Engine) -> Result<Receipt> {
+        let begun = Instant::now();
+        let monitor = Duration::from_millis(self.monitor);
+        let batches = match self.parallelism {
+            0 => 1,
+            parallelism => self.replicas.div_ceil(parallelism),
+        };
+        let limit = START.saturating_add(monitor.saturating_mul(u32::try_from(batches).unwrap_or(u32::MAX)));
+        let mut all_since: Option<Instant> = None;
+        loop {
+            let tasks = state::tasks(&self.name, engine)?;
+            let is_updating = self.look(image, &tasks, engine)?;
+            let running = tasks.iter().filter(|task| task.runs(image)).count() as u64;
+            match (running >= self.replicas, all_since) {
+                (true, None) => all_since = Some(Instant::now()),
+                (true, Some(since)) if !is_updating && since.elapsed() >= monitor => break,
+                (true, Some(_)) => {}
+                (false, _) => all_since = None,
+            }
+            if begun.elapsed() > limit {
+                return Err(explained(
+                    Error::failed(format!("only {running} of {} tasks run the new image", self.replicas))
+                        .hint("see `docker service ps` for what they wait for"),
+                    &tasks,
+                ));
+            }
+            engine.session.pause(LOOK)?;
+        }
+        let asked = self.health.as_ref().map(|health| health.wait(&engine.session)).transpose()?;
+        let asked = asked.map_or(String::new(), |healthy| format!("; {}", healthy.detail));
+        Ok(Receipt::new(Outcome::Changed, format!("{} tasks{asked}", self.replicas)))
+    }
+
+    /// Looks once: whether the update goes on. Never trusts that the command which began it ended well.
+    fn look(&self, image: &str, tasks: &[Task], engine: &Engine) -> Result<bool> {
+        let name = &self.name;
+        let Some(service) = state::read(name, engine)? else {
+            return Err(
+                Error::failed(format!("the service `{name}` is gone")).hint("find out who removed it")
+            );
+        };
+        let message = service.update.as_ref().map_or("", |update| &update.message);
+        let state = service.updating();
+        if state.starts_with("rollback") || service.spec.image.as_deref() != Some(image) {
+            return Err(explained(
+                Error::failed(format!("the Swarm took the update of `{name}` back by itself: {message}"))
+                    .hint("look at the last lines of its tasks"),
+                tasks,
+            ));
+        }
+        if state == "paused" {
+            return Err(explained(
+                Error::failed(format!("the Swarm paused the update of `{name}`: {message}")),
+                tasks,
+            ));
+        }
+        // Of an update the Swarm itself decides how many may fail; of a new service nobody does.
+        if state.is_empty() && tasks.iter().any(|task| task.failed(image)) {
+            return Err(explained(
+                Error::failed(format!("a task of `{name}` failed")).hint("look at its last lines"),
+                tasks,
+            ));
+        }
+        Ok(state == "updating")
+    }
+}
+
+/// Whether the question has an address of its own: the Swarm asks each task's HEALTHCHECK itself.
+fn is_public(health: &Health) -> bool {
+    match health.question() {
+        Question::Http(address) => !address.starts_with('/'),
+        Question::Tcp(_) => true,
+        Question::Command(_) | Question::Docker => false,
+    }
+}
+
+/// The error with what the Swarm says of each task.
+fn explained(mut error: Error, tasks: &[Task]) -> Error {
+    let told = tasks.iter().filter(|task| !task.error.is_empty());
+    error.causes.extend(told.take(5).map(|task| format!("{}: {}", task.name, task.error.trim_matches('"'))));
+    error
+}

@@ -1,0 +1,539 @@
+//! What a service is: from the config, or as the Swarm has it; and the words that lead from one to another.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pop_deploy_plugin_api::{
+    Error, Result, Secret,
+    protocol::{Command, Release},
+    serde_json::{self, Value},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    app::{App, check_variable},
+    command::{IMAGE, docker},
+    config::{EndpointMode, Environment, PortMode, PortProtocol, Service, ServicePort, UpdateOrder},
+    labels::{self, Labels, OURS},
+    reference::check_name,
+    runtime,
+};
+
+/// The references behind the variables that are secrets: the Swarm itself only knows values.
+const SECRETS: &str = "pop-deploy.secrets";
+
+/// A service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Spec {
+    /// By digest; absent until it is built.
+    pub(crate) image: Option<String>,
+    pub(crate) replicas: u64,
+    args: Vec<String>,
+    env: BTreeMap<String, Environment>,
+    pub(crate) labels: Labels,
+    ports: BTreeSet<Port>,
+    networks: BTreeSet<String>,
+    constraints: BTreeSet<String>,
+    memory: u64,
+    nano_cpus: u64,
+    stop_grace_ms: u64,
+    endpoint_mode: String,
+    order: String,
+    pub(crate) parallelism: u64,
+    delay_ms: u64,
+    pub(crate) monitor_ms: u64,
+    max_failure_ratio: f64,
+}
+
+/// A published port.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Port {
+    target: u64,
+    protocol: String,
+    pub(crate) published: u64,
+    pub(crate) mode: String,
+}
+
+/// Refuses what docker would not take, or would take for something else.
+///
+/// # Errors
+/// That.
+pub(crate) fn check(service: &Service) -> Result<()> {
+    for name in service.env.keys() {
+        check_variable("config.service.env", name)?;
+    }
+    for network in &service.networks {
+        check_name("config.service.networks", network)?;
+    }
+    let plain = |key: &str, word: &str| match word.is_empty() || word.chars().any(char::is_control) {
+        true => Err(Error::config(format!(
+            "`config.service.{key}`: `{}` can't be handed over",
+            word.escape_debug()
+        ))
+        .hint("write one line of text")),
+        false => Ok(()),
+    };
+    for constraint in &service.constraints {
+        plain("constraints", constraint)?;
+    }
+    for word in &service.command {
+        plain("command", word)?;
+    }
+    for (name, value) in &service.labels {
+        plain("labels", name)?;
+        if name.starts_with(OURS) || name.contains('=') || value.contains('\0') {
+            return Err(Error::config(format!(
+                "`config.service.labels`: `{}` can't be a label",
+                name.escape_debug()
+            ))
+            .hint("labels that begin with `pop-deploy.` are ours, and no name has a `=`"));
+        }
+    }
+    if service.memory.as_deref().is_some_and(|memory| bytes(memory).is_none()) {
+        return Err(
+            Error::config("`config.service.memory` is no amount of memory").hint("write it like 256m or 2g")
+        );
+    }
+    if service.cpus.is_some_and(|cpus| !(cpus > 0.0 && cpus <= 1024.0)) {
+        return Err(
+            Error::config("`config.service.cpus` is no number of processors").hint("write it like 0.5 or 2")
+        );
+    }
+    if service.update.max_failure_ratio.is_some_and(|ratio| !(0.0..=1.0).contains(&ratio)) {
+        return Err(
+            Error::config("`config.service.update.max_failure_ratio` is no share").hint("write 0 to 1")
+        );
+    }
+    if service.replicas == 0 {
+        return Err(
+            Error::config("`config.service.replicas` is 0").hint("give 1 at least: nothing would serve")
+        );
+    }
+    service.ports.iter().enumerate().try_for_each(|(index, port)| Port::of(index, port).map(drop))
+}
+
+impl Port {
+    fn of(index: usize, port: &ServicePort) -> Result<Self> {
+        let key = format!("config.service.ports[{index}]");
+        match port {
+            ServicePort::Short(text) => {
+                let port = runtime::Port::parse(&key, text)?;
+                Ok(Self {
+                    target: port.inside.into(),
+                    protocol: if port.udp { "udp" } else { "tcp" }.to_owned(),
+                    published: port.outside.unwrap_or(0).into(),
+                    mode: "ingress".to_owned(),
+                })
+            }
+            ServicePort::Long(port) if port.target == 0 => {
+                Err(Error::config(format!("`{key}.target` is no port"))
+                    .hint("give the port that the container listens on"))
+            }
+            ServicePort::Long(port) => Ok(Self {
+                target: port.target.into(),
+                protocol: match port.protocol {
+                    PortProtocol::Tcp => "tcp",
+                    PortProtocol::Udp => "udp",
+                }
+                .to_owned(),
+                published: port.published.into(),
+                mode: match port.mode {
+                    PortMode::Ingress => "ingress",
+                    PortMode::Host => "host",
+                }
+                .to_owned(),
+            }),
+        }
+    }
+
+    fn words(&self) -> String {
+        let published = match self.published {
+            0 => String::new(),
+            port => format!("published={port},"),
+        };
+        format!("{published}target={},protocol={},mode={}", self.target, self.protocol, self.mode)
+    }
+}
+
+impl Spec {
+    /// The service of `release`, as the config says.
+    ///
+    /// # Errors
+    /// A port that is none.
+    pub(crate) fn of(app: &App, service: &Service, release: &Release) -> Result<Self> {
+        let mut labels: Labels = labels::of(&app.name, release)
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        labels.extend(service.labels.clone());
+        let references: BTreeMap<&String, &Secret> = service
+            .env
+            .iter()
+            .filter_map(|(name, value)| match value {
+                Environment::Secret(secret) => Some((name, secret)),
+                Environment::Text(_) => None,
+            })
+            .collect();
+        if !references.is_empty() {
+            labels.insert(SECRETS.to_owned(), serde_json::to_string(&references).unwrap_or_default());
+        }
+        let ms = |seconds: pop_deploy_plugin_api::health::Seconds| {
+            u64::try_from(seconds.span().as_millis()).unwrap_or(u64::MAX)
+        };
+        let window = app
+            .config
+            .health
+            .as_ref()
+            .map_or(app.config.min_ready(), |health| health.window().max(app.config.min_ready()));
+        Ok(Self {
+            image: None,
+            replicas: service.replicas.into(),
+            args: service.command.clone(),
+            env: service.env.clone(),
+            labels,
+            ports: service
+                .ports
+                .iter()
+                .enumerate()
+                .map(|(index, port)| Port::of(index, port))
+                .collect::<Result<_>>()?,
+            networks: service.networks.iter().cloned().collect(),
+            constraints: service.constraints.iter().map(|it| spaced(it)).collect(),
+            memory: service.memory.as_deref().and_then(bytes).unwrap_or(0),
+            nano_cpus: service.cpus.map_or(0, |cpus| (cpus * 1e9).round() as u64),
+            stop_grace_ms: service.stop_grace.map_or(10_000, ms),
+            endpoint_mode: match service.endpoint_mode {
+                Some(EndpointMode::Dnsrr) => "dnsrr",
+                Some(EndpointMode::Vip) | None => "vip",
+            }
+            .to_owned(),
+            order: match service.update.order {
+                UpdateOrder::StartFirst => "start-first",
+                UpdateOrder::StopFirst => "stop-first",
+            }
+            .to_owned(),
+            parallelism: service.update.parallelism.unwrap_or(1).into(),
+            delay_ms: service.update.delay.map_or(0, ms),
+            // Swarm must not call it done before we would call it well.
+            monitor_ms: service
+                .update
+                .monitor
+                .map_or(0, ms)
+                .max(u64::try_from(window.as_millis()).unwrap_or(u64::MAX)),
+            max_failure_ratio: service.update.max_failure_ratio.unwrap_or(0.0),
+        })
+    }
+
+    /// The same of that image.
+    pub(crate) fn with(self, image: &str) -> Self {
+        Self { image: Some(image.to_owned()), ..self }
+    }
+
+    /// The service as the Swarm has it; `networks` are names by id.
+    pub(crate) fn read(spec: &Value, networks: &BTreeMap<String, String>) -> Self {
+        let at = |path: &str| spec.pointer(path).unwrap_or(&Value::Null);
+        let number = |path: &str| at(path).as_u64().unwrap_or(0);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let texts =
+            |path: &str| -> Vec<String> { at(path).as_array().into_iter().flatten().map(text).collect() };
+        let labels: Labels = serde_json::from_value(at("/Labels").clone()).unwrap_or_default();
+        let secrets: BTreeMap<String, Secret> =
+            labels.get(SECRETS).and_then(|label| serde_json::from_str(label).ok()).unwrap_or_default();
+        let env = texts("/TaskTemplate/ContainerSpec/Env").into_iter().map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((&pair, ""));
+            let value = match secrets.get(name) {
+                Some(secret) => Environment::Secret(secret.clone()),
+                None => Environment::Text(value.to_owned()),
+            };
+            (name.to_owned(), value)
+        });
+        let port = |port: &Value| Port {
+            target: port["TargetPort"].as_u64().unwrap_or(0),
+            protocol: text(&port["Protocol"]),
+            published: port["PublishedPort"].as_u64().unwrap_or(0),
+            mode: text(&port["PublishMode"]),
+        };
+        let network = |network: &Value| {
+            let id = text(&network["Target"]);
+            networks.get(&id).cloned().unwrap_or(id)
+        };
+        let list = |path: &str| at(path).as_array().cloned().unwrap_or_default();
+        let or = |found: String, usual: &str| if found.is_empty() { usual.to_owned() } else { found };
+        Self {
+            image: at("/TaskTemplate/ContainerSpec/Image").as_str().map(str::to_owned),
+            replicas: number("/Mode/Replicated/Replicas"),
+            args: texts("/TaskTemplate/ContainerSpec/Args"),
+            env: env.collect(),
+            ports: list("/EndpointSpec/Ports").iter().map(port).collect(),
+            networks: list("/TaskTemplate/Networks").iter().map(network).collect(),
+            constraints: texts("/TaskTemplate/Placement/Constraints").iter().map(|it| spaced(it)).collect(),
+            memory: number("/TaskTemplate/Resources/Limits/MemoryBytes"),
+            nano_cpus: number("/TaskTemplate/Resources/Limits/NanoCPUs"),
+            stop_grace_ms: number("/TaskTemplate/ContainerSpec/StopGracePeriod") / 1_000_000,
+            endpoint_mode: or(text(at("/EndpointSpec/Mode")), "vip"),
+            order: or(text(at("/UpdateConfig/Order")), "stop-first"),
+            parallelism: number("/UpdateConfig/Parallelism"),
+            delay_ms: number("/UpdateConfig/Delay") / 1_000_000,
+            monitor_ms: number("/UpdateConfig/Monitor") / 1_000_000,
+            max_failure_ratio: at("/UpdateConfig/MaxFailureRatio").as_f64().unwrap_or(0.0),
+            labels,
+        }
+    }
+
+    /// The command that makes the service.
+    pub(crate) fn create(&self, name: &str) -> Command {
+        let mut words = Words::new("create");
+        words.option("name", name);
+        self.always(&mut words);
+        for (name, value) in &self.env {
+            words.option("env", variable(name, value));
+        }
+        for (name, value) in &self.labels {
+            words.option("label", format!("{name}={value}"));
+        }
+        for port in &self.ports {
+            words.option("publish", port.words());
+        }
+        for network in &self.networks {
+            words.option("network", network);
+        }
+        for constraint in &self.constraints {
+            words.option("constraint", constraint);
+        }
+        words.0.push(self.image_word());
+        words.0.extend(self.args.iter().cloned());
+        self.finished(words)
+    }
+
+    /// The command that makes the service this, from what it is `now`.
+    pub(crate) fn update(&self, name: &str, now: &Self) -> Command {
+        let mut words = Words::new("update");
+        words.option("image", self.image_word());
+        self.always(&mut words);
+        if self.args != now.args {
+            words.option("args", Command::new(self.args.iter().cloned()).to_string());
+        }
+        for (name, value) in &self.env {
+            // Of a secret nobody knows whether its value is still the same.
+            if matches!(value, Environment::Secret(_)) || now.env.get(name) != Some(value) {
+                words.option("env-add", variable(name, value));
+            }
+        }
+        words.gone("env-rm", now.env.keys().filter(|name| !self.env.contains_key(*name)));
+        for (name, value) in self.labels.iter().filter(|(name, value)| now.labels.get(*name) != Some(value)) {
+            words.option("label-add", format!("{name}={value}"));
+        }
+        words.gone("label-rm", now.labels.keys().filter(|name| !self.labels.contains_key(*name)));
+        for port in self.ports.difference(&now.ports) {
+            words.option("publish-add", port.words());
+        }
+        for port in now.ports.difference(&self.ports) {
+            words.option("publish-rm", Port { published: 0, ..port.clone() }.words());
+        }
+        words.gone("network-add", self.networks.difference(&now.networks));
+        words.gone("network-rm", now.networks.difference(&self.networks));
+        words.gone("constraint-add", self.constraints.difference(&now.constraints));
+        words.gone("constraint-rm", now.constraints.difference(&self.constraints));
+        words.0.push(name.to_owned());
+        self.finished(words)
+    }
+
+    fn always(&self, words: &mut Words) {
+        words.option("replicas", self.replicas.to_string());
+        words.option("endpoint-mode", &self.endpoint_mode);
+        words.option("limit-memory", self.memory.to_string());
+        words.option(
+            "limit-cpu",
+            format!("{}.{:09}", self.nano_cpus / 1_000_000_000, self.nano_cpus % 1_000_000_000),
+        );
+        words.option("stop-grace-period", format!("{}ms", self.stop_grace_ms));
+        words.option("update-order", &self.order);
+        words.option("update-failure-action", "rollback");
+        words.option("update-parallelism", self.parallelism.to_string());
+        words.option("update-delay", format!("{}ms", self.delay_ms));
+        words.option("update-monitor", format!("{}ms", self.monitor_ms));
+        words.option("update-max-failure-ratio", self.max_failure_ratio.to_string());
+        words.option("rollback-order", &self.order);
+    }
+
+    fn image_word(&self) -> String {
+        self.image.clone().unwrap_or_else(|| format!("<{IMAGE}>"))
+    }
+
+    fn finished(&self, words: Words) -> Command {
+        match self.image {
+            Some(_) => docker(words.0),
+            None => docker(words.0).hole(IMAGE),
+        }
+    }
+
+    /// The variables that are secrets.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = (&String, &Secret)> {
+        self.env.iter().filter_map(|(name, value)| match value {
+            Environment::Secret(secret) => Some((name, secret)),
+            Environment::Text(_) => None,
+        })
+    }
+
+    /// Where tasks may run.
+    pub(crate) fn constraints(&self) -> impl Iterator<Item = &String> {
+        self.constraints.iter()
+    }
+
+    /// The fixed ports of nodes among what it publishes: two tasks of one node can't have one at a time.
+    pub(crate) fn node_ports(&self) -> Vec<u64> {
+        self.ports
+            .iter()
+            .filter(|port| port.mode == "host" && port.published > 0)
+            .map(|port| port.published)
+            .collect()
+    }
+
+    /// Whether anything of it is reached through the Swarm's own balancing.
+    pub(crate) fn is_balanced(&self) -> bool {
+        self.ports.iter().any(|port| port.mode == "ingress")
+            || (self.endpoint_mode == "vip" && !self.networks.is_empty())
+    }
+
+    /// Whether new tasks start beside their old ones.
+    pub(crate) fn starts_first(&self) -> bool {
+        self.order == "start-first"
+    }
+}
+
+/// The words of a `docker service` command.
+struct Words(Vec<String>);
+
+impl Words {
+    fn new(verb: &str) -> Self {
+        let words = ["service", verb, "--detach", "--quiet", "--no-resolve-image", "--with-registry-auth"];
+        Self(words.map(str::to_owned).to_vec())
+    }
+
+    fn option(&mut self, name: &str, value: impl AsRef<str>) {
+        self.0.push(format!("--{name}={}", value.as_ref()));
+    }
+
+    fn gone<'s>(&mut self, name: &str, values: impl IntoIterator<Item = &'s String>) {
+        for value in values {
+            self.option(name, value);
+        }
+    }
+}
+
+/// A variable as docker is told it; the value of a secret comes from the environment of the docker program.
+fn variable(name: &str, value: &Environment) -> String {
+    match value {
+        Environment::Text(text) => format!("{name}={text}"),
+        Environment::Secret(_) => name.to_owned(),
+    }
+}
+
+/// A constraint as the Swarm writes it: with a blank on both sides of its sign.
+fn spaced(constraint: &str) -> String {
+    for sign in ["==", "!="] {
+        if let Some((key, value)) = constraint.split_once(sign) {
+            return format!("{} {sign} {}", key.trim(), value.trim());
+        }
+    }
+    constraint.to_owned()
+}
+
+fn bytes(text: &str) -> Option<u64> {
+    let (digits, shift) = match text.as_bytes().last()?.to_ascii_lowercase() {
+        b'b' => (&text[..text.len() - 1], 0),
+        b'k' => (&text[..text.len() - 1], 10),
+        b'm' => (&text[..text.len() - 1], 20),
+        b'g' => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    let amount: u64 = digits.parse().ok()?;
+    amount.checked_mul(1 << shift).filter(|bytes| *bytes > 0)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use pop_deploy_plugin_api::serde_json::json;
+
+    use super::*;
+
+    fn found() -> Spec {
+        let spec = json!({
+            "Name": "shop",
+            "Labels": {"pop-deploy.run": "r1", "pop-deploy.secrets": "{\"TOKEN\":{\"env\":\"SHOP_TOKEN\"}}", "team": "a"},
+            "TaskTemplate": {
+                "ContainerSpec": {"Image": "shop@sha256:1", "Args": ["serve"], "Env": ["A=1", "TOKEN=planted"], "StopGracePeriod": 2_000_000_000_u64},
+                "Resources": {"Limits": {"NanoCPUs": 500_000_000}},
+                "Placement": {"Constraints": ["node.role == manager"]},
+                "Networks": [{"Target": "n1"}],
+            },
+            "Mode": {"Replicated": {"Replicas": 2}},
+            "UpdateConfig": {"Order": "start-first", "Parallelism": 1, "Monitor": 3_000_000_000_u64},
+            "EndpointSpec": {"Mode": "dnsrr", "Ports": [{"Protocol": "tcp", "TargetPort": 80, "PublishedPort": 8080, "PublishMode": "host"}]},
+        });
+        Spec::read(&spec, &BTreeMap::from([("n1".to_owned(), "front".to_owned())]))
+    }
+
+    fn words(command: &Command) -> Vec<&str> {
+        let always = ["--limit", "--stop-grace", "--update-", "--rollback-", "--replicas", "--endpoint-mode"];
+        let words = command.argv.iter().map(String::as_str).skip(7);
+        words.filter(|word| !always.iter().any(|usual| word.starts_with(usual))).collect()
+    }
+
+    #[test]
+    fn the_way_back_undoes_every_word_of_the_way_there() {
+        let before = found();
+        let mut after = before.clone().with("shop@sha256:2");
+        after.env = BTreeMap::from([("A".to_owned(), Environment::Text("2".to_owned()))]);
+        after.labels.remove("team");
+        after.args = vec!["serve".to_owned(), "it's --all".to_owned()];
+        after.ports.clear();
+        after.networks = BTreeSet::from(["back".to_owned()]);
+        after.constraints.clear();
+        assert_eq!(
+            words(&after.update("shop", &before)),
+            [
+                "--image=shop@sha256:2",
+                "--args=serve 'it'\\''s --all'",
+                "--env-add=A=2",
+                "--env-rm=TOKEN",
+                "--label-rm=team",
+                "--publish-rm=target=80,protocol=tcp,mode=host",
+                "--network-add=back",
+                "--network-rm=front",
+                "--constraint-rm=node.role == manager",
+                "shop",
+            ]
+        );
+        assert_eq!(
+            words(&before.update("shop", &after)),
+            [
+                "--image=shop@sha256:1",
+                "--args=serve",
+                "--env-add=A=1",
+                "--env-add=TOKEN",
+                "--label-add=team=a",
+                "--publish-add=published=8080,target=80,protocol=tcp,mode=host",
+                "--network-add=front",
+                "--network-rm=back",
+                "--constraint-add=node.role == manager",
+                "shop",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_secret_of_a_service_is_recorded_as_a_reference_alone() {
+        let text = serde_json::to_string(&found()).unwrap();
+        assert!(text.contains("SHOP_TOKEN") && !text.contains("planted"), "{text}");
+    }
+
+    #[test]
+    fn amounts_of_memory_are_those_of_docker() {
+        assert_eq!(
+            ["64", "64b", "1k", "256M", "2g"].map(bytes),
+            [64, 64, 1 << 10, 256 << 20, 2 << 30].map(Some)
+        );
+        assert_eq!(["", "m", "0", "-1", "1t", "99999999999g"].map(bytes), [None; 6]);
+    }
+}

@@ -1,0 +1,285 @@
+//! One look at the Swarm for a plan: whether it is one, its nodes, the service as it is; what of it speaks against a deployment.
+
+use std::path::Path;
+
+use pop_deploy_plugin_api::{
+    Result,
+    protocol::{Check, Release, Step},
+    serde_json::Value,
+};
+use serde::Deserialize;
+
+use super::{
+    rollout::Rollout,
+    spec::Spec,
+    state::{self, Service, parsed},
+    update::Update,
+};
+use crate::{
+    app::App,
+    checks::{fail, pass, warn},
+    command::docker,
+    config,
+    engine::{Engine, Info},
+};
+
+/// What was seen.
+pub(crate) struct Swarm {
+    state: State,
+    nodes: Vec<Node>,
+    service: Option<Service>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct State {
+    #[serde(default)]
+    local_node_state: String,
+    #[serde(default)]
+    control_available: bool,
+    #[serde(default)]
+    cluster: Option<Cluster>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Cluster {
+    #[serde(rename = "ID", default)]
+    id: String,
+}
+
+/// A node, as `docker node inspect` tells it.
+type Node = Value;
+
+impl Swarm {
+    /// Looks; nothing where the target runs no service.
+    ///
+    /// # Errors
+    /// There is no engine, or something can't be read.
+    pub(crate) fn take(app: &App, engine: &Engine) -> Result<Option<Self>> {
+        if app.config.service.is_none() {
+            return Ok(None);
+        }
+        let told = engine.ask(&docker(["info", "--format={{json .Swarm}}"]))?;
+        let state: State = parsed(told.stdout.trim(), "docker info")?;
+        if !state.control_available {
+            return Ok(Some(Self { state, nodes: Vec::new(), service: None }));
+        }
+        let ids = engine.ask(&docker(["node", "ls", "--quiet"]))?.success()?.stdout;
+        let ids = ids.lines().map(str::to_owned);
+        let nodes =
+            engine.ask(&docker(["node", "inspect"].map(str::to_owned).into_iter().chain(ids)))?.success()?;
+        Ok(Some(Self {
+            state,
+            nodes: parsed(&nodes.stdout, "docker node inspect")?,
+            service: state::read(&app.name, engine)?,
+        }))
+    }
+
+    /// The place: the service in its Swarm, from whichever manager that is seen.
+    pub(crate) fn identity(&self, app: &App) -> String {
+        let cluster = self.state.cluster.as_ref().map_or("", |cluster| &cluster.id);
+        format!("swarm:{cluster}/{}", app.name)
+    }
+
+    /// The release that the service runs.
+    pub(crate) fn live(&self) -> Option<Release> {
+        self.service.as_ref().and_then(Service::release)
+    }
+
+    /// What speaks for and against a deployment.
+    ///
+    /// # Errors
+    /// A port in the config that is none.
+    pub(crate) fn checks(&self, app: &App, service: &config::Service, info: &Info) -> Result<Vec<Check>> {
+        if self.state.local_node_state != "active" || !self.state.control_available {
+            return Ok(vec![fail(
+                "swarm",
+                match self.state.local_node_state.as_str() {
+                    "active" => {
+                        "the engine is a worker of its Swarm, and only managers change services".to_owned()
+                    }
+                    state => format!("the engine is in no Swarm (it says `{state}`)"),
+                },
+                "point DOCKER_HOST or the context at a manager, or begin a Swarm with `docker swarm init`",
+            )]);
+        }
+        let spec = Spec::of(app, service, &Release { id: String::new(), version: None, commit: None })?;
+        Ok([
+            Some(self.nodes_check(&spec)),
+            self.owner(app),
+            self.update_check(),
+            self.room(&spec),
+            balancing(&spec, info),
+        ]
+        .into_iter()
+        .flatten()
+        .chain(self.pull_check(app))
+        .collect())
+    }
+
+    fn ready(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| {
+            node.pointer("/Status/State").and_then(Value::as_str) == Some("ready")
+                && node.pointer("/Spec/Availability").and_then(Value::as_str) == Some("active")
+        })
+    }
+
+    fn nodes_check(&self, spec: &Spec) -> Check {
+        let (ready, all) = (self.ready().count(), self.nodes.len());
+        let fitting =
+            self.ready().filter(|node| spec.constraints().all(|constraint| meets(node, constraint))).count();
+        match (ready, fitting) {
+            (0, _) => fail("nodes", format!("none of {all} nodes is ready"), "see `docker node ls`"),
+            (_, 0) => {
+                let constraints: Vec<_> = spec.constraints().map(String::as_str).collect();
+                fail(
+                    "nodes",
+                    format!("no node meets `{}`", constraints.join("`, `")),
+                    "correct `service.constraints`, or label a node",
+                )
+            }
+            _ => pass("nodes", format!("{fitting} of {all} nodes are ready for it")),
+        }
+    }
+
+    fn owner(&self, app: &App) -> Option<Check> {
+        let service = self.service.as_ref()?;
+        Some(match service.is_of(&app.name) || app.config.adopt {
+            true => {
+                pass("service", format!("`{}` is there, with {} replicas", app.name, service.spec.replicas))
+            }
+            false => fail(
+                "service",
+                format!("there is a service `{}` that no deployment made", app.name),
+                "choose another `service.name`, or take it over with `adopt: true`",
+            ),
+        })
+    }
+
+    fn update_check(&self) -> Option<Check> {
+        let service = self.service.as_ref()?;
+        let state = service.updating();
+        matches!(state, "updating" | "paused" | "rollback_started" | "rollback_paused").then(|| {
+            fail(
+                "update",
+                format!("an update of the service is {}", state.replace('_', " ")),
+                "wait for it, or settle it: `docker service update --force` goes on, `docker service rollback` goes back",
+            )
+        })
+    }
+
+    /// A fixed port of a node is taken as long as the old task runs.
+    fn room(&self, spec: &Spec) -> Option<Check> {
+        let ports = spec.node_ports();
+        let fitting = self.ready().filter(|node| spec.constraints().all(|it| meets(node, it))).count() as u64;
+        let needed = spec.replicas + u64::from(spec.starts_first() && self.service.is_some());
+        (!ports.is_empty() && fitting < needed).then(|| {
+            fail(
+                "ports",
+                format!("port {} of a node serves one task, and {needed} nodes are needed; {fitting} are there", ports[0]),
+                "add nodes, take fewer replicas, leave `published` at 0, or set `update.order` to stop-first, with a gap",
+            )
+        })
+    }
+
+    fn pull_check(&self, app: &App) -> Option<Check> {
+        (self.nodes.len() > 1 && !app.config.push).then(|| {
+            fail(
+                "push",
+                format!(
+                    "`push` is false, and the other {} nodes get the image from the registry",
+                    self.nodes.len() - 1
+                ),
+                "leave `push` at true, or use a Swarm of one node",
+            )
+        })
+    }
+
+    /// The steps that have the service run `release`; `image` is absent until it is built.
+    ///
+    /// # Errors
+    /// A port in the config that is none.
+    pub(crate) fn steps(
+        &self,
+        app: &App,
+        service: &config::Service,
+        release: &Release,
+        image: Option<&str>,
+    ) -> Result<Vec<Step>> {
+        let to = Spec::of(app, service, release)?;
+        let to = match image {
+            Some(image) => to.with(image),
+            None => to,
+        };
+        let rollout = Rollout::step(&app.name, &to, app.config.health.as_ref());
+        let before = self.service.as_ref().map(|service| &service.spec);
+        Ok(vec![Update::step(&app.name, to, before), rollout])
+    }
+
+    /// What `status` looks at.
+    ///
+    /// # Errors
+    /// The Swarm can't be read.
+    pub(crate) fn status(&self, app: &App, engine: &Engine) -> Result<Vec<Check>> {
+        let Some(service) = &self.service else {
+            return Ok(vec![Check::new(
+                "service",
+                pop_deploy_plugin_api::protocol::CheckStatus::Skip,
+                "nothing was deployed yet",
+            )]);
+        };
+        let image = service.spec.image.clone().unwrap_or_default();
+        let running = state::tasks(&app.name, engine)?.iter().filter(|task| task.runs(&image)).count() as u64;
+        let mut checks = vec![match running >= service.spec.replicas {
+            true => pass("tasks", format!("{running} tasks run {image}")),
+            false => fail(
+                "tasks",
+                format!("{running} of {} tasks run {image}", service.spec.replicas),
+                "see `docker service ps`",
+            ),
+        }];
+        checks.extend(self.update_check());
+        Ok(checks)
+    }
+}
+
+/// Whether a node meets a placement constraint; one of an unknown kind is left to the Swarm.
+fn meets(node: &Node, constraint: &str) -> bool {
+    let (key, value, wanted) = match (constraint.split_once(" == "), constraint.split_once(" != ")) {
+        (Some((key, value)), _) => (key, value, true),
+        (None, Some((key, value))) => (key, value, false),
+        (None, None) => return true,
+    };
+    let at = |path: &str| node.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    let label = |path: &str, name: &str| {
+        node.pointer(path).and_then(|labels| labels[name].as_str()).unwrap_or_default()
+    };
+    let found = match key {
+        "node.id" => at("/ID"),
+        "node.role" => at("/Spec/Role"),
+        "node.hostname" => at("/Description/Hostname"),
+        "node.platform.os" => at("/Description/Platform/OS"),
+        "node.platform.arch" => at("/Description/Platform/Architecture"),
+        _ => match (key.strip_prefix("node.labels."), key.strip_prefix("engine.labels.")) {
+            (Some(name), _) => label("/Spec/Labels", name),
+            (None, Some(name)) => label("/Description/Engine/Labels", name),
+            (None, None) => return true,
+        },
+    };
+    (found == value) == wanted
+}
+
+/// Without IPVS in the kernel the Swarm's own balancing is silent: connections to it hang.
+fn balancing(spec: &Spec, info: &Info) -> Option<Check> {
+    if !spec.is_balanced() || !info.is_here() || Path::new("/proc/net/ip_vs").exists() {
+        return None;
+    }
+    let mut check = warn(
+        "balancing",
+        "this kernel has no IPVS: ingress ports and virtual addresses of the Swarm won't answer",
+    );
+    check.hint = Some(
+        "publish with `mode: host`, or set `endpoint_mode` to dnsrr and put a proxy in front".to_owned(),
+    );
+    Some(check)
+}

@@ -1,0 +1,165 @@
+//! The step that makes the service what a release is, and the way back to what it was.
+
+use std::time::{Duration, Instant};
+
+use pop_deploy_plugin_api::{
+    Error, Result,
+    protocol::{Effect, Outcome, Phase, Receipt, RunRequest, Step, Undo},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{spec::Spec, state};
+use crate::{
+    app::App,
+    command::{IMAGE, docker},
+    engine::Engine,
+    steps,
+    update::Updated,
+};
+
+/// How often the Swarm is asked.
+pub(crate) const LOOK: Duration = Duration::from_millis(250);
+/// How long the Swarm's own rollback, and ours, may take.
+const BACK: Duration = Duration::from_secs(300);
+
+/// `update`, as its step keeps it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Update {
+    name: String,
+    /// What it is to be; without an image until that is built.
+    to: Spec,
+    /// What it is: absent where it isn't there. What goes back goes there.
+    before: Option<Spec>,
+}
+
+impl Update {
+    /// The step that has the service `name` be `to`.
+    pub(crate) fn step(name: &str, to: Spec, before: Option<&Spec>) -> Step {
+        let (effect, reason, command) = match before {
+            None => (Effect::Create, "there is no such service yet".to_owned(), to.create(name)),
+            Some(before) => (
+                Effect::Update,
+                format!(
+                    "task by task, {}; the Swarm itself goes back when one fails",
+                    match to.starts_first() {
+                        true => "each new one before its old one stops",
+                        false => "each old one stops first",
+                    }
+                ),
+                to.update(name, before),
+            ),
+        };
+        let mut step =
+            Step::new("update", Phase::Switch, effect, format!("Updating the service {name}")).reason(reason);
+        if before.is_none() {
+            step.creates = vec![name.to_owned()];
+        }
+        step.commands = vec![state::inspect(name), state::list_networks(), command];
+        step.data(Self { name: name.to_owned(), to, before: before.cloned() })
+    }
+
+    /// Pushes the spec; that it comes true is what the rollout looks at.
+    ///
+    /// # Errors
+    /// No step made an image; the Swarm refuses.
+    pub(crate) fn run(&self, app: &App, request: &RunRequest, engine: &Engine) -> Result<Receipt> {
+        let Some(planned) = request.step.commands.last() else { return Err(steps::strange(&request.step)) };
+        let (command, image) = match &self.to.image {
+            Some(image) => (planned.clone(), image.clone()),
+            None => {
+                let image = steps::image(app, request)?;
+                (planned.fill(IMAGE, &image)?, image)
+            }
+        };
+        let updated = Updated { container: self.name.clone(), image: image.clone(), stopped_at: None };
+        let there = state::read(&self.name, engine)?;
+        if there.is_some_and(|there| there.spec == self.to.clone().with(&image)) {
+            return Ok(Receipt::new(Outcome::Unchanged, "is that already").data(updated));
+        }
+        self.push(&self.to, &command, engine)?;
+        Ok(Receipt::new(Outcome::Changed, "").data(updated))
+    }
+
+    fn push(
+        &self,
+        spec: &Spec,
+        command: &pop_deploy_plugin_api::protocol::Command,
+        engine: &Engine,
+    ) -> Result<()> {
+        let mut process = engine.process(command);
+        for (name, secret) in spec.secrets() {
+            process = process.variable(name, secret.reveal(&engine.session)?.expose());
+        }
+        process.run(&engine.session)?.success().map_err(|error| Error {
+            message: format!("the Swarm doesn't take the service `{}`", self.name),
+            ..error
+        })?;
+        Ok(())
+    }
+
+    /// Pushes the spec that was recorded before, whatever the Swarm did meanwhile, and waits until it is true.
+    ///
+    /// # Errors
+    /// The Swarm can't be read, or refuses.
+    pub(crate) fn undo(&self, engine: &Engine) -> Result<Undo> {
+        let Some(there) = self.settled(engine)? else {
+            return match &self.before {
+                None => Ok(Undo::Nothing),
+                Some(before) => self.restore(before, None, engine),
+            };
+        };
+        match &self.before {
+            None => {
+                engine.run(&docker(["service", "rm", &self.name]))?;
+                Ok(Undo::Undone { summary: format!("removed the service `{}`", self.name) })
+            }
+            Some(before) => self.restore(before, Some(&there.spec), engine),
+        }
+    }
+
+    fn restore(&self, before: &Spec, now: Option<&Spec>, engine: &Engine) -> Result<Undo> {
+        let image = before.image.clone().unwrap_or_default();
+        let changed = now != Some(before);
+        if changed {
+            let command = match now {
+                Some(now) => before.update(&self.name, now),
+                None => before.create(&self.name),
+            };
+            self.push(before, &command, engine)?;
+        }
+        let begun = Instant::now();
+        loop {
+            let tasks = state::tasks(&self.name, engine)?;
+            if tasks.iter().filter(|task| task.runs(&image)).count() as u64 >= before.replicas {
+                break;
+            }
+            if begun.elapsed() > BACK {
+                return Ok(Undo::Unknown {
+                    why: format!(
+                        "not all tasks of `{}` run {image} again; see `docker service ps`",
+                        self.name
+                    ),
+                });
+            }
+            engine.session.pause(LOOK)?;
+        }
+        match changed {
+            true => Ok(Undo::Undone { summary: format!("`{}` runs {image} again", self.name) }),
+            false => Ok(Undo::Nothing),
+        }
+    }
+
+    /// The service, once the Swarm isn't taking it back by itself any more.
+    fn settled(&self, engine: &Engine) -> Result<Option<state::Service>> {
+        let begun = Instant::now();
+        loop {
+            let there = state::read(&self.name, engine)?;
+            match &there {
+                Some(service) if service.updating() == "rollback_started" && begun.elapsed() < BACK => {
+                    engine.session.pause(LOOK)?;
+                }
+                _ => return Ok(there),
+            }
+        }
+    }
+}

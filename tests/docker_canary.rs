@@ -1,0 +1,97 @@
+//! Canaries of containers, on a real engine: shares by the proxy's weights, and a way back for the bad ones.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use serde_json::json;
+use shop::{Behaviour, Shop};
+use support::Said;
+
+#[path = "support/engine.rs"]
+mod engine;
+#[path = "support/shop.rs"]
+mod shop;
+#[path = "support/mod.rs"]
+mod support;
+
+const CANARY: [&str; 4] = ["execute", "--canary", "--yes", "--version"];
+
+/// A shop behind a proxy, whose canary must answer with `body`.
+fn behind_a_proxy(name: &'static str, body: &str) -> Option<Shop> {
+    let shop = match Shop::open(name) {
+        Ok(shop) => shop,
+        Err(why) => {
+            support::skipped(why);
+            return None;
+        }
+    };
+    shop.edit(|config| {
+        config["run"]["proxy"] =
+            json!({"kind": "nginx", "file": "upstream.conf", "port": 8080, "test": ["true"], "reload": ["true"]});
+        config["run"]["proxy"]["drain"] = json!(0);
+        config["canary"] = json!({
+            "min_requests": 5,
+            "steps": [{"percent": 10, "hold": 0.1, "checks": [{"http": "/", "interval": 0.02, "expect_body": body}]}],
+        });
+    });
+    Some(shop)
+}
+
+/// The weights in the proxy's file, of the newest container last.
+fn weights(shop: &Shop) -> Vec<String> {
+    let file = shop.project.read("upstream.conf");
+    let weight =
+        |line: &str| line.split("weight=").nth(1).map(|rest| rest.split(';').next().unwrap().to_owned());
+    file.lines().filter_map(weight).collect()
+}
+
+fn canary(shop: &Shop, version: &str, more: &[&str]) -> Said {
+    shop.dockerfile(version, Behaviour::Well);
+    shop.run(&[&CANARY[..], &[version], more].concat())
+}
+
+#[test]
+fn a_good_canary_gets_a_tenth_and_then_everything() {
+    let Some(shop) = behind_a_proxy("good", "2") else { return };
+    let refused = canary(&shop, "1", &[]);
+    assert_eq!(refused.code, Some(2), "{}{}", refused.stdout, refused.stderr);
+    assert!((refused.stdout + &refused.stderr).contains("nothing is live that it could stand beside"));
+    shop.must_deploy("1", Behaviour::Well);
+    let open = canary(&shop, "2", &["--until", "manual"]);
+    assert_eq!(open.code, Some(0), "{}{}", open.stdout, open.stderr);
+    assert_eq!(weights(&shop), ["90", "10"]);
+    shop.must(&["verify"]);
+    shop.must(&["promote", "--yes"]);
+    assert_eq!(weights(&shop), ["1"]);
+    shop.must(&["verify"]);
+    shop.must(&["rollback", "--yes"]);
+    shop.must(&["verify"]);
+}
+
+#[test]
+fn a_bad_canary_goes_and_the_old_one_never_noticed() {
+    let Some(shop) = behind_a_proxy("bad", "something else") else { return };
+    shop.must_deploy("1", Behaviour::Well);
+    let before = (shop.containers(), shop.project.read("upstream.conf"));
+    let said = canary(&shop, "2", &[]);
+    assert_eq!(said.code, Some(8), "{}{}", said.stdout, said.stderr);
+    let told = said.stdout + &said.stderr;
+    assert!(told.contains("the canary is bad: 5 of 5 requests failed"), "{told}");
+    assert_eq!((shop.containers(), shop.project.read("upstream.conf")), before);
+    shop.edit(|config| config["canary"]["steps"][0]["checks"][0]["expect_body"] = json!("3"));
+    assert_eq!(canary(&shop, "3", &["--until", "manual"]).code, Some(0));
+    shop.must(&["abort", "--yes"]);
+    assert_eq!((shop.containers(), shop.project.read("upstream.conf")), before);
+}
+
+#[test]
+fn without_a_proxy_there_is_no_canary() {
+    let Some(shop) = behind_a_proxy("alone", "2") else { return };
+    shop.edit(|config| config["run"]["proxy"] = json!(null));
+    shop.fixed_port();
+    shop.must_deploy("1", Behaviour::Well);
+    let before = shop.containers();
+    let refused = canary(&shop, "2", &[]);
+    assert_eq!(refused.code, Some(2), "{}{}", refused.stdout, refused.stderr);
+    assert!((refused.stdout + &refused.stderr).contains("it has no `run.proxy`"));
+    assert_eq!(shop.containers(), before);
+}
