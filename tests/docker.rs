@@ -2,7 +2,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::{fs, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 
 use engine::{Access, PASSWORD, Registry, USER, free_port};
 use serde_json::json;
@@ -105,6 +105,7 @@ fn a_port_that_is_taken_at_the_last_moment_leaves_the_old_one_serving() {
 #[test]
 fn a_registry_that_is_down_is_said_before_anything_is_built() {
     let shop = shop!("down");
+    shop.fixed_port();
     // Nobody listens at the first of all ports.
     let dead = "127.0.0.1:1";
     shop.edit(|config| config["registry"] = json!(dead));
@@ -141,8 +142,20 @@ fn a_push_that_is_denied_changes_nothing_that_runs_and_a_login_mends_it() {
         config["login"]["password"] = json!({"env": "REGISTRY_PASSWORD"});
         config["run"]["env"] = json!({"API_KEY": {"env": "PLANTED_KEY"}});
     });
-    shop.must_deploy("2", Behaviour::Well);
+    let seen = shop.project.path().join("seen");
+    let (path, spy) = (std::env::var("PATH").unwrap(), shop.project.path().join("spy"));
+    // What a list of processes would show, of every docker command.
+    shop.project.write(
+        "spy/docker",
+        &format!("#!/bin/sh\necho \"$*\" >>{}\nPATH='{path}' exec docker \"$@\"\n", seen.display()),
+    );
+    fs::set_permissions(spy.join("docker"), fs::Permissions::from_mode(0o755)).unwrap();
+    shop.dockerfile("2", Behaviour::Well);
+    let mut command = shop.command(&["execute", "--yes", "--version", "2"]);
+    let said = Said::from(command.env("PATH", format!("{}:{path}", spy.display())).output().unwrap());
+    assert_eq!(said.code, Some(0), "{}{}", said.stdout, said.stderr);
     assert_eq!(shop.get(port), "2");
+    assert!(fs::read_to_string(seen).unwrap().contains("--env=API_KEY --"));
     for secret in [PASSWORD, "planted-key-7a1", "Y2k6czNjcmV0"] {
         let found = Command::new("grep")
             .args(["-rlF", secret, "."])
@@ -361,4 +374,20 @@ fn what_is_missing_is_said_by_name() {
     let none = Said::from(command.env("PATH", alone).output().unwrap());
     assert_eq!(none.code, Some(3), "{}{}", none.stdout, none.stderr);
     says(&none, "can't start `docker`");
+}
+
+#[test]
+fn what_somebody_else_starts_meanwhile_is_not_run_over() {
+    let shop = shop!("race");
+    let port = shop.fixed_port();
+    shop.must_deploy("1", Behaviour::Well);
+    let image = shop.image();
+    shop.project.hook(
+        "pre_switch",
+        &format!("docker run -d --name=race-deploy-other --label=pop-deploy.app=race {image}:1"),
+    );
+    let said = shop.deploy("2", Behaviour::Well);
+    assert_eq!(said.code, Some(8), "{}{}", said.stdout, said.stderr);
+    says(&said, "`race-deploy-other` was started meanwhile");
+    assert_eq!(shop.get(port), "1");
 }

@@ -74,6 +74,11 @@ pub(crate) fn list() -> Command {
     ])
 }
 
+/// The names of an app's containers that run.
+pub(crate) fn running(app: &str) -> Command {
+    docker(["ps", &format!("--filter=label=pop-deploy.app={app}"), "--format={{.Names}}"])
+}
+
 /// The engine itself.
 pub(crate) fn info() -> Command {
     docker(["info", "--format={{json .}}"])

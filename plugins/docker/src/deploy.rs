@@ -22,7 +22,7 @@ use crate::{
     runtime::Spec,
     service::Swarm,
     switch::Switch,
-    update::{Source, Update},
+    update::{Place, Source, Update},
 };
 
 /// Plans to make `release` of the project as it is now.
@@ -158,7 +158,10 @@ pub(crate) fn running(
 ) -> Result<Vec<Step>> {
     let container = app.container(&release.id);
     let old = old.map(Container::name).filter(|old| *old != container);
-    let mut steps = vec![Update::step(app, run, release, source, old), Rollout::step(app, run, &container)];
+    let running = ours.iter().filter(|it| it.state.running).map(|it| it.name().to_owned()).collect();
+    let place = Place { old, running };
+    let mut steps =
+        vec![Update::step(app, run, release, source, &place), Rollout::step(app, run, &container)];
     if let Some(proxy) = &run.proxy {
         let upstream = Upstream::new(proxy, &app.name, &engine.session)?;
         steps.push(Switch::new(upstream, &container, old, proxy.port)?.step());

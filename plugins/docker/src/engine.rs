@@ -360,6 +360,15 @@ impl Engine {
         finished.stdout.lines().map(|line| parsed(line, "docker ps")).collect()
     }
 
+    /// The names of an app's containers that run.
+    ///
+    /// # Errors
+    /// The engine can't be read.
+    pub(crate) fn running(&self, app: &str) -> Result<Vec<String>> {
+        let finished = self.ask(&command::running(app))?.success()?;
+        Ok(finished.stdout.lines().map(str::to_owned).collect())
+    }
+
     /// These containers; those that are gone are left out.
     ///
     /// # Errors

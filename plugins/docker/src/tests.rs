@@ -33,6 +33,13 @@ fn what_popkit_writes_is_taken() {
 }
 
 #[test]
+fn the_example_holds_together() {
+    let json = include_str!("../../../examples/service/.pop-deploy/deploy.json");
+    let json: Value = pop_deploy_plugin_api::serde_json::from_str(json).unwrap();
+    assert!(opened(json["targets"]["docker"]["config"].clone()).is_ok());
+}
+
+#[test]
 fn words_that_are_no_names_are_refused_in_open() {
     for config in [
         json!({"image_name": "--privileged"}),

@@ -30,6 +30,9 @@ pub(crate) struct Update {
     makes: bool,
     /// The container that gives way first, where two can't run at a time.
     stops: Option<String>,
+    /// The containers of the app that ran when this was planned.
+    #[serde(default)]
+    known: Vec<String>,
     stop_grace: u64,
     /// The image that it runs, where that is known before.
     #[serde(default)]
@@ -65,15 +68,24 @@ pub(crate) enum Source<'a> {
     Kept(&'a str),
 }
 
+/// What a container comes to.
+pub(crate) struct Place<'a> {
+    /// The one that serves now.
+    pub(crate) old: Option<&'a str>,
+    /// All of the app that run.
+    pub(crate) running: Vec<String>,
+}
+
 impl Update {
-    /// The step; `old` is the container that runs now.
+    /// The step that starts the container of `release` at that place.
     pub(crate) fn step(
         app: &App,
         run: &Run,
         release: &Release,
         source: &Source<'_>,
-        old: Option<&str>,
+        place: &Place<'_>,
     ) -> Step {
+        let old = place.old;
         let container = app.container(&release.id);
         let stops = old.filter(|_| run.proxy.is_none()).map(str::to_owned);
         let (references, insecure) = match source {
@@ -85,7 +97,7 @@ impl Update {
         let grace = runtime::grace(run);
         let mut commands: Vec<_> =
             references.iter().map(|reference| command::manifest(reference, insecure)).collect();
-        commands.push(command::inspect([&container]));
+        commands.extend([command::running(&app.name), command::inspect([&container])]);
         commands.extend(stops.iter().map(|old| command::stop(old, grace)));
         commands.push(match source {
             Source::Built(..) => runtime::run_command(app, run, release, None),
@@ -103,6 +115,7 @@ impl Update {
             container: container.clone(),
             makes: !matches!(source, Source::Kept(_)),
             stops,
+            known: place.running.clone(),
             stop_grace: grace,
             image: match source {
                 Source::Built(..) => None,
@@ -126,6 +139,7 @@ impl Update {
     /// A tag was moved meanwhile; the engine can't start it.
     pub(crate) fn run(&self, app: &App, request: &RunRequest, engine: &Engine) -> Result<Receipt> {
         self.check_tags(request, engine)?;
+        self.check_place(engine)?;
         // A resumed run may have started it already.
         if let Some(there) = engine.container(&self.container)? {
             self.check_ours(there.label(APP))?;
@@ -199,6 +213,16 @@ impl Update {
             }
         }
         Ok(())
+    }
+
+    /// Nobody else may have deployed since this was planned: the lock of a run holds on its own machine alone.
+    fn check_place(&self, engine: &Engine) -> Result<()> {
+        let running = engine.running(&self.app)?;
+        match running.iter().find(|name| **name != self.container && !self.known.contains(name)) {
+            None => Ok(()),
+            Some(name) => Err(Error::failed(format!("`{name}` was started meanwhile, by somebody else"))
+                .hint("see what it is, then run this again: it is planned anew")),
+        }
     }
 
     fn check_ours(&self, app: Option<&str>) -> Result<()> {
