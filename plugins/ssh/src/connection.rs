@@ -422,10 +422,12 @@ fn keep_beating(input: &Arc<Mutex<ChildStdin>>, lost: &Arc<AtomicBool>) {
     });
 }
 
-/// A body under way: what is written goes in frames of some size, and only [`Frames::end`] says that it is whole.
+/// A body under way: what is written goes in frames of some size, and only [`Frames::end`] says that it is whole. Dropped
+/// before that, it tells the far end that no more will come, which would otherwise take the next request for a frame.
 pub(crate) struct Frames<'c> {
     connection: &'c mut Connection,
     buffer: Vec<u8>,
+    whole: bool,
     /// How many bytes went.
     pub(crate) sent: u64,
 }
@@ -436,7 +438,7 @@ const FRAME: usize = 2 << 20;
 impl<'c> Frames<'c> {
     /// A body for the request that was sent last.
     pub(crate) fn new(connection: &'c mut Connection) -> Self {
-        Self { connection, buffer: Vec::with_capacity(FRAME), sent: 0 }
+        Self { connection, buffer: Vec::with_capacity(FRAME), whole: false, sent: 0 }
     }
 
     fn push(&mut self) -> io::Result<()> {
@@ -460,13 +462,17 @@ impl<'c> Frames<'c> {
     pub(crate) fn end(mut self) -> io::Result<u64> {
         self.push()?;
         self.connection.write(b".\n")?;
+        self.whole = true;
         Ok(self.sent)
     }
+}
 
-    /// Says that no more will come.
-    pub(crate) fn abandon(self) {
-        // Should the far end be gone, it has noticed already.
-        self.connection.write(b"stop\n").unwrap_or_default();
+impl Drop for Frames<'_> {
+    fn drop(&mut self) {
+        if !self.whole {
+            // Should the far end be gone, it has noticed already.
+            self.connection.write(b"stop\n").unwrap_or_default();
+        }
     }
 }
 

@@ -175,9 +175,11 @@ survey() {
 		say "base missing"
 	fi
 	[ ! -w "$there" ] || [ ! -x "$there" ] || say "writable"
-	df -Pk "$there" 2>/dev/null | { read -r _ && read -r _ _ _ free _ && say "free $free"; }
+	# File systems without a size, or that make inodes as they go, have none in all.
+	df -Pk "$there" 2>/dev/null | {
+		read -r _ && read -r _ total _ free _ && [ "$total" != 0 ] && say "free $free"
+	}
 	df -Pi "$there" 2>/dev/null | {
-		# File systems that make them as they go have none in all.
 		read -r _ && read -r _ total _ free _ && [ "$total" != 0 ] && say "inodes $free"
 	}
 	for wanted; do
@@ -401,7 +403,10 @@ keep() {
 }
 keep_each() {
 	while [ $# -gt 0 ]; do
-		take "$2" >"$tmp/$1" && [ "$(wc -c <"$tmp/$1")" -eq "$2" ] || return 1
+		take "$2" >"$tmp/$1" && [ "$(wc -c <"$tmp/$1")" -eq "$2" ] || {
+			echo "can't write $tmp/$1: is there no space left?"
+			return 1
+		}
 		shift 2
 	done
 }
@@ -450,6 +455,7 @@ tree_digest() {
 	) 2>&1 | hash
 }
 content_digest() { content "$1" "$2" | hash; }
+# GNU writes a backslash before the hash of a strange name, BusyBox the rest of a name with a line end on a line of its own.
 content() {
 	(
 		cd "$1" || exit
@@ -458,7 +464,7 @@ content() {
 		sha256sum) xargs -0 -r sha256sum <"$2" ;;
 		*) xargs -0 -r shasum -a 256 <"$2" ;;
 		esac
-	) 2>&1 | sed 's/^\\//' | cut -c1-64
+	) 2>&1 | sed -n 's/^\\\{0,1\}\([0-9a-f]\{64\}\)[ *].*/\1/p'
 }
 
 # Compares what is there with what was sent; only then does the release get its name. 65: another tree, 66: other contents.

@@ -194,20 +194,9 @@ impl Staging<'_> {
     /// Everything new as one archive: folders, files, links, and files that are linked to others of the old release.
     fn archive(&self, way: &Shipment, connection: &mut Connection) -> Result<u64> {
         let mut builder = Builder::new(Frames::new(connection));
-        match self.fill(way, &mut builder) {
-            Ok(()) => {
-                let finished = builder.into_inner().and_then(Frames::end);
-                finished.map_err(|error| self.cut(connection, &error))
-            }
-            Err(error) => {
-                // The far end takes what it has for all there is, and finds it wanting.
-                match builder.into_inner() {
-                    Ok(frames) => frames.abandon(),
-                    Err(_) => return Err(self.cut(connection, &io::ErrorKind::Interrupted.into())),
-                }
-                Err(error)
-            }
-        }
+        self.fill(way, &mut builder)?;
+        let finished = builder.into_inner().and_then(Frames::end);
+        finished.map_err(|error| self.cut(connection, &error))
     }
 
     fn fill(&self, way: &Shipment, builder: &mut Builder<Frames<'_>>) -> Result<()> {
@@ -298,10 +287,7 @@ impl Staging<'_> {
             let copied = io::copy(&mut (&mut source).take(entry.size), &mut frames);
             match copied {
                 Ok(_) => frames.end().map_err(|error| self.unsent(&entry.path, &error))?,
-                Err(error) => {
-                    frames.abandon();
-                    return Err(error).at("send", &path);
-                }
+                Err(error) => return Err(error).at("send", &path),
             };
             self.root.check(&source.into(), file)?;
             self.progress.add(entry.size);
