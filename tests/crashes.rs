@@ -13,7 +13,7 @@ use std::{
 
 use insta::assert_snapshot;
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Project, Said, wait_for};
+use support::{Project, Said, wait_for, worker_of};
 
 #[path = "support/mod.rs"]
 mod support;
@@ -80,21 +80,6 @@ fn nothing_runs_on(project: &Project) {
         thread::sleep(Duration::from_millis(5));
     }
     panic!("still there: {left:?}");
-}
-
-/// The worker process of a run.
-fn worker(run: &Child) -> Option<u32> {
-    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", run.id())).unwrap_or_default();
-    let all_threads = fs::read_dir(format!("/proc/{}/task", run.id()))
-        .ok()?
-        .flatten()
-        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-    let children: String = std::iter::once(children).chain(all_threads).collect::<Vec<_>>().join(" ");
-    let is_worker = |pid: &u32| {
-        let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        command.contains("__worker")
-    };
-    children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(is_worker)
 }
 
 fn ended(run: Child) -> Said {
@@ -333,7 +318,7 @@ fn a_worker_that_is_killed_between_two_steps() {
         project.gate(point);
         let run = project.start(&EXECUTE);
         project.wait_at_gate();
-        send(worker(&run).unwrap(), Signal::KILL);
+        send(worker_of(&run).unwrap(), Signal::KILL);
         project.write("go", "");
         let said = ended(run);
         let word = if said.code == Some(0) { "two" } else { "one" };
@@ -356,7 +341,7 @@ fn a_worker_that_is_killed_at_any_moment() {
         fill(&project, &word);
         let mut run = project.start(&["execute", "--yes", "--version", &word]);
         let pid = wait_for("a worker", || match run.try_wait().unwrap() {
-            None => worker(&run).map(Some),
+            None => worker_of(&run).map(Some),
             Some(_) => Some(None),
         });
         thread::sleep(whole * moment / 14);

@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -17,6 +18,8 @@ use serde_json::Value;
 /// A project with a static site, in a folder of its own.
 pub struct Project {
     folder: tempfile::TempDir,
+    /// Where its programs are looked for, where that isn't as usual.
+    pub search_path: Option<OsString>,
 }
 
 /// How a command ended, and what it said.
@@ -48,7 +51,8 @@ impl Project {
 
     /// A folder with nothing in it.
     pub fn empty() -> Self {
-        Self { folder: tempfile::Builder::new().prefix("project-").tempdir().unwrap() }
+        let folder = tempfile::Builder::new().prefix("project-").tempdir().unwrap();
+        Self { folder, search_path: None }
     }
 
     /// Where the project is.
@@ -125,6 +129,9 @@ impl Project {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        if let Some(path) = &self.search_path {
+            command.env("PATH", path);
+        }
         command
     }
 
@@ -284,4 +291,19 @@ pub fn wait_for<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
         assert!(begun.elapsed() < Duration::from_secs(60), "{what}: waited in vain");
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// The worker process of a run.
+pub fn worker_of(run: &Child) -> Option<u32> {
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", run.id())).unwrap_or_default();
+    let all_threads = fs::read_dir(format!("/proc/{}/task", run.id()))
+        .ok()?
+        .flatten()
+        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    let children: String = std::iter::once(children).chain(all_threads).collect::<Vec<_>>().join(" ");
+    let is_worker = |pid: &u32| {
+        let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        command.contains("__worker")
+    };
+    children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(is_worker)
 }

@@ -10,6 +10,7 @@ use std::{
     env,
     ffi::OsString,
     fs,
+    io::{BufRead as _, BufReader},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -45,8 +46,12 @@ pub struct Kind {
     pub banner: bool,
     /// How many sessions a connection may carry.
     pub max_sessions: Option<u32>,
-    /// The bytes and inodes of the disk that its base is on.
+    /// Programs that it finds before its own, by name: lines of a shell script.
+    pub programs: Vec<(&'static str, &'static str)>,
+    /// The bytes and inodes of the disk that its base is on; 0 is as many as one likes.
     pub disk: Option<(u64, u64)>,
+    /// Another path for its `srv`, which can be the same on every host.
+    pub same_path: Option<PathBuf>,
     /// The network it is in, and its address there.
     pub network: Option<(Arc<Namespace>, Ipv4Addr)>,
 }
@@ -70,7 +75,7 @@ pub struct Host {
     lab: PathBuf,
     sshd: PathBuf,
     kind: Kind,
-    disk: Option<Disk>,
+    mount: Option<Mount>,
     door: Option<Door>,
     address: SocketAddr,
 }
@@ -138,7 +143,12 @@ impl Lab {
             fs::create_dir_all(folder.join(inner)).unwrap();
         }
         make_key(&folder.join("host_key"));
-        let disk = kind.disk.map(|(bytes, inodes)| Disk::mount(&folder.join("srv"), bytes, inodes));
+        let srv = folder.join("srv");
+        let mount = match (&kind.same_path, kind.disk) {
+            (Some(path), _) => Some(Mount::same(&srv, path)),
+            (None, Some((bytes, inodes))) => Some(Mount::disk(&srv, bytes, inodes)),
+            (None, None) => None,
+        };
         let client = Client {
             user: self.user.clone(),
             identity: self.path().join("id"),
@@ -152,7 +162,7 @@ impl Lab {
             lab: self.path().to_owned(),
             sshd: self.sshd.clone(),
             kind,
-            disk,
+            mount,
             door: None,
             address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
         };
@@ -183,10 +193,16 @@ impl Host {
 
     /// The same, to look into it from here.
     pub fn srv_seen_from_here(&self) -> PathBuf {
-        match &self.disk {
-            Some(disk) => disk.seen_from_here(&self.srv()),
+        match &self.mount {
+            Some(mount) => mount.seen_from_here(&self.srv()),
             None => self.srv(),
         }
+    }
+
+    /// Makes the disk that its base is on one that can only be read.
+    pub fn make_read_only(&self) {
+        let mount = self.mount.as_ref().unwrap();
+        said(mount.command(Path::new("mount")).args(["-o", "remount,ro"]).arg(self.srv()));
     }
 
     /// Goes away: no new connection, and those there are break.
@@ -257,7 +273,7 @@ impl Host {
             fs::write(self.folder.join("banner"), "*** Authorised use only. ***\n").unwrap();
             config.push_str(&format!("Banner {folder}/banner\n"));
         }
-        if self.kind.busybox || self.kind.noisy {
+        if self.kind.busybox || self.kind.noisy || !self.kind.programs.is_empty() {
             self.write_shell();
             config.push_str(&format!("ForceCommand {folder}/shell\n"));
         }
@@ -274,6 +290,14 @@ impl Host {
             fs::create_dir(&bin).unwrap();
             said(Command::new(program("busybox").unwrap()).args(["--install", "-s"]).arg(&bin));
             lines.push_str(&format!("export PATH={}\n", bin.display()));
+        }
+        if !self.kind.programs.is_empty() {
+            let programs = self.folder.join("programs");
+            fs::create_dir(&programs).unwrap();
+            for (name, lines) in &self.kind.programs {
+                script(&programs.join(name), "/bin/sh", lines);
+            }
+            lines.push_str(&format!("export PATH={}:$PATH\n", programs.display()));
         }
         if self.kind.noisy {
             lines.push_str(
@@ -305,8 +329,8 @@ struct Door {
 
 impl Door {
     fn open(host: &Host) -> Self {
-        let mut sshd = match &host.disk {
-            Some(disk) => disk.command(&host.sshd),
+        let mut sshd = match &host.mount {
+            Some(mount) => mount.command(&host.sshd),
             None => Command::new(&host.sshd),
         };
         sshd.arg("-i").arg("-f").arg(host.folder.join("sshd_config")).arg("-E").arg(host.folder.join("log"));
@@ -368,25 +392,36 @@ impl Drop for Door {
     }
 }
 
-/// A small disk that only its host sees: mounted in a mount namespace, which a process holds that ends with the test.
-struct Disk {
+/// A mount that only its host sees: in a mount namespace, which a process holds that ends with the test.
+struct Mount {
     holder: Child,
 }
 
-impl Disk {
-    fn mount(at: &Path, bytes: u64, inodes: u64) -> Self {
-        let line =
-            r#"mount -t tmpfs -o "size=$1,nr_inodes=$2,mode=755" none "$3" && echo mounted && exec cat"#;
+impl Mount {
+    /// A disk of this size.
+    fn disk(at: &Path, bytes: u64, inodes: u64) -> Self {
+        let options = format!("size={bytes},nr_inodes={inodes},mode=755");
+        Self::hold(&["-t", "tmpfs", "-o", &options, "none"], at)
+    }
+
+    /// The folder `what` under another path as well.
+    fn same(what: &Path, at: &Path) -> Self {
+        fs::create_dir_all(at).unwrap();
+        Self::hold(&["--bind", what.to_str().unwrap()], at)
+    }
+
+    fn hold(words: &[&str], at: &Path) -> Self {
+        let line = "mount \"$@\" && echo mounted && exec cat";
         let mut holder = Command::new("unshare")
-            .args(["--mount", "sh", "-c", line, "sh", &bytes.to_string(), &inodes.to_string()])
+            .args(["--mount", "sh", "-c", line, "sh"])
+            .args(words)
             .arg(at)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut said = String::new();
-        let stdout = holder.stdout.as_mut().unwrap();
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut said).unwrap();
+        BufReader::new(holder.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
         assert_eq!(said, "mounted\n");
         Self { holder }
     }
@@ -402,7 +437,7 @@ impl Disk {
     }
 }
 
-impl Drop for Disk {
+impl Drop for Mount {
     fn drop(&mut self) {
         drop(self.holder.stdin.take());
         drop(self.holder.wait());

@@ -1,0 +1,257 @@
+//! Many hosts, one atomic release: real sshd's, and what becomes of all of them when one fails.
+
+#![cfg(target_os = "linux")]
+#![allow(missing_docs, clippy::unwrap_used)]
+
+#[path = "support/fleet.rs"]
+mod fleet;
+#[path = "support/network.rs"]
+mod network;
+#[path = "support/sshd.rs"]
+mod sshd;
+#[path = "support/mod.rs"]
+mod support;
+
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+use fleet::Fleet;
+use serde_json::json;
+use sshd::Kind;
+use support::{Said, wait_for};
+
+/// Both streams, for a look at what was said.
+fn all(said: &Said) -> String {
+    format!("{}{}", said.stdout, said.stderr)
+}
+
+/// A health check that fails where version two is live and a file `sick` lies beside the base.
+fn sick_check(fleet: &Fleet) -> serde_json::Value {
+    let test = "! grep -q two \"$1/current/index.html\" || ! test -e \"$1/../sick\"";
+    json!({"command": ["sh", "-c", test, "sh", fleet.base_of("{{host}}")], "retries": 1, "interval": 0.1})
+}
+
+fn make_sick(fleet: &Fleet, host: usize) {
+    fs::write(fleet.hosts[host].srv().join("sick"), "").unwrap();
+}
+
+#[test]
+fn sixteen_hosts_go_to_version_two_and_back_and_readers_see_whole_releases_only() {
+    let Some(fleet) = Fleet::new(16) else { return };
+    fleet.deploy("one");
+    fleet.all_say("one");
+    let ((), seen) = fleet.read_during(|| {
+        fleet.deploy("two");
+        fleet.all_say("two");
+        fleet.project.must(&["rollback", "--yes"]);
+    });
+    fleet.all_say("one");
+    for (host, words) in fleet.hosts.iter().zip(seen) {
+        assert!(words == ["one", "two"], "{}: {words:?}", host.name);
+    }
+    fleet.project.must(&["verify"]);
+}
+
+#[test]
+fn a_host_that_fails_in_stage_leaves_nothing_live_anywhere() {
+    let Some(fleet) = Fleet::with(|lab| {
+        let mut hosts = lab.hosts(3);
+        hosts.push(lab.host("small", Kind { disk: Some((2 << 20, 0)), ..Kind::default() }));
+        hosts
+    }) else {
+        return;
+    };
+    fleet.deploy("one");
+    // There is room when the plan is made, and none when the release comes.
+    fleet.project.gate("pre_stage");
+    let run = fleet.start("two");
+    fleet.project.wait_at_gate();
+    let fill = fs::File::create(fleet.hosts[3].srv_seen_from_here().join("fill")).unwrap();
+    let mut zeros = std::io::repeat(0);
+    drop(std::io::copy(&mut zeros, &mut &fill));
+    fleet.project.write("go", "");
+    let said = Said::from(run.wait_with_output().unwrap());
+    assert_eq!(said.code, Some(1), "{}", all(&said));
+    assert!(all(&said).contains("small") && all(&said).to_lowercase().contains("space"), "{}", all(&said));
+    fleet.all_say("one");
+    for host in 0..4 {
+        assert_eq!(fleet.releases(host).len(), 1, "{:?}", fleet.releases(host));
+    }
+}
+
+#[test]
+fn a_host_that_is_sick_after_the_switch_takes_all_sixteen_back() {
+    let Some(fleet) = Fleet::new(16) else { return };
+    fleet.config(json!({"health": sick_check(&fleet)}));
+    fleet.deploy("one");
+    make_sick(&fleet, 8);
+    let said = fleet.try_deploy("two");
+    assert_eq!(said.code, Some(8), "{}", all(&said));
+    assert!(all(&said).contains("web9"), "{}", all(&said));
+    fleet.all_say("one");
+}
+
+/// A restart that waits for a file on one host, and tells that it began.
+fn slow_restart(fleet: &Fleet) -> serde_json::Value {
+    let wait = "cd \"$1/..\"; touch restarting; while [ -e hold ]; do sleep 0.05; done";
+    json!(["sh", "-c", wait, "sh", fleet.base_of("{{host}}")])
+}
+
+fn wait_for_restart(fleet: &Fleet, host: usize) {
+    let mark = fleet.hosts[host].srv().join("restarting");
+    wait_for("the restart", || mark.exists().then_some(()));
+}
+
+fn hold_restart(fleet: &Fleet, host: usize) {
+    let srv = fleet.hosts[host].srv();
+    drop(fs::remove_file(srv.join("restarting")));
+    fs::write(srv.join("hold"), "").unwrap();
+}
+
+fn let_restart_go(fleet: &Fleet, host: usize) {
+    fs::remove_file(fleet.hosts[host].srv().join("hold")).unwrap();
+}
+
+#[test]
+fn a_connection_that_breaks_in_the_middle_of_the_switch_is_made_again() {
+    let Some(mut fleet) = Fleet::new(4) else { return };
+    fleet.config(json!({"restart": slow_restart(&fleet)}));
+    fleet.deploy("one");
+    hold_restart(&fleet, 1);
+    let run = fleet.start("two");
+    wait_for_restart(&fleet, 1);
+    fleet.hosts[1].vanish();
+    fleet.hosts[1].appear();
+    let_restart_go(&fleet, 1);
+    let said = Said::from(run.wait_with_output().unwrap());
+    assert_eq!(said.code, Some(0), "{}", all(&said));
+    fleet.all_say("two");
+    fleet.project.must(&["verify"]);
+}
+
+#[test]
+fn a_host_that_vanishes_in_the_middle_of_the_switch_is_named_and_mended_when_it_is_back() {
+    let Some(mut fleet) = Fleet::new(4) else { return };
+    fleet.config(json!({"restart": slow_restart(&fleet)}));
+    fleet.deploy("one");
+    hold_restart(&fleet, 1);
+    let run = fleet.start("two");
+    wait_for_restart(&fleet, 1);
+    fleet.hosts[1].vanish();
+    let said = Said::from(run.wait_with_output().unwrap());
+    assert_eq!(said.code, Some(4), "{}", all(&said));
+    assert!(all(&said).contains("web2"), "{}", all(&said));
+    let live = fleet.live();
+    assert_eq!([&live[0], &live[2], &live[3]], ["one"; 3], "{live:?}");
+    let_restart_go(&fleet, 1);
+    fleet.hosts[1].appear();
+    // What ran there has yet to notice that nobody is at the other end.
+    fleet.project.must(&["rollback", "--yes", "--wait", "60"]);
+    fleet.all_say("one");
+    fleet.deploy("three");
+    fleet.all_say("three");
+}
+
+#[test]
+fn a_second_batch_that_fails_takes_the_first_back_and_the_third_is_never_touched() {
+    let Some(fleet) = Fleet::new(8) else { return };
+    let note = "echo \"$2\" >>\"$1/../restarts\"";
+    fleet.config(json!({
+        "strategy": {"rolling": {"batch": "25%"}},
+        "restart": ["sh", "-c", note, "sh", fleet.base_of("{{host}}"), "{{version}}"],
+        "health": sick_check(&fleet),
+    }));
+    fleet.deploy("one");
+    make_sick(&fleet, 3);
+    let said = fleet.try_deploy("two");
+    assert_eq!(said.code, Some(8), "{}", all(&said));
+    fleet.all_say("one");
+    let restarts = |host: usize| fs::read_to_string(fleet.hosts[host].srv().join("restarts")).unwrap();
+    for host in 0..4 {
+        assert!(restarts(host).starts_with("one\ntwo\n"), "{host}: {}", restarts(host));
+    }
+    for host in 4..8 {
+        assert_eq!(restarts(host), "one\n", "{host}");
+    }
+}
+
+#[test]
+fn equal_size_and_time_with_other_content_is_shipped_and_new_times_alone_are_not() {
+    let Some(fleet) = Fleet::new(1) else { return };
+    fleet.deploy("one");
+    let pages = ["index.html", "a/deep.txt", "b/deeper/still.txt"]
+        .map(|page| fleet.project.path().join("public").join(page));
+    let times: Vec<_> = pages.iter().map(|page| page.metadata().unwrap().modified().unwrap()).collect();
+    fleet.fill("two");
+    for (page, time) in pages.iter().zip(times) {
+        fs::File::options().write(true).open(page).unwrap().set_modified(time).unwrap();
+    }
+    let said = fleet.project.must(&["execute", "--yes", "--version", "two"]);
+    assert!(said.stdout.contains("3 changed"), "{}", said.stdout);
+    fleet.all_say("two");
+    // A fresh checkout: every time is new, and nothing else.
+    let same = fleet.project.path().join("public/same.txt");
+    let now = std::time::SystemTime::now();
+    for page in pages.iter().chain([&same]) {
+        fs::File::options().write(true).open(page).unwrap().set_modified(now).unwrap();
+    }
+    let said = fleet.project.must(&["execute", "--yes", "--version", "three"]);
+    assert!(said.stdout.contains("0 added, 0 changed, 0 removed, 4 unchanged"), "{}", said.stdout);
+    assert_eq!(
+        inode(&fleet.base(0).join("current/same.txt")),
+        inode(&only_other_release(&fleet).join("same.txt"))
+    );
+}
+
+fn inode(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    path.metadata().unwrap().ino()
+}
+
+/// A release of the first host that isn't live.
+fn only_other_release(fleet: &Fleet) -> std::path::PathBuf {
+    let live = fs::read_link(fleet.base(0).join("current")).unwrap();
+    let id = fleet.releases(0).into_iter().find(|id| !live.ends_with(id)).unwrap();
+    fleet.base(0).join("releases").join(id)
+}
+
+#[test]
+fn a_release_that_somebody_tampered_with_is_found_before_a_rollback_uses_it() {
+    let Some(fleet) = Fleet::new(3) else { return };
+    fleet.deploy("one");
+    let old = fs::read_link(fleet.base(1).join("current")).unwrap();
+    fleet.deploy("two");
+    let page = fleet.base(1).join(old).join("a/deep.txt");
+    let time = page.metadata().unwrap().modified().unwrap();
+    let mode = page.metadata().unwrap().permissions();
+    fs::set_permissions(&page, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(&page, "eno\n".repeat(100)).unwrap();
+    fs::File::options().write(true).open(&page).unwrap().set_modified(time).unwrap();
+    fs::set_permissions(&page, mode).unwrap();
+    let said = fleet.project.run(&["rollback", "--yes"]);
+    assert_eq!(said.code, Some(6), "{}", all(&said));
+    assert!(all(&said).contains("web2") && all(&said).contains("a/deep.txt"), "{}", all(&said));
+    fleet.all_say("two");
+}
+
+#[test]
+fn a_host_with_nothing_but_busybox_does_all_of_it() {
+    if sshd::program("busybox").is_none() {
+        return support::skipped("no busybox");
+    }
+    let kind = Kind { busybox: true, noisy: true, banner: true, max_sessions: Some(1), ..Kind::default() };
+    let Some(fleet) = Fleet::of_one("bb", kind) else { return };
+    fleet.config(json!({
+        "restart": ["sh", "-c", "echo restarted >>\"$1/../restarts\"", "sh", fleet.base_of("{{host}}")],
+        "health": sick_check(&fleet),
+        "shared": ["uploads/"],
+    }));
+    fleet.deploy("one");
+    fleet.deploy("three");
+    fleet.project.must(&["rollback", "--yes"]);
+    fleet.all_say("one");
+    make_sick(&fleet, 0);
+    assert_eq!(fleet.try_deploy("two").code, Some(8));
+    fleet.all_say("one");
+    assert!(fleet.base(0).join("current/uploads").is_dir());
+    fleet.project.must(&["verify"]);
+}

@@ -1,0 +1,187 @@
+//! Runs over hosts that are stopped, killed, or meet another: nothing runs on over there, the lock is free, and the next
+//! run says what happened and mends it.
+
+#![cfg(target_os = "linux")]
+#![allow(missing_docs, clippy::unwrap_used)]
+
+#[path = "support/fleet.rs"]
+mod fleet;
+#[path = "support/network.rs"]
+mod network;
+#[path = "support/sshd.rs"]
+mod sshd;
+#[path = "support/mod.rs"]
+mod support;
+
+use std::{fs, process::Child};
+
+use fleet::Fleet;
+use network::Network;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use sshd::Kind;
+use support::{Said, skipped, wait_for, worker_of};
+
+fn all(said: &Said) -> String {
+    format!("{}{}", said.stdout, said.stderr)
+}
+
+fn send(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
+}
+
+fn ended(run: Child) -> Said {
+    run.wait_with_output().unwrap().into()
+}
+
+/// Waits until no process of a user's is left on any host.
+fn nothing_runs_on(fleet: &Fleet) {
+    wait_for("the end of what runs over there", || {
+        fleet.hosts.iter().all(|host| host.processes().is_empty()).then_some(())
+    });
+}
+
+/// A restart that never ends in version two, and starts a child that doesn't either.
+fn endless_restart(fleet: &Fleet) -> serde_json::Value {
+    let line = "if [ \"$2\" = two ]; then touch \"$1/../restarting\"; sleep 601 & sleep 602; fi";
+    json!(["sh", "-c", line, "sh", fleet.base_of("{{host}}"), "{{version}}"])
+}
+
+fn in_restart(fleet: &Fleet) -> Child {
+    fleet.config(json!({"restart": endless_restart(fleet)}));
+    fleet.deploy("one");
+    let run = fleet.start("two");
+    for host in &fleet.hosts {
+        wait_for("the restart", || host.srv().join("restarting").exists().then_some(()));
+    }
+    run
+}
+
+/// After a death: the next deployment says so, `rollback` mends it, and then one can deploy again.
+fn mend(fleet: &Fleet) {
+    let said = fleet.try_deploy("three");
+    assert_eq!(said.code, Some(7), "{}", all(&said));
+    fleet.project.must(&["rollback", "--yes"]);
+    fleet.all_say("one");
+    fleet.deploy("three");
+    fleet.all_say("three");
+}
+
+#[test]
+fn ctrl_c_during_a_restart_ends_it_everywhere_and_switches_back() {
+    let Some(fleet) = Fleet::new(2) else { return };
+    let run = in_restart(&fleet);
+    send(run.id(), Signal::INT);
+    let said = ended(run);
+    assert_eq!(said.code, Some(130), "{}", all(&said));
+    nothing_runs_on(&fleet);
+    fleet.all_say("one");
+    fleet.deploy("three");
+    fleet.all_say("three");
+}
+
+#[test]
+fn a_killed_worker_leaves_nothing_running_over_there_and_the_run_switches_back() {
+    let Some(fleet) = Fleet::new(2) else { return };
+    let run = in_restart(&fleet);
+    send(worker_of(&run).unwrap(), Signal::KILL);
+    let said = ended(run);
+    assert_eq!(said.code, Some(8), "{}", all(&said));
+    nothing_runs_on(&fleet);
+    fleet.all_say("one");
+}
+
+#[test]
+fn a_killed_host_process_leaves_nothing_running_over_there_and_the_next_run_mends_it() {
+    let Some(fleet) = Fleet::new(2) else { return };
+    let mut run = in_restart(&fleet);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    nothing_runs_on(&fleet);
+    mend(&fleet);
+}
+
+/// A fleet at the far end of a slow line, and a run whose upload has begun and is far from done.
+fn in_upload(network: &Network) -> Option<(Fleet, Child)> {
+    let kind = Kind { network: Some(network.place(0, 1)), ..Kind::default() };
+    let fleet = Fleet::of_one("far", kind)?;
+    fleet.deploy("one");
+    // What doesn't compress: windows open up one round trip at a time.
+    let mut noise = fs::File::open("/dev/urandom").unwrap();
+    for number in 0..32 {
+        let mut file = fs::File::create(fleet.project.path().join(format!("public/{number}.bin"))).unwrap();
+        std::io::copy(&mut std::io::Read::take(&mut noise, 1_000_000), &mut file).unwrap();
+    }
+    let run = fleet.start("two");
+    wait_for("the upload", || {
+        let releases = fleet.base(0).join("releases");
+        let begun = |entry: fs::DirEntry| {
+            let files = fs::read_dir(entry.path()).ok()?.flatten();
+            files.map(|file| file.file_name()).find(|name| name.to_string_lossy().ends_with(".bin"))
+        };
+        fs::read_dir(releases).ok()?.flatten().find_map(begun)
+    });
+    Some((fleet, run))
+}
+
+#[test]
+fn ctrl_c_during_an_upload_leaves_nothing_of_it() {
+    let network = match Network::new(&[300]) {
+        Ok(network) => network,
+        Err(why) => return skipped(&why),
+    };
+    network.inside(|| {
+        let Some((fleet, run)) = in_upload(&network) else { return };
+        send(run.id(), Signal::INT);
+        let said = ended(run);
+        assert_eq!(said.code, Some(130), "{}", all(&said));
+        nothing_runs_on(&fleet);
+        fleet.all_say("one");
+        assert_eq!(fleet.releases(0).len(), 1, "{:?}", fleet.releases(0));
+    });
+}
+
+#[test]
+fn a_host_process_killed_during_an_upload_is_taken_back_by_the_next_run() {
+    let network = match Network::new(&[300]) {
+        Ok(network) => network,
+        Err(why) => return skipped(&why),
+    };
+    network.inside(|| {
+        let Some((fleet, mut run)) = in_upload(&network) else { return };
+        run.kill().unwrap();
+        run.wait().unwrap();
+        nothing_runs_on(&fleet);
+        for number in 0..32 {
+            fs::remove_file(fleet.project.path().join(format!("public/{number}.bin"))).unwrap();
+        }
+        mend(&fleet);
+        assert!(fleet.releases(0).iter().all(|name| !name.starts_with('.')), "{:?}", fleet.releases(0));
+    });
+}
+
+#[test]
+fn a_second_operator_is_told_who_deploys_and_gets_his_turn_when_that_one_is_killed() {
+    let Some(fleet) = Fleet::new(3) else { return };
+    fleet.deploy("one");
+    let other = Fleet::project_in(&fleet.lab);
+    fleet.config_of(&other, json!({}));
+    fleet::fill(&other, "three");
+    fleet.project.gate("pre_switch");
+    let mut run = fleet.start("two");
+    fleet.project.wait_at_gate();
+    let said = other.run(&["execute", "--yes", "--version", "three"]);
+    assert_eq!(said.code, Some(5), "{}", all(&said));
+    let words = all(&said);
+    let host = rustix::system::uname();
+    let holder = format!("@{}", host.nodename().to_string_lossy());
+    assert!(words.contains(&holder) && words.contains(fleet.lab.user()), "{words}");
+    assert!(words.contains("since ") || words.contains("20"), "{words}");
+    fleet.all_say("one");
+    run.kill().unwrap();
+    run.wait().unwrap();
+    nothing_runs_on(&fleet);
+    let said = other.run(&["execute", "--yes", "--version", "three", "--wait", "60"]);
+    assert_eq!(said.code, Some(0), "{}", all(&said));
+    fleet.all_say("three");
+}

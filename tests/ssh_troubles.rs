@@ -1,0 +1,264 @@
+//! Hosts that can't be reached, or aren't as they should be: a clear line each, all together, and nothing is changed.
+//! And hosts that are only strange: they are served like any other.
+
+#![cfg(target_os = "linux")]
+#![allow(missing_docs, clippy::unwrap_used)]
+
+#[path = "support/fleet.rs"]
+mod fleet;
+#[path = "support/network.rs"]
+mod network;
+#[path = "support/sshd.rs"]
+mod sshd;
+#[path = "support/mod.rs"]
+mod support;
+
+use std::fs;
+
+use fleet::Fleet;
+use network::Network;
+use serde_json::json;
+use sshd::{Host, Kind, Lab};
+use support::{Said, skipped};
+
+fn all(said: &Said) -> String {
+    format!("{}{}", said.stdout, said.stderr)
+}
+
+/// A host with this much room.
+fn small(lab: &Lab, name: &str, bytes: u64, inodes: u64) -> Host {
+    lab.host(name, Kind { disk: Some((bytes, inodes)), ..Kind::default() })
+}
+
+/// A host that the user's ssh goes to in another way.
+fn reached(lab: &Lab, name: &str, change: impl FnOnce(&mut sshd::Client)) -> Host {
+    let mut host = lab.host(name, Kind::default());
+    change(&mut host.client);
+    host.introduce();
+    host
+}
+
+#[test]
+fn every_host_that_cannot_be_deployed_to_has_its_line_and_nothing_is_changed() {
+    if !rustix::process::geteuid().is_root() {
+        return skipped("only root may mount");
+    }
+    let Some(fleet) = Fleet::with(|lab| {
+        let mut gone = lab.host("gone", Kind::default());
+        gone.vanish();
+        let changed = lab.host("changed", Kind::default());
+        changed.change_key();
+        let read_only = small(lab, "readonly", 64 << 20, 0);
+        read_only.make_read_only();
+        let folder = lab.host("folder", Kind::default());
+        fs::create_dir_all(folder.srv().join("app/current")).unwrap();
+        let blocked = lab.host("blocked", Kind::default());
+        fs::write(blocked.srv().join("app"), "a file").unwrap();
+        vec![
+            lab.host("fine", Kind::default()),
+            gone,
+            changed,
+            reached(lab, "unknown", |client| client.known = None),
+            reached(lab, "nobody", |client| client.user = "nobody-here".into()),
+            reached(lab, "stranger", |client| client.identity = lab.stranger()),
+            reached(lab, "noagent", |client| {
+                client.identity = lab.path().join("no-such-key");
+                client.more = "IdentityAgent /nonexistent/agent\n".into();
+            }),
+            read_only,
+            folder,
+            blocked,
+            small(lab, "full", 1 << 20, 0),
+            small(lab, "crowded", 64 << 20, 6),
+        ]
+    }) else {
+        return;
+    };
+    fleet.project.write("public/large.bin", &"large".repeat(400_000));
+    let before: Vec<_> = fleet.hosts.iter().map(|host| walk(&host.srv_seen_from_here())).collect();
+    for arguments in
+        [&["execute", "--yes", "--version", "one"][..], &["execute", "--dry-run", "--version", "one"]]
+    {
+        let said = fleet.project.run(arguments);
+        assert_eq!(said.code, Some(3), "{}", all(&said));
+        for (host, words) in [
+            ("gone", "refused"),
+            ("changed", "key"),
+            ("unknown", "key"),
+            ("nobody", "nobody-here"),
+            ("stranger", "denied"),
+            ("noagent", "denied"),
+            ("readonly", "writ"),
+            ("folder", "folder"),
+            ("blocked", "folder"),
+            ("full", "bytes free"),
+            ("crowded", "inodes"),
+        ] {
+            let text = all(&said);
+            let mut lines = text.lines();
+            assert!(
+                lines.any(|line| line.contains(host) && line.contains(words)),
+                "{host}, {words}:\n{text}"
+            );
+        }
+        let after: Vec<_> = fleet.hosts.iter().map(|host| walk(&host.srv_seen_from_here())).collect();
+        assert_eq!(after, before);
+    }
+}
+
+/// Every path below a folder.
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(walk(&entry.path()));
+        }
+        found.push(entry.path());
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn banners_noisy_profiles_one_session_and_long_lines_are_no_trouble() {
+    let network = match Network::new(&[20, 300]) {
+        Ok(network) => network,
+        Err(why) => return skipped(&why),
+    };
+    let Some(fleet) = Fleet::with(|lab| {
+        let at = |distance| Some(network.place(distance, 1));
+        let noisy =
+            Kind { noisy: true, banner: true, max_sessions: Some(1), network: at(0), ..Kind::default() };
+        vec![lab.host("noisy", noisy), lab.host("far", Kind { network: at(1), ..Kind::default() })]
+    }) else {
+        return;
+    };
+    network.inside(|| {
+        fleet.deploy("one");
+        fleet.deploy("two");
+        fleet.all_say("two");
+        fleet.project.must(&["rollback", "--yes"]);
+        fleet.all_say("one");
+        fleet.project.must(&["verify"]);
+    });
+}
+
+#[test]
+fn a_key_that_is_pinned_in_the_config_is_the_only_one_that_counts() {
+    let Some(fleet) = Fleet::with(|lab| vec![reached(lab, "web1", |client| client.known = None)]) else {
+        return;
+    };
+    let host = |key: &str| {
+        json!({"hosts": [{"host": "127.0.0.1", "port": fleet.hosts[0].address().port(), "user": fleet.lab.user(),
+            "identity_file": fleet.lab.path().join("id"), "host_key": key}], "base": fleet.base_of("web1")})
+    };
+    fleet.config(host(&fleet.hosts[0].key()));
+    fleet.deploy("one");
+    fleet.all_say("one");
+    fleet.hosts[0].change_key();
+    let said = fleet.try_deploy("two");
+    assert_eq!(said.code, Some(3), "{}", all(&said));
+    assert!(all(&said).contains("key"), "{}", all(&said));
+    fleet.all_say("one");
+}
+
+#[test]
+fn a_new_key_is_taken_where_the_config_says_so_and_a_changed_one_never() {
+    let Some(fleet) = Fleet::with(|lab| vec![reached(lab, "web1", |client| client.known = None)]) else {
+        return;
+    };
+    fleet.config(json!({"accept_new_host_keys": true}));
+    fleet.deploy("one");
+    fleet.config(json!({}));
+    fleet.deploy("two");
+    fleet.hosts[0].change_key();
+    fleet.config(json!({"accept_new_host_keys": true}));
+    let said = fleet.try_deploy("three");
+    assert_eq!(said.code, Some(3), "{}", all(&said));
+    fleet.all_say("two");
+}
+
+#[test]
+fn an_upload_that_arrives_in_part_is_found_out() {
+    // The first two files of an archive, cut at the border between two: tar itself has nothing to complain about.
+    let cut = "head -c 10240 | /bin/tar \"$@\"\ncat >/dev/null\nexit 0";
+    let kind = Kind { programs: vec![("tar", cut)], ..Kind::default() };
+    let Some(fleet) = Fleet::of_one("web1", kind) else { return };
+    for number in 0..40 {
+        fleet.project.write(&format!("public/more/{number}.txt"), &format!("{number}\n").repeat(500));
+    }
+    let said = fleet.try_deploy("one");
+    assert_eq!(said.code, Some(1), "{}", all(&said));
+    assert!(all(&said).contains("web1"), "{}", all(&said));
+    assert_eq!(fleet.live(), ["-"]);
+    assert!(fleet.releases(0).is_empty(), "{:?}", fleet.releases(0));
+}
+
+/// Names that are something else to a shell, to `tar`, to `xargs`, to `sha256sum`.
+const NAMES: [&str; 14] = [
+    "with space",
+    "'single'",
+    "\"double\"",
+    "$(touch pwned)",
+    "`touch pwned`",
+    "-rf",
+    "--checkpoint-action=exec=sh",
+    "line\nend",
+    "back\\slash",
+    "*",
+    "{a,b}",
+    "; exit 1",
+    "tab\there",
+    "ünï",
+];
+
+fn hostile_names_come_over(kind: Kind) {
+    let Some(fleet) = Fleet::of_one("web1", kind) else { return };
+    let base = format!("{}/it's a \"base\" $(touch pwned) ;", fleet.base_of("{{host}}"));
+    fleet.config(json!({
+        "base": base,
+        "restart": ["sh", "-c", "printf '%s|' \"$@\" >\"$0\"", format!("{}/words", fleet.hosts[0].srv().display()), "{{version}}", "a b", "$(id)", "-n", "it's"],
+    }));
+    for name in NAMES {
+        fleet.project.write(&format!("public/{name}"), name);
+        fleet.project.write(&format!("public/folder {name}/inner {name}"), name);
+    }
+    let version = "1 $(touch pwned) 'x' \"y\"";
+    fleet.fill("one");
+    fleet.project.must(&["execute", "--yes", "--version", version]);
+    let base = fleet.hosts[0].srv().join("app/it's a \"base\" $(touch pwned) ;");
+    let same = |path: String| {
+        let [here, there] = [fleet.project.path().join("public"), base.join("current")];
+        assert_eq!(fs::read(there.join(&path)).unwrap(), fs::read(here.join(&path)).unwrap(), "{path:?}");
+    };
+    for name in NAMES {
+        same(name.to_owned());
+        same(format!("folder {name}/inner {name}"));
+    }
+    let words = fs::read_to_string(fleet.hosts[0].srv().join("words")).unwrap();
+    assert_eq!(words, format!("{version}|a b|$(id)|-n|it's|"));
+    // Once more: what is live is linked, one file is changed, one goes.
+    fleet.project.write("public/-rf", "changed");
+    fs::remove_file(fleet.project.path().join("public/*")).unwrap();
+    fleet.project.must(&["execute", "--yes", "--version", "2"]);
+    same("-rf".into());
+    assert!(!base.join("current/*").exists());
+    fleet.project.must(&["verify"]);
+    fleet.project.must(&["rollback", "--yes"]);
+    assert_eq!(fs::read(base.join("current/-rf")).unwrap(), b"-rf");
+    let planted = walk(fleet.lab.path()).into_iter().find(|path| path.ends_with("pwned"));
+    assert_eq!(planted, None);
+}
+
+#[test]
+fn hostile_names_come_over_as_they_are() {
+    hostile_names_come_over(Kind::default());
+}
+
+#[test]
+fn hostile_names_come_over_to_busybox_as_well() {
+    if sshd::program("busybox").is_none() {
+        return skipped("no busybox");
+    }
+    hostile_names_come_over(Kind { busybox: true, ..Kind::default() });
+}
