@@ -50,9 +50,11 @@ soak: ## Run the long forms of tests
 	POP_DEPLOY_SWITCHES=20 $(CARGO) test --locked -p pop-deploy --test docker_traffic
 	POP_DEPLOY_EVERY_DEATH=1 $(CARGO) test --locked -p pop-deploy --test docker_crashes
 
-bench: build ## Measure against cp, rsync, Python and docker by hand
-	@sh tests/services.sh rsync=rsync dockerd=docker.io docker-registry=docker-registry ip=iproute2
+bench: build ## Measure against cp, rsync, Ansible, Capistrano, Python and docker by hand
+	@sh tests/services.sh rsync=rsync dockerd=docker.io docker-registry=docker-registry ip=iproute2 \
+		sshd=openssh-server ssh=openssh-client git=git cap=capistrano
 	$(ALONE) $(CARGO) bench --locked -p pop-deploy --bench site
+	$(CARGO) bench --locked -p pop-deploy --bench ssh
 	$(CARGO) bench --locked -p pop-deploy --bench plugins
 	$(CARGO) bench --locked -p pop-deploy --bench docker
 

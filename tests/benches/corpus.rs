@@ -1,4 +1,4 @@
-//! The site that is deployed: the same 10,000 files on every machine, sized like a real one's.
+//! What is deployed: the same files on every machine, sized like a real site's.
 
 use std::{
     fs::{self, File},
@@ -6,8 +6,6 @@ use std::{
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
-
-pub(crate) const FILES: u64 = 10_000;
 
 /// Xorshift: fast, the same everywhere, and nothing that compresses.
 struct Random(u64);
@@ -28,13 +26,14 @@ impl Random {
 /// A folder `public` of pages, styles and pictures.
 pub(crate) struct Corpus {
     root: PathBuf,
+    pub(crate) files: u64,
     pub(crate) bytes: u64,
 }
 
 impl Corpus {
-    pub(crate) fn create(root: PathBuf) -> Self {
-        let mut corpus = Self { root, bytes: 0 };
-        for number in 0..FILES {
+    pub(crate) fn create(root: PathBuf, files: u64) -> Self {
+        let mut corpus = Self { root, files, bytes: 0 };
+        for number in 0..files {
             corpus.bytes += write(&corpus.file(number), number, 0);
         }
         fs::write(corpus.root.join("index.html"), "<h1>Start</h1>\n").expect("the index is written");
@@ -53,7 +52,7 @@ impl Corpus {
 
     /// Gives every hundredth file other content of the same size.
     pub(crate) fn change_one_percent(&self, round: u64) {
-        for number in (round % 100..FILES).step_by(100) {
+        for number in (round % 100..self.files).step_by(100) {
             write(&self.file(number), number, round + 1);
         }
     }
@@ -61,7 +60,7 @@ impl Corpus {
     /// What a fresh checkout does: the same content, every time of change new.
     pub(crate) fn renew_every_mtime(&self, round: u64) {
         let time = SystemTime::now() + Duration::from_secs(round + 1);
-        for number in 0..FILES {
+        for number in 0..self.files {
             let file = File::options().write(true).open(self.file(number)).expect("the file opens");
             file.set_modified(time).expect("the time is set");
         }

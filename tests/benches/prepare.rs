@@ -8,9 +8,8 @@ use std::{
 };
 
 use crate::{
-    median,
+    run::{median, pop_deploy, timed},
     table::{Goal, alone, compare},
-    tools::{pop_deploy, timed},
 };
 
 const ROUNDS: u64 = 21;

@@ -8,6 +8,7 @@
 mod corpus;
 mod disk;
 mod prepare;
+mod run;
 mod table;
 mod tools;
 
@@ -15,17 +16,20 @@ use std::time::{Duration, Instant};
 
 use corpus::Corpus;
 use disk::Disk;
+use run::{median, middle};
 use table::{Goal, alone, compare, head};
 use tools::{Peer, PopDeploy};
+
+const FILES: u64 = 10_000;
 
 fn main() {
     let rounds =
         std::env::var("POP_DEPLOY_BENCH_ROUNDS").map_or(5, |rounds| rounds.parse().expect("a number"));
     let disk = Disk::new(8).expect("there is room for temporary files");
-    let corpus = Corpus::create(disk.path().join("project/public"));
+    let corpus = Corpus::create(disk.path().join("project/public"), FILES);
     println!(
         "\n{} files, {} MB, {}; median of {rounds} rounds\n",
-        corpus::FILES,
+        corpus.files,
         corpus.bytes / 1_000_000,
         disk.name
     );
@@ -120,13 +124,4 @@ fn scenario(
         let goal = if peer.is(yardstick) { Goal::Ratio(0.5) } else { Goal::None };
         compare(what, our_time, peer.name(), theirs, &goal);
     }
-}
-
-fn median(rounds: u64, measure: impl FnMut(u64) -> Duration) -> Duration {
-    middle((0..rounds).map(measure).collect())
-}
-
-fn middle(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
 }

@@ -4,33 +4,12 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::Value;
 
-/// Runs `command` to its end; its output, and how long it took.
-pub(crate) fn timed(command: &mut Command) -> (Vec<u8>, Duration) {
-    let begun = Instant::now();
-    let output = command.stdin(Stdio::null()).output().expect("the program starts");
-    let time = begun.elapsed();
-    let words = String::from_utf8_lossy(&output.stderr);
-    let words: Vec<_> = words.lines().take(5).collect();
-    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, words.join("\n"));
-    (output.stdout, time)
-}
-
-/// Our program, in surroundings of its own.
-pub(crate) fn pop_deploy(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pop-deploy"));
-    command
-        .env("HOME", home)
-        .env_remove("XDG_CACHE_HOME")
-        .env_remove("XDG_DATA_HOME")
-        .env_remove("CLAUDE_PLUGIN_DATA")
-        .env_remove("POP_DEPLOY_PLUGIN_PATH");
-    command
-}
+use crate::run::{pop_deploy, timed};
 
 pub(crate) struct PopDeploy {
     project: PathBuf,
