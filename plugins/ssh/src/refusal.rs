@@ -90,7 +90,7 @@ pub(crate) fn read(host: &Host, words: &[String]) -> Error {
         }
     };
     match line {
-        Some(line) => error.because(&Error::failed(line.trim().to_owned())),
+        Some(line) => error.because(&Error::failed(line.trim_matches(['@', ' ', '\r']).to_owned())),
         None => error,
     }
 }

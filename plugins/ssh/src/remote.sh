@@ -147,8 +147,9 @@ hash() {
 	esac | cut -c1-64
 }
 
-# What a release's files looked like when they were last known to be right: no write leaves that the same.
-stamps() { (cd "$1" && find . -printf '%i %s %m %T@ %C@ %p\0'); }
+# What a release's files looked like when they were last known to be right: no write leaves that the same. Not the
+# folder itself, which a rename touches.
+stamps() { (cd "$1" && find . -mindepth 1 -printf '%i %s %m %T@ %C@ %p\0'); }
 can_stamp() { find / -prune -printf '' 2>/dev/null; }
 stamp() {
 	! can_stamp || stamps "$1" >"$2/stamps"
