@@ -10,14 +10,18 @@ use std::{fs, time::Duration};
 use pop_deploy::plugins::{Limits, Worker};
 use pop_deploy_plugin_api::{
     Error,
-    protocol::{Event, Plan, PlanRequest, Rollout, method},
+    protocol::{Event, Plan, PlanRequest, Rollout, Unreachable, method},
     testing::release,
 };
 use serde_json::{Value, json};
 use support::Place;
 
 fn plan(worker: &Worker) -> Result<Value, Error> {
-    let request = PlanRequest::Deploy { release: release("r1", "1.0"), rollout: Rollout::Full };
+    let request = PlanRequest::Deploy {
+        release: release("r1", "1.0"),
+        rollout: Rollout::Full,
+        unreachable: Unreachable::Fails,
+    };
     let plan: Plan = worker.call(method::PLAN, &request, Some(Duration::from_secs(60)))?;
     Ok(plan.steps[0].data.clone())
 }

@@ -19,7 +19,7 @@ use pop_deploy_plugin_api::{
     Error, ErrorKind,
     protocol::{
         Diagnostic, Effect, Event, Phase, Plan, PlanRequest, Receipt, Rollout, RunRequest, Status, Step,
-        Undo, UndoRequest, method,
+        Undo, UndoRequest, Unreachable, method,
     },
     testing::release,
 };
@@ -53,7 +53,11 @@ fn a_run_goes_there_and_back() {
     let plan: Plan = worker
         .call(
             method::PLAN,
-            &PlanRequest::Deploy { release: release("r1", "1.0"), rollout: Rollout::Full },
+            &PlanRequest::Deploy {
+                release: release("r1", "1.0"),
+                rollout: Rollout::Full,
+                unreachable: Unreachable::Fails,
+            },
             LONG,
         )
         .unwrap();
@@ -84,7 +88,11 @@ fn a_panic_names_the_plugin_and_the_hook_and_the_worker_lives_on() {
         let error = match hook {
             "status" => worker.call::<Status>(method::STATUS, &(), LONG).unwrap_err(),
             "plan" => {
-                let request = PlanRequest::Deploy { release: release("r1", "1.0"), rollout: Rollout::Full };
+                let request = PlanRequest::Deploy {
+                    release: release("r1", "1.0"),
+                    rollout: Rollout::Full,
+                    unreachable: Unreachable::Fails,
+                };
                 worker.call::<Plan>(method::PLAN, &request, LONG).unwrap_err()
             }
             "run" => run(&worker).unwrap_err(),

@@ -16,7 +16,7 @@ use crate::{
     ffi::{Described, Foreign, ForeignSession, entry},
     protocol::{
         Event, OpenRequest, Phase, Plan, PlanRequest, Receipt, Release, Rollout, RunRequest, Status,
-        StepReceipt, TargetContext, Undo, UndoRequest, method,
+        StepReceipt, TargetContext, Undo, UndoRequest, Unreachable, method,
     },
     target::manifest_of,
 };
@@ -114,7 +114,11 @@ impl Harness {
     pub fn plan_deploy(&self, id: &str, version: &str) -> Result<Plan> {
         self.call(
             method::PLAN,
-            &PlanRequest::Deploy { release: release(id, version), rollout: Rollout::Full },
+            &PlanRequest::Deploy {
+                release: release(id, version),
+                rollout: Rollout::Full,
+                unreachable: Unreachable::Fails,
+            },
         )
     }
 
@@ -123,7 +127,11 @@ impl Harness {
     /// # Errors
     /// What the target answers.
     pub fn plan_canary(&self, id: &str, version: &str) -> Result<Plan> {
-        let request = PlanRequest::Deploy { release: release(id, version), rollout: Rollout::Canary };
+        let request = PlanRequest::Deploy {
+            release: release(id, version),
+            rollout: Rollout::Canary,
+            unreachable: Unreachable::Fails,
+        };
         self.call(method::PLAN, &request)
     }
 

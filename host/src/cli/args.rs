@@ -188,6 +188,9 @@ pub struct Execute {
     /// How long a canary waits [default: verdict]
     #[arg(long, value_enum, value_name = "WHAT", requires = "canary")]
     pub until: Option<Until>,
+    /// Leave hosts that can't be reached on the release they have, where a target has several
+    #[arg(long, conflicts_with = "resume")]
+    pub skip_unreachable: bool,
     /// Go on with a run that was interrupted, from the first step that isn't done
     #[arg(long, conflicts_with_all = ["version", "dry_run", "action"])]
     pub resume: bool,

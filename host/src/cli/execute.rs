@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use pop_deploy_plugin_api::protocol::Unreachable;
+
 use super::{
     Conversation,
     args::{Execute, PopkitMode, Talk, Until},
@@ -69,7 +71,8 @@ fn hold_talk(
             version::check(version)?;
         }
         let commit = version::commit(&project.dir);
-        let goal = || Goal::Forward { version: version.clone(), commit: commit.clone() };
+        let unreachable = if wanted.skip_unreachable { Unreachable::StaysBehind } else { Unreachable::Fails };
+        let goal = || Goal::Forward { version: version.clone(), commit: commit.clone(), unreachable };
         order.errands = targets.into_iter().map(|target| Errand { target, goal: goal() }).collect();
         deploy(wanted, order, conversation)?
     };

@@ -4,7 +4,7 @@ use std::{io::Write as _, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::{CommandFactory as _, error::ErrorKind};
 use pop_deploy_plugin_api::{
-    protocol::{Check, CheckStatus},
+    protocol::{Check, CheckStatus, Unreachable},
     redact::Redactor,
 };
 
@@ -241,7 +241,8 @@ impl<'a> Request<'a> {
             version::check(version).map_err(|error| refuse(error.into()))?;
         }
         let commit = version::commit(&self.project.dir);
-        let goal = || Goal::Forward { version: version.clone(), commit: commit.clone() };
+        let unreachable = Unreachable::Fails;
+        let goal = || Goal::Forward { version: version.clone(), commit: commit.clone(), unreachable };
         let errands = targets.into_iter().map(|target| Errand { target, goal: goal() }).collect();
         let report = self.carry_out(mode, errands).map_err(refuse)?;
         let asked = Asked { mode: name, id: &report.run, timestamp: &self.timestamp };

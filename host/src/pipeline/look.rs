@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pop_deploy_plugin_api::{
     ErrorKind,
-    protocol::{Check, CheckStatus, Diagnostic, Plan, PlanRequest, Release, Rollout},
+    protocol::{Check, CheckStatus, Diagnostic, Plan, PlanRequest, Release, Rollout, Unreachable},
     redact::Redactor,
 };
 
@@ -86,7 +86,8 @@ pub fn ahead(view: &View<'_>, version: Option<&str>, commit: Option<&str>) -> Re
         commit: commit.map(str::to_owned),
     };
     let mut member = seated(view, release.clone())?;
-    Ok(member.make_plan(&PlanRequest::Deploy { release, rollout: Rollout::Full })?.clone())
+    let (rollout, unreachable) = (Rollout::Full, Unreachable::Fails);
+    Ok(member.make_plan(&PlanRequest::Deploy { release, rollout, unreachable })?.clone())
 }
 
 /// What the plugin can gather that helps to understand a failure; nothing where it gathers nothing.

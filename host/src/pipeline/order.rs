@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use pop_deploy_plugin_api::{
-    protocol::{PastRelease, Plan, PlanRequest, Release, Rollout},
+    protocol::{PastRelease, Plan, PlanRequest, Release, Rollout, Unreachable},
     redact::Redactor,
 };
 
@@ -58,6 +58,8 @@ pub enum Goal {
         version: Option<String>,
         /// The commit.
         commit: Option<String>,
+        /// What becomes of hosts that can't be reached.
+        unreachable: Unreachable,
     },
     /// Back to a former release.
     Back {
@@ -115,7 +117,7 @@ impl Errand<'_> {
     /// The release that run `run` makes, or goes back to.
     pub(super) fn release(&self, run: &str) -> Release {
         match &self.goal {
-            Goal::Forward { version, commit } => {
+            Goal::Forward { version, commit, .. } => {
                 Release { id: run.to_owned(), version: version.clone(), commit: commit.clone() }
             }
             Goal::Back { to, .. } => to.release.clone(),
@@ -125,7 +127,9 @@ impl Errand<'_> {
     /// What the target's plugin is asked to plan.
     pub(super) fn request(&self, run: &str, rollout: Rollout) -> PlanRequest {
         match &self.goal {
-            Goal::Forward { .. } => PlanRequest::Deploy { release: self.release(run), rollout },
+            Goal::Forward { unreachable, .. } => {
+                PlanRequest::Deploy { release: self.release(run), rollout, unreachable: *unreachable }
+            }
             Goal::Back { to, from } => PlanRequest::Rollback { to: to.clone(), from: from.clone() },
         }
     }

@@ -5,7 +5,7 @@
 
 use pop_deploy_plugin_api::{
     Error,
-    protocol::{PastRelease, Plan, PlanRequest, Rollout},
+    protocol::{PastRelease, Plan, PlanRequest, Rollout, Unreachable},
 };
 
 use super::{
@@ -92,7 +92,7 @@ fn request(order: &Order<'_>, run: &PastRun, target: &PastTarget) -> Result<Plan
     let release = planned.release.clone();
     if run.info.kind != RunKind::Rollback {
         let rollout = run.info.canary.map_or(Rollout::Full, |_| Rollout::Canary);
-        return Ok(PlanRequest::Deploy { release, rollout });
+        return Ok(PlanRequest::Deploy { release, rollout, unreachable: Unreachable::Fails });
     }
     let past = journal::receipts_of(&order.project.data, &release.id, &planned.target)?;
     let (identity, receipts) = past.unzip();

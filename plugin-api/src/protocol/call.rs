@@ -81,6 +81,9 @@ pub enum PlanRequest {
         /// [`capability::CANARY`] only.
         #[serde(default)]
         rollout: Rollout,
+        /// What becomes of hosts that can't be reached. Places that are one need not look at it.
+        #[serde(default)]
+        unreachable: Unreachable,
     },
     /// Make a former release live again; builds nothing.
     Rollback {
@@ -101,6 +104,17 @@ pub enum Rollout {
     Full,
     /// To a part of the users or hosts first, which is watched; see [`Step::awaits_verdict`](super::Step::awaits_verdict).
     Canary,
+}
+
+/// What a deployment makes of a host that can't be reached, where a place has several.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unreachable {
+    /// Nothing is deployed anywhere.
+    #[default]
+    Fails,
+    /// It stays behind, as plan and receipts say; the others are deployed to.
+    StaysBehind,
 }
 
 /// What becomes of a canary.

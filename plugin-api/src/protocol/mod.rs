@@ -12,7 +12,7 @@ mod release;
 
 pub use call::{
     Check, CheckStatus, Diagnostic, OpenRequest, PlanRequest, Proposal, Rollout, RunRequest, Status,
-    TargetContext, Undo, UndoRequest, Verdict, capability, method,
+    TargetContext, Undo, UndoRequest, Unreachable, Verdict, capability, method,
 };
 pub use command::Command;
 pub use event::{Event, Stream};

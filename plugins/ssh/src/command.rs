@@ -15,6 +15,33 @@ use crate::{
 /// How long a command has between a signal and a stronger one.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// How a command is reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// It is one of the step's own.
+    AsPlanned,
+    /// It takes something back, which no plan has: a line of output.
+    AsOutput,
+}
+
+impl Told {
+    /// Says that a command begins.
+    pub(crate) fn begin(self, command: Command, session: &Session) {
+        session.emit(&match self {
+            Self::AsPlanned => Event::CommandStarted { command, pid: None },
+            Self::AsOutput => Event::Output { stream: Stream::Stdout, text: format!("$ {command}") },
+        });
+    }
+
+    /// Says that it ended.
+    pub(crate) fn end(self, exit_code: Option<i32>, took: Duration, session: &Session) {
+        if self == Self::AsPlanned {
+            let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            session.emit(&Event::CommandFinished { pid: None, exit_code, duration_ms });
+        }
+    }
+}
+
 /// A command on its way.
 pub(crate) struct Running<'a> {
     host: &'a Host,
@@ -22,6 +49,7 @@ pub(crate) struct Running<'a> {
     command: Command,
     sent: Sent,
     since: Instant,
+    told: Told,
 }
 
 /// Sends a command off; in a chain, only if all before it went well.
@@ -36,10 +64,15 @@ pub(crate) fn start<'a>(
 ) -> Result<Running<'a>> {
     let command = host.shown_in(folder, argv);
     let sent = connection.run(folder, argv)?;
-    Ok(Running { host, argv, command, sent, since: Instant::now() })
+    Ok(Running { host, argv, command, sent, since: Instant::now(), told: Told::AsPlanned })
 }
 
 impl Running<'_> {
+    /// Reports it otherwise than as a command of the step.
+    pub(crate) fn told(self, told: Told) -> Self {
+        Self { told, ..self }
+    }
+
     /// Waits for its end; its output goes to the session. The exit code; those above 128 are signals'.
     ///
     /// # Errors
@@ -50,7 +83,7 @@ impl Running<'_> {
         connection: &mut Connection,
         session: &Session,
     ) -> Result<(i32, Vec<String>)> {
-        session.emit(&Event::CommandStarted { command: self.command, pid: None });
+        self.told.begin(self.command, session);
         let host = self.host;
         let mut hear = |line: &str| {
             session.emit(&Event::Output { stream: Stream::Stdout, text: format!("{host}: {line}") });
@@ -63,12 +96,8 @@ impl Running<'_> {
             }
             answer => answer,
         };
-        let took = self.since.elapsed();
-        session.emit(&Event::CommandFinished {
-            pid: None,
-            exit_code: answer.as_ref().ok().map(|answer| answer.status),
-            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        });
+        let exit_code = answer.as_ref().ok().map(|answer| answer.status);
+        self.told.end(exit_code, self.since.elapsed(), session);
         answer.map(|answer| (answer.status, answer.lines))
     }
 

@@ -12,7 +12,10 @@ use pop_deploy_plugin_api::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::address::{Approach, Host, HostEntry};
+use crate::{
+    address::{Approach, Host, HostEntry},
+    canary::CanaryStep,
+};
 
 /// The `config` of an ssh target.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -54,6 +57,9 @@ pub(crate) struct Config {
     /// `"parallel"`: all hosts at once. `"rolling"`: in batches, each verified before the next.
     #[serde(default)]
     pub(crate) strategy: Strategy,
+    /// Which hosts `--canary` takes first, step by step, and how long each step is watched; without it the first host.
+    #[serde(default)]
+    pub(crate) canary: Vec<CanaryStep>,
     /// Whether the key of a host that was never seen is taken for good, and remembered in your known_hosts.
     #[serde(default)]
     pub(crate) accept_new_host_keys: bool,
@@ -258,6 +264,9 @@ impl Site {
         for host in 0..site.hosts.len() {
             site.restart(host, &release)?;
             site.health(host, &release)?;
+        }
+        for step in &site.config.canary {
+            step.check(&site)?;
         }
         for once in &site.config.run_once {
             let host = site.host_for(once)?;

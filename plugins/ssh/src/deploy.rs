@@ -1,22 +1,25 @@
 //! The plan of a deployment.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use pop_deploy_plugin_api::{
     Error, Result, Session,
-    protocol::{Change, Check, CheckStatus, Command, Effect, Note, Phase, Plan, Release, Step},
+    protocol::{
+        Change, Check, CheckStatus, Command, Effect, Note, Phase, Plan, Release, Rollout, Step, Unreachable,
+    },
     tree::{Sha256, Tree},
-    words::grouped,
+    words::{grouped, some},
 };
 
 use crate::{
+    canary::{self, Canary},
     config::Site,
     fleet::{Again, Fleet, Hold},
     lock::Owner,
     manifest::{Head, Manifest, covers, fingerprint},
     retention::surplus,
     stage::Prepared,
-    steps::{Finalize, Locking, Once, Stage},
+    steps::{Finalize, Locking, Once, Stage, Verify},
     survey::{Kept, Survey, is_id},
     switch::{Before, Switch},
 };
@@ -147,11 +150,12 @@ pub(crate) struct Ground<'a> {
 }
 
 impl<'a> Ground<'a> {
-    /// The hosts that answered; the others are failed checks.
+    /// The hosts that answered; the others are checks.
     pub(crate) fn of(
         site: &'a Site,
         session: &'a Session,
         surveys: &'a [Result<Survey>],
+        left: Unreachable,
     ) -> (Self, Vec<Check>) {
         let mut found = Vec::new();
         let mut checks = Vec::new();
@@ -159,6 +163,13 @@ impl<'a> Ground<'a> {
             match survey {
                 Ok(survey) => found.push((host, survey)),
                 Err(error) => checks.push(unreachable(site, host, error)),
+            }
+        }
+        // Where nobody answers there is nothing to deploy to.
+        if left == Unreachable::StaysBehind && !found.is_empty() {
+            for check in &mut checks {
+                check.status = CheckStatus::Warn;
+                check.message.push_str("; it stays behind");
             }
         }
         (Self { site, session, surveys: found }, checks)
@@ -181,9 +192,29 @@ impl<'a> Ground<'a> {
         checks
     }
 
-    /// What is live, where all hosts agree.
+    /// Commands whose host didn't answer.
+    fn lonely(&self) -> Vec<Check> {
+        let hosts = self.hosts();
+        let once = self.site.config.run_once.iter().filter_map(|once| self.site.host_for(once).ok());
+        let missing = once.filter(|host| !hosts.contains(host));
+        missing
+            .map(|host| {
+                let words = format!(
+                    "`run_once` has a command for `{}`, which can't be reached",
+                    self.site.hosts[host]
+                );
+                Check::fail("run_once", words, "mend that host first, or name another one")
+            })
+            .collect()
+    }
+
+    /// What is live, where all hosts agree. One whose release is still to be verified, as a canary's is, only counts
+    /// where no other has a verified one.
     pub(crate) fn live(&self) -> Option<Release> {
-        let mut releases = self.surveys.iter().map(|(_, survey)| survey.live_release());
+        let settled = |survey: &Survey| survey.live().is_none_or(|kept| kept.verified_at.is_some());
+        let settled: Vec<_> = self.surveys.iter().filter(|(_, survey)| settled(survey)).collect();
+        let counting = if settled.is_empty() { self.surveys.iter().collect() } else { settled };
+        let mut releases = counting.into_iter().map(|(_, survey)| survey.live_release());
         let first = releases.next().flatten()?;
         releases.all(|other| other == Some(first)).then(|| first.clone())
     }
@@ -205,18 +236,24 @@ impl<'a> Ground<'a> {
         }
     }
 
-    pub(crate) fn switch(&self, to: &str) -> Switch {
+    /// The way of these hosts to the release `to`.
+    pub(crate) fn switch(&self, to: &str, hosts: &[usize]) -> Switch {
         let before = |survey: &Survey| Before {
             link: survey.current.word().to_owned(),
             release: survey.live_release().cloned(),
         };
-        let hosts = self.surveys.iter();
+        let some = self.surveys.iter().filter(|(host, _)| hosts.contains(host));
         Switch {
-            before: hosts
+            before: some
                 .map(|(host, survey)| (self.site.hosts[*host].name.clone(), before(survey)))
                 .collect(),
             to: format!("releases/{to}"),
         }
+    }
+
+    /// The hosts that answered.
+    pub(crate) fn hosts(&self) -> Vec<usize> {
+        self.surveys.iter().map(|(host, _)| *host).collect()
     }
 
     pub(crate) fn lock_step(&self) -> Step {
@@ -233,15 +270,40 @@ impl<'a> Ground<'a> {
         step.data(locking)
     }
 
-    /// The step that makes a release live.
-    pub(crate) fn switch_step(&self, release: &Release) -> Result<Step> {
-        let switch = self.switch(&release.id);
-        let fresh = self.surveys.iter().all(|(_, survey)| survey.current.word().is_empty());
-        let effect = if fresh { Effect::Create } else { Effect::Replace };
-        let title = format!("Switching {} to release {}", count(self.surveys.len()), release.id);
-        let mut step = Step::new("switch", Phase::Switch, effect, title)
-            .reason(self.site.config.strategy.words(self.site.hosts.len()));
-        for (host, _) in &self.surveys {
+    /// The step that makes a release live on these hosts.
+    pub(crate) fn switch_step(&self, release: &Release, hosts: &[usize]) -> Result<Step> {
+        let title = format!("Switching {} to release {}", count(hosts.len()), release.id);
+        let words = self.site.config.strategy.words(self.site.hosts.len());
+        let step = Step::new("switch", Phase::Switch, self.effect(hosts), title).reason(words);
+        Ok(self.going_live(step, release, hosts)?.data(self.switch(&release.id, hosts)))
+    }
+
+    /// The step that makes a release live on some hosts first.
+    fn canary_step(&self, number: usize, release: &Release, hosts: &[usize], hold: Duration) -> Result<Step> {
+        let names: Vec<_> = hosts.iter().map(|host| format!("`{}`", self.site.hosts[*host])).collect();
+        let title = format!("Switching the canary to release {}: {}", release.id, some(&names));
+        let reason = match hold.as_secs_f64() {
+            0.0 => "the others follow when it is well".to_owned(),
+            seconds => format!("watched for {seconds} s; the others follow when it is well"),
+        };
+        let id = format!("canary_{number}");
+        let step = Step::new(&id, Phase::Switch, self.effect(hosts), title).reason(reason);
+        let mut step = self.going_live(step, release, hosts)?;
+        step.hold = hold.as_secs() + u64::from(hold.subsec_nanos() > 0);
+        step.awaits_verdict = true;
+        let hold = u64::try_from(hold.as_millis()).unwrap_or(u64::MAX);
+        Ok(step.data(Canary { switch: self.switch(&release.id, hosts), hold }))
+    }
+
+    fn effect(&self, hosts: &[usize]) -> Effect {
+        let mut some = self.surveys.iter().filter(|(host, _)| hosts.contains(host));
+        let fresh = some.all(|(_, survey)| survey.current.word().is_empty());
+        if fresh { Effect::Create } else { Effect::Replace }
+    }
+
+    fn going_live(&self, mut step: Step, release: &Release, hosts: &[usize]) -> Result<Step> {
+        let switch = self.switch(&release.id, hosts);
+        for host in hosts {
             let name = &self.site.hosts[*host];
             step.commands.push(name.shown(&switch.forward(self.site, *host, release).line()));
             let folder = format!("{}/current", self.site.bases[*host]);
@@ -249,24 +311,24 @@ impl<'a> Ground<'a> {
                 step.commands.push(name.shown_in(&folder, &argv));
             }
             step.commands.extend(health_command(self.site, *host, release)?);
+            step.creates.push(self.place(*host, "/current"));
         }
-        step.creates = self.surveys.iter().map(|(host, _)| self.place(*host, "/current")).collect();
-        Ok(step.data(switch))
+        Ok(step)
     }
 
     pub(crate) fn verify_step(&self, head: &Head) -> Result<Step> {
+        let hosts = count(self.surveys.len());
         let title = match &self.site.config.health {
-            Some(_) => {
-                format!("Verifying what is live on {}, and whether it is well", count(self.surveys.len()))
-            }
-            None => format!("Verifying what is live on {}", count(self.surveys.len())),
+            Some(_) => format!("Verifying what is live on {hosts}, and whether it is well"),
+            None => format!("Verifying what is live on {hosts}"),
         };
         let mut step = Step::new("verify", Phase::Verify, Effect::None, title)
             .reason("only a verified release counts for `keep` and for a rollback");
         for (host, _) in &self.surveys {
             step.commands.extend(health_command(self.site, *host, &head.release)?);
         }
-        Ok(step.data(head))
+        let hosts = self.surveys.iter().map(|(host, _)| self.site.hosts[*host].name.clone());
+        Ok(step.data(Verify { head: head.clone(), hosts: hosts.collect() }))
     }
 
     pub(crate) fn place(&self, host: usize, what: &str) -> String {
@@ -306,20 +368,33 @@ fn bases(count: usize) -> String {
     if count == 1 { "the base".to_owned() } else { format!("{count} bases") }
 }
 
-/// Plans to make `release` of the source as it is now; with it comes the preparation, where there is a source.
+/// What a deployment is to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wish<'a> {
+    pub(crate) release: &'a Release,
+    pub(crate) rollout: Rollout,
+    pub(crate) unreachable: Unreachable,
+}
+
+/// Plans to make the release of the source as it is now; with it comes the preparation, where there is a source.
 ///
 /// # Errors
 /// Something can't be read here. Hosts that can't be asked are checks.
 pub(crate) fn plan(
     site: &Site,
     fleet: &Fleet,
-    release: &Release,
+    wish: &Wish<'_>,
     surveys: &[Result<Survey>],
     session: &Session,
 ) -> Result<(Plan, Option<Prepared>)> {
+    let Wish { release, rollout, unreachable } = *wish;
     check_id(&release.id)?;
-    let (ground, mut checked) = Ground::of(site, session, surveys);
+    let (ground, mut checked) = Ground::of(site, session, surveys, unreachable);
+    checked.extend(ground.lonely());
     checked.extend(ground.checks());
+    if rollout == Rollout::Canary {
+        checked.extend(canary::undividable(site));
+    }
     let folder = source_folder(site);
     let mut prepared = match folder.status {
         CheckStatus::Pass => Some(prepare(site, release, session)?),
@@ -349,7 +424,7 @@ pub(crate) fn plan(
         identity: site.identity(),
         fingerprint: inputs(site, prepared.as_ref()),
         live: ground.live(),
-        steps: if ready { steps(&ground, release, prepared.as_ref())? } else { Vec::new() },
+        steps: if ready { steps(&ground, release, rollout, prepared.as_ref())? } else { Vec::new() },
         changes: prepared.as_ref().map_or_else(Vec::new, |prepared| changes(&ground, prepared)),
         unchecked: unchecked(site),
         summary: prepared.as_ref().map_or_else(String::new, |prepared| summary(&ground, prepared)),
@@ -402,7 +477,12 @@ fn inputs(site: &Site, prepared: Option<&Prepared>) -> String {
     blake3::hash(inputs.as_bytes()).to_hex().to_string()
 }
 
-fn steps(ground: &Ground<'_>, release: &Release, prepared: Option<&Prepared>) -> Result<Vec<Step>> {
+fn steps(
+    ground: &Ground<'_>,
+    release: &Release,
+    rollout: Rollout,
+    prepared: Option<&Prepared>,
+) -> Result<Vec<Step>> {
     let site = ground.site;
     let mut steps = vec![ground.lock_step()];
     if let Some(argv) = &site.config.build {
@@ -416,7 +496,16 @@ fn steps(ground: &Ground<'_>, release: &Release, prepared: Option<&Prepared>) ->
     for (index, once) in site.config.run_once.iter().enumerate() {
         steps.push(once_step(site, index, once, release)?);
     }
-    steps.push(ground.switch_step(release)?);
+    let mut left = ground.hosts();
+    if rollout == Rollout::Canary {
+        let (first, last) = canary::split(site);
+        for (index, (hosts, hold)) in first.into_iter().enumerate() {
+            let hosts: Vec<_> = hosts.into_iter().filter(|host| left.contains(host)).collect();
+            steps.push(ground.canary_step(index + 1, release, &hosts, hold)?);
+        }
+        left.retain(|host| last.contains(host));
+    }
+    steps.push(ground.switch_step(release, &left)?);
     steps.push(verify_step(ground, release)?);
     steps.push(finalize_step(ground, release));
     Ok(steps)
@@ -452,7 +541,9 @@ fn stage_step(ground: &Ground<'_>, id: &str, prepared: Option<&Prepared>) -> Ste
         step.creates.push(ground.place(*host, &format!("/.pop-deploy/releases/{id}")));
         step.commands.push(upload(site, *host, survey, id));
     }
-    step.data(Stage { source: prepared.filter(|_| maker.is_none()).map(|prepared| prepared.tree.digest()) })
+    let source = prepared.filter(|_| maker.is_none()).map(|prepared| prepared.tree.digest());
+    let hosts = ground.surveys.iter().map(|(host, _)| site.hosts[*host].name.clone()).collect();
+    step.data(Stage { source, hosts })
 }
 
 /// The upload to a host, as a person would type it.

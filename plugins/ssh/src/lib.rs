@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod canary;
 mod command;
 mod config;
 mod connection;
@@ -35,19 +36,20 @@ use pop_deploy_plugin_api::{
     Error, Result, Session, Target, export_target,
     protocol::{
         Diagnostic, Manifest, Outcome, Plan, PlanRequest, Receipt, RunRequest, Status, Undo, UndoRequest,
+        capability,
     },
     serde_json,
 };
-use serde::Deserialize as _;
 
 use crate::{
+    canary::Canary,
     config::{Config, Site},
-    deploy::check_id,
+    deploy::{Wish, check_id},
     fleet::{Fleet, Hold},
     manifest::Head,
     rollout::Rollout,
     stage::Prepared,
-    steps::{Finalize, Locking, Means, Once, Stage, data},
+    steps::{Finalize, Locking, Means, Once, Stage, Verify, data},
     survey::Survey,
     switch::Switch,
 };
@@ -67,22 +69,6 @@ impl Ssh {
     fn survey(&mut self) -> &[Result<Survey>] {
         self.surveys.get_or_insert_with(|| deploy::survey(&self.site, &self.fleet))
     }
-
-    /// What the staged release must be.
-    fn head(request: &RunRequest) -> Option<Head> {
-        let staged = request.receipts.iter().find(|receipt| receipt.step == "stage")?;
-        Head::deserialize(&staged.receipt.data).ok()
-    }
-
-    /// What the release must be: as it was staged, or as a rollback found it.
-    fn known_head(request: &RunRequest) -> Result<Head> {
-        if let Some(head) = Self::head(request) {
-            return Ok(head);
-        }
-        let check = request.receipts.iter().find(|receipt| receipt.step == "check");
-        let head = check.and_then(|check| Head::deserialize(&check.receipt.data).ok());
-        head.ok_or_else(|| Error::failed("no step before this one said what the release is"))
-    }
 }
 
 impl Target for Ssh {
@@ -94,7 +80,7 @@ impl Target for Ssh {
             id: "ssh".into(),
             description: "Ships one release to many hosts over OpenSSH".into(),
             types: words(&["ssh"]),
-            capabilities: words(&["rollback", "status", "diagnose", "build"]),
+            capabilities: words(&["rollback", "status", "diagnose", "build", capability::CANARY]),
             environment: words(&["SSH_AUTH_SOCK", "SSH_SK_PROVIDER", "KRB5CCNAME"]),
             config: serde_json::Value::Null,
         }
@@ -118,9 +104,9 @@ impl Target for Ssh {
         self.survey();
         let surveys = self.surveys.as_deref().unwrap_or_default();
         match request {
-            PlanRequest::Deploy { release, .. } => {
-                let (plan, prepared) =
-                    deploy::plan(&self.site, &self.fleet, release, surveys, &self.session)?;
+            PlanRequest::Deploy { release, rollout, unreachable } => {
+                let wish = Wish { release, rollout: *rollout, unreachable: *unreachable };
+                let (plan, prepared) = deploy::plan(&self.site, &self.fleet, &wish, surveys, &self.session)?;
                 self.prepared = prepared.filter(|_| self.site.made_by().is_none());
                 Ok(plan)
             }
@@ -155,15 +141,21 @@ impl Target for Ssh {
                 Ok(receipt.data(head))
             }
             "switch" => {
-                let (switch, head) = (data::<Switch>(step)?, Self::known_head(request)?);
+                let (switch, head) = (data::<Switch>(step)?, steps::known_head(request)?);
                 let hosts = steps::switched_hosts(site, &switch);
                 let rollout = Rollout { site, fleet, session, switch: &switch, head: &head };
                 let switched = rollout.forward(&hosts)?;
                 let words = deploy::count(hosts.len() - switched.behind.len());
                 Ok(Receipt::new(Outcome::Changed, words).data(switched))
             }
-            "verify" => steps::verify(site, fleet, &Self::known_head(request)?, request, session),
+            "verify" => data::<Verify>(step)?.run(site, fleet, request, session),
             "finalize" => data::<Finalize>(step)?.run(site, fleet, id),
+            canary if canary.starts_with("canary_") => {
+                let (canary, head) = (data::<Canary>(step)?, steps::known_head(request)?);
+                let hosts = steps::switched_hosts(site, &canary.switch);
+                let rollout = Rollout { site, fleet, session, switch: &canary.switch, head: &head };
+                canary.run(&rollout, &hosts)
+            }
             once if once.starts_with("run_once_") => data::<Once>(step)?.run(site, fleet, id, session),
             other => Err(unknown_step(other)),
         }
@@ -176,9 +168,12 @@ impl Target for Ssh {
         match step.id.as_str() {
             "lock" => Ok(data::<Locking>(step)?.undo(site, fleet)),
             "build" | "check" | "finalize" => Ok(Undo::Nothing),
-            "stage" => steps::unstage(site, fleet, id),
+            "stage" => data::<Stage>(step)?.undo(site, fleet, id),
             "switch" => Ok(rollout::back(site, fleet, &data(step)?, &self.session)),
-            "verify" => Ok(steps::unverify(site, fleet, id)),
+            "verify" => Ok(data::<Verify>(step)?.undo(site, fleet, id)),
+            canary if canary.starts_with("canary_") => {
+                Ok(rollout::back(site, fleet, &data::<Canary>(step)?.switch, &self.session))
+            }
             once if once.starts_with("run_once_") => Ok(data::<Once>(step)?.undo()),
             other => Err(unknown_step(other)),
         }

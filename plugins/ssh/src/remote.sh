@@ -351,16 +351,16 @@ watchman() {
 	watch=$!
 }
 
-# Takes back what `lock` made at a base where nothing was ever deployed.
+# Takes back what `lock` made at a base where nothing was ever deployed, and lets go of it.
 unmake() {
 	unlock
 	meta=$base/.pop-deploy
-	[ ! -d "$meta" ] || [ -n "$(ls -A "$meta/releases" 2>/dev/null)" ] || {
-		rm -f "$meta/lock" "$meta/owner"
-		rmdir "$meta/releases" "$meta" 2>/dev/null
-		rmdir "$base/releases" "$base" 2>/dev/null
-	}
-	return 0
+	[ -z "$(ls -A "$meta/releases" 2>/dev/null)" ] || return 0
+	rm -f "$meta/lock" "$meta/owner"
+	# Whatever isn't empty stays.
+	find "$base/shared" -depth -type d -exec rmdir {} \; 2>/dev/null
+	rmdir "$meta/releases" "$meta" "$base/releases" "$base" 2>/dev/null
+	[ -d "$base" ] || say "unmade"
 }
 
 record() { heard sh -c 'printf "%s\n" "$1" >>"$2"' sh "$1" "$base/.pop-deploy/history.jsonl"; }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pop_deploy_plugin_api::{
     Error, ErrorKind, Result, Session,
-    protocol::{Change, CheckStatus, Effect, Note, PastRelease, Phase, Plan, Step},
+    protocol::{Change, CheckStatus, Effect, Note, PastRelease, Phase, Plan, Step, Unreachable},
 };
 use serde::Deserialize as _;
 
@@ -30,7 +30,7 @@ pub(crate) fn plan(
 ) -> Result<Plan> {
     let id = &to.release.id;
     check_id(id)?;
-    let (ground, mut checked) = Ground::of(site, session, surveys);
+    let (ground, mut checked) = Ground::of(site, session, surveys, Unreachable::Fails);
     checked.extend(ground.checks());
     let ready = checked.iter().all(|check| check.status != CheckStatus::Fail);
     let mut steps = Vec::new();
@@ -47,7 +47,7 @@ pub(crate) fn plan(
         steps = vec![
             ground.lock_step(),
             check.data(&heads),
-            ground.switch_step(&to.release)?,
+            ground.switch_step(&to.release, &ground.hosts())?,
             ground.verify_step(&head)?,
         ];
     }

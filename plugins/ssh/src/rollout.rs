@@ -65,15 +65,20 @@ impl Rollout<'_> {
     /// More hosts failed than may: the hosts that switched are for [`back`] then.
     pub(crate) fn forward(&self, hosts: &[usize]) -> Result<Switched> {
         match self.site.config.strategy {
-            Strategy::Parallel => {
-                let outcomes =
-                    self.fleet.each(self.site, hosts, Hold::Locked, Again::Yes, |host, connection| {
-                        self.switch.go(self.site, host, self.release(), connection, self.session)
-                    });
-                together(self.site, outcomes).map(|_| Switched::default())
-            }
+            Strategy::Parallel => self.at_once(hosts).map(|()| Switched::default()),
             Strategy::Rolling(rolling) => self.rolling(hosts, rolling),
         }
+    }
+
+    /// Goes live on all of these hosts.
+    ///
+    /// # Errors
+    /// One fails: those that switched are for [`back`] then.
+    pub(crate) fn at_once(&self, hosts: &[usize]) -> Result<()> {
+        let outcomes = self.fleet.each(self.site, hosts, Hold::Locked, Again::Yes, |host, connection| {
+            self.switch.go(self.site, host, self.release(), connection, self.session)
+        });
+        together(self.site, outcomes).map(drop)
     }
 
     fn rolling(&self, hosts: &[usize], rolling: Rolling) -> Result<Switched> {

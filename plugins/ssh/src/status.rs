@@ -2,7 +2,7 @@
 
 use pop_deploy_plugin_api::{
     Result, Session,
-    protocol::{Check, CheckStatus, Diagnostic, Status},
+    protocol::{Check, CheckStatus, Diagnostic, Status, Unreachable},
 };
 use serde_json::json;
 
@@ -16,7 +16,7 @@ use crate::{
 
 /// Reads every host.
 pub(crate) fn read(site: &Site, fleet: &Fleet, surveys: &[Result<Survey>], session: &Session) -> Status {
-    let (ground, mut checks) = Ground::of(site, session, surveys);
+    let (ground, mut checks) = Ground::of(site, session, surveys, Unreachable::Fails);
     checks.extend(ground.checks());
     let hosts: Vec<_> = ground.surveys.iter().map(|(host, _)| *host).collect();
     let outcomes = fleet.each(site, &hosts, Hold::Free, Again::Yes, |host, connection| {

@@ -111,6 +111,8 @@ impl Locking {
 pub(crate) struct Stage {
     /// The digest of the source that was planned; none where the build makes it.
     pub(crate) source: Option<String>,
+    /// The hosts that were planned with.
+    pub(crate) hosts: Vec<String>,
 }
 
 /// What `build` leaves for `stage`.
@@ -211,6 +213,43 @@ impl Stage {
         let head = prepared.manifest.head.clone();
         Ok(staged_receipt(&staged, &head))
     }
+
+    /// Takes the release away from every host. What a host out of reach has of it, its next deployment tidies up: it was never
+    /// live there.
+    ///
+    /// # Errors
+    /// It can't be removed from a host that answers.
+    pub(crate) fn undo(&self, site: &Site, fleet: &Fleet, id: &str) -> Result<Undo> {
+        let outcomes =
+            fleet.each(site, &named(site, &self.hosts), Hold::Locked, Again::Yes, |host, connection| {
+                stage::unstage(&site.hosts[host], id, connection)
+            });
+        let mut removed = 0;
+        let mut left = Vec::new();
+        let mut failed = Vec::new();
+        for (host, outcome) in outcomes {
+            match outcome {
+                Ok(there) => removed += usize::from(there),
+                Err(_) if !fleet.is_connected(host) => left.push(site.hosts[host].name.clone()),
+                Err(error) if error.kind == ErrorKind::Locked => left.push(site.hosts[host].name.clone()),
+                Err(error) => failed.push((host, error)),
+            }
+        }
+        if !failed.is_empty() {
+            return Err(joined(site, failed));
+        }
+        let mut words = Vec::new();
+        if removed > 0 {
+            words.push(format!("removed release {id} from {}", count(removed)));
+        }
+        if !left.is_empty() {
+            words.push(format!("{} can't be reached: its next deployment tidies up", left.join(", ")));
+        }
+        match words.is_empty() {
+            true => Ok(Undo::Nothing),
+            false => Ok(Undo::Undone { summary: words.join("; ") }),
+        }
+    }
 }
 
 fn staged_receipt(staged: &[Staged], head: &Head) -> Receipt {
@@ -220,42 +259,6 @@ fn staged_receipt(staged: &[Staged], head: &Head) -> Receipt {
     let summary = format!("{sent} files sent ({bytes} bytes), {linked} linked");
     let receipt = Receipt::new(Outcome::Changed, summary);
     receipt.fact("wire_bytes", sum(|one| one.wire)).data(head)
-}
-
-/// Takes the release away from every host. What a host out of reach has of it, its next deployment tidies up: it was never
-/// live there.
-///
-/// # Errors
-/// It can't be removed from a host that answers.
-pub(crate) fn unstage(site: &Site, fleet: &Fleet, id: &str) -> Result<Undo> {
-    let outcomes = fleet.each(site, &fleet.all(), Hold::Locked, Again::Yes, |host, connection| {
-        stage::unstage(&site.hosts[host], id, connection)
-    });
-    let mut removed = 0;
-    let mut left = Vec::new();
-    let mut failed = Vec::new();
-    for (host, outcome) in outcomes {
-        match outcome {
-            Ok(there) => removed += usize::from(there),
-            Err(_) if !fleet.is_connected(host) => left.push(site.hosts[host].name.clone()),
-            Err(error) if error.kind == ErrorKind::Locked => left.push(site.hosts[host].name.clone()),
-            Err(error) => failed.push((host, error)),
-        }
-    }
-    if !failed.is_empty() {
-        return Err(joined(site, failed));
-    }
-    let mut words = Vec::new();
-    if removed > 0 {
-        words.push(format!("removed release {id} from {}", count(removed)));
-    }
-    if !left.is_empty() {
-        words.push(format!("{} can't be reached: its next deployment tidies up", left.join(", ")));
-    }
-    match words.is_empty() {
-        true => Ok(Undo::Nothing),
-        false => Ok(Undo::Undone { summary: words.join("; ") }),
-    }
 }
 
 /// `run_once_…`: a command on one host.
@@ -309,6 +312,11 @@ pub(crate) fn check(
     Ok(Receipt::new(Outcome::Unchanged, format!("it is whole on {}", count(hosts))))
 }
 
+/// The hosts of these names that are still in the config.
+fn named(site: &Site, names: &[String]) -> Vec<usize> {
+    (0..site.hosts.len()).filter(|host| names.contains(&site.hosts[*host].name)).collect()
+}
+
 fn of_names<T>(site: &Site, names: &BTreeMap<String, T>) -> Vec<usize> {
     (0..site.hosts.len()).filter(|host| names.contains_key(&site.hosts[*host].name)).collect()
 }
@@ -319,50 +327,82 @@ pub(crate) fn switched_hosts(site: &Site, switch: &crate::switch::Switch) -> Vec
 }
 
 /// `verify`: looks at every host that has the release, and writes down that it is good.
-///
-/// # Errors
-/// One isn't as it should be.
-pub(crate) fn verify(
-    site: &Site,
-    fleet: &Fleet,
-    head: &Head,
-    request: &RunRequest,
-    session: &Session,
-) -> Result<Receipt> {
-    let switched = request.receipts.iter().find(|receipt| receipt.step == "switch");
-    let behind = switched
-        .and_then(|receipt| Switched::deserialize(&receipt.receipt.data).ok())
-        .unwrap_or_default()
-        .behind;
-    let is_behind = |host: &usize| behind.iter().any(|behind| behind.host == site.hosts[*host].name);
-    let hosts: Vec<_> = fleet.all().into_iter().filter(|host| !is_behind(host)).collect();
-    let outcomes = fleet.each(site, &hosts, Hold::Locked, Again::Yes, |host, connection| {
-        verify::live(site, host, head, connection, session)
-    });
-    together(site, outcomes)?;
-    let outcomes = fleet.each(site, &hosts, Hold::Locked, Again::Yes, |host, connection| {
-        verify::record(&site.hosts[host], "verified", &head.release, connection, session)
-    });
-    together(site, outcomes)?;
-    let mut words = count(hosts.len());
-    if !behind.is_empty() {
-        let names: Vec<_> = behind.iter().map(|behind| behind.host.as_str()).collect();
-        words.push_str(&format!("; behind: {}", names.join(", ")));
-    }
-    Ok(Receipt::new(Outcome::Changed, words).fact("round_trips", fleet.round_trips()))
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Verify {
+    /// What the release must be, where no step before this one makes it.
+    pub(crate) head: Head,
+    /// The hosts that were planned with.
+    pub(crate) hosts: Vec<String>,
 }
 
-/// Takes the mark of `verify` back from every host that can be reached; where not, the undo of `stage` removes it.
-pub(crate) fn unverify(site: &Site, fleet: &Fleet, id: &str) -> Undo {
-    let outcomes = fleet.each(site, &fleet.all(), Hold::Locked, Again::Yes, |_, connection| {
-        connection.ask(&["unverified", id])
-    });
-    match outcomes.iter().filter(|(_, outcome)| outcome.is_ok()).count() {
-        0 => Undo::Nothing,
-        hosts => {
-            Undo::Undone { summary: format!("release {id} doesn't count as verified on {}", count(hosts)) }
+impl Verify {
+    /// Looks, and writes down.
+    ///
+    /// # Errors
+    /// One isn't as it should be.
+    pub(crate) fn run(
+        &self,
+        site: &Site,
+        fleet: &Fleet,
+        request: &RunRequest,
+        session: &Session,
+    ) -> Result<Receipt> {
+        let head = known_head(request)?;
+        let mut behind = behind(request);
+        let planned = |host: &usize| self.hosts.contains(&site.hosts[*host].name);
+        let hosts: Vec<_> = fleet.all().into_iter().filter(planned).collect();
+        let hosts: Vec<_> =
+            hosts.into_iter().filter(|host| !behind.contains(&site.hosts[*host].name)).collect();
+        behind.extend(
+            site.hosts.iter().map(|host| host.name.clone()).filter(|name| !self.hosts.contains(name)),
+        );
+        let outcomes = fleet.each(site, &hosts, Hold::Locked, Again::Yes, |host, connection| {
+            verify::live(site, host, &head, connection, session)
+        });
+        together(site, outcomes)?;
+        let outcomes = fleet.each(site, &hosts, Hold::Locked, Again::Yes, |host, connection| {
+            verify::record(&site.hosts[host], "verified", &head.release, connection, session)
+        });
+        together(site, outcomes)?;
+        let mut words = count(hosts.len());
+        let receipt = Receipt::new(Outcome::Changed, "").fact("round_trips", fleet.round_trips());
+        if behind.is_empty() {
+            return Ok(Receipt { summary: words, ..receipt });
+        }
+        words.push_str(&format!("; behind: {}", behind.join(", ")));
+        Ok(Receipt { summary: words, ..receipt }.fact("behind", behind))
+    }
+
+    /// Takes the mark back from every host that can be reached; where not, the undo of `stage` removes it.
+    pub(crate) fn undo(&self, site: &Site, fleet: &Fleet, id: &str) -> Undo {
+        let outcomes =
+            fleet.each(site, &named(site, &self.hosts), Hold::Locked, Again::Yes, |_, connection| {
+                connection.ask(&["unverified", id])
+            });
+        match outcomes.iter().filter(|(_, outcome)| outcome.is_ok()).count() {
+            0 => Undo::Nothing,
+            hosts => Undo::Undone {
+                summary: format!("release {id} doesn't count as verified on {}", count(hosts)),
+            },
         }
     }
+}
+
+/// The hosts that stayed on the release before.
+fn behind(request: &RunRequest) -> Vec<String> {
+    let switched = request.receipts.iter().find(|receipt| receipt.step == "switch");
+    let switched = switched.and_then(|receipt| Switched::deserialize(&receipt.receipt.data).ok());
+    switched.unwrap_or_default().behind.into_iter().map(|behind| behind.host).collect()
+}
+
+/// What the release must be: as it was staged, or as a rollback found it.
+///
+/// # Errors
+/// No step before this one says.
+pub(crate) fn known_head(request: &RunRequest) -> Result<Head> {
+    let said = request.receipts.iter().find(|receipt| matches!(receipt.step.as_str(), "stage" | "check"));
+    let head = said.and_then(|said| Head::deserialize(&said.receipt.data).ok());
+    head.ok_or_else(|| Error::failed("no step before this one said what the release is"))
 }
 
 /// `finalize`: removes what is no longer needed.

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use pop_deploy_plugin_api::{
-    Error, ErrorKind, Result, Session,
-    protocol::{Event, Release},
-};
+use pop_deploy_plugin_api::{Error, ErrorKind, Result, Session, protocol::Release};
 use serde::{Deserialize, Serialize};
 
-use crate::{command, config::Site, connection::Connection, lock::told, quote};
+use crate::{
+    command::{self, Told},
+    config::Site,
+    connection::Connection,
+    lock::told,
+    quote,
+};
 
 /// What `point` at the far end ends with when `current` is something else than was thought.
 const OTHER: i32 = 67;
@@ -61,6 +64,7 @@ pub(crate) struct Move<'a> {
     pub(crate) to: &'a str,
     /// What is live afterwards, for the placeholders of `restart`.
     pub(crate) release: Release,
+    pub(crate) told: Told,
 }
 
 impl Move<'_> {
@@ -87,20 +91,16 @@ impl Move<'_> {
             _ => self.site.restart(self.host, &self.release)?,
         };
         let shown = host.shown(&self.line());
-        session.emit(&Event::CommandStarted { command: shown, pid: None });
+        self.told.begin(shown, session);
         let begun = std::time::Instant::now();
         let point = connection.begin(&["point", self.from, self.to])?;
         let folder = format!("{}/current", self.site.bases[self.host]);
         let restarting = match &restart {
-            Some(argv) => Some(command::start(host, &folder, argv, connection)?),
+            Some(argv) => Some(command::start(host, &folder, argv, connection)?.told(self.told)),
             None => None,
         };
         let answer = connection.wait(point)?;
-        session.emit(&Event::CommandFinished {
-            pid: None,
-            exit_code: Some(answer.status),
-            duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        });
+        self.told.end(Some(answer.status), begun.elapsed(), session);
         match answer.status {
             0 => {}
             OTHER => return Ok(Moved::Elsewhere),
@@ -128,6 +128,7 @@ impl Move<'_> {
             // The end of a chain that failed, as far as the far end is concerned.
             connection.begin(&["current"])?;
             let running = command::start(&self.site.hosts[self.host], &folder, &argv, connection)?;
+            let running = running.told(self.told);
             running.succeed(connection, session)?;
         }
         Ok(())
@@ -137,7 +138,14 @@ impl Move<'_> {
 impl Switch {
     /// The way forward on a host.
     pub(crate) fn forward<'a>(&'a self, site: &'a Site, host: usize, release: &Release) -> Move<'a> {
-        Move { site, host, from: self.link(site, host), to: &self.to, release: release.clone() }
+        Move {
+            site,
+            host,
+            from: self.link(site, host),
+            to: &self.to,
+            release: release.clone(),
+            told: Told::AsPlanned,
+        }
     }
 
     /// The way back on a host.
@@ -145,7 +153,7 @@ impl Switch {
         let release = self.before.get(&site.hosts[host].name).map(Before::release);
         let nothing = || Release { id: String::new(), version: None, commit: None };
         let release = release.unwrap_or_else(nothing);
-        Move { site, host, from: &self.to, to: self.link(site, host), release }
+        Move { site, host, from: &self.to, to: self.link(site, host), release, told: Told::AsOutput }
     }
 
     fn link(&self, site: &Site, host: usize) -> &str {

@@ -144,22 +144,35 @@ fn by_command(
     session: &Session,
 ) -> Result<()> {
     let folder = format!("{}/current", site.bases[host]);
-    let name = &site.hosts[host];
+    let what = site.hosts[host].shown_in(&folder, argv).to_string();
+    health.wait_by(session, &what, || attempt(site, host, health, argv, connection, session)).map(drop)
+}
+
+/// Runs the health command on a host once.
+///
+/// # Errors
+/// The connection is lost, the run cancelled.
+pub(crate) fn attempt(
+    site: &Site,
+    host: usize,
+    health: &Health,
+    argv: &[String],
+    connection: &mut Connection,
+    session: &Session,
+) -> Result<Attempt> {
+    let folder = format!("{}/current", site.bases[host]);
     let limit = health.timeout.span().max(Duration::from_millis(1));
-    let what = name.shown_in(&folder, argv).to_string();
-    let attempt = || {
-        connection.begin(&["current"])?;
-        match command::start(name, &folder, argv, connection)?.end(Some(limit), connection, session) {
-            Ok((0, _)) => Ok(Attempt::Healthy("exit code 0".to_owned())),
-            Ok((status, lines)) => {
-                let last = lines.last().map_or(String::new(), |line| format!(": {line}"));
-                Ok(Attempt::Unhealthy(format!("exit code {status}{last}")))
-            }
-            Err(error) if error.kind == ErrorKind::Timeout => Ok(Attempt::Unhealthy(error.message)),
-            Err(error) => Err(error),
+    connection.begin(&["current"])?;
+    let running = command::start(&site.hosts[host], &folder, argv, connection)?;
+    match running.end(Some(limit), connection, session) {
+        Ok((0, _)) => Ok(Attempt::Healthy("exit code 0".to_owned())),
+        Ok((status, lines)) => {
+            let last = lines.last().map_or(String::new(), |line| format!(": {line}"));
+            Ok(Attempt::Unhealthy(format!("exit code {status}{last}")))
         }
-    };
-    health.wait_by(session, &what, attempt).map(drop)
+        Err(error) if error.kind == ErrorKind::Timeout => Ok(Attempt::Unhealthy(error.message)),
+        Err(error) => Err(error),
+    }
 }
 
 /// Marks a release as verified on a host, and writes the host's own history.
