@@ -106,7 +106,7 @@ impl Target for Docker {
             steps::log_in(&self.app, &mut self.engine)?;
         }
         match request {
-            PlanRequest::Deploy { release, rollout } => {
+            PlanRequest::Deploy { release, rollout, .. } => {
                 deploy::plan(&self.app, &self.engine, release, *rollout)
             }
             PlanRequest::Rollback { to, .. } => rollback::plan(&self.app, &self.engine, to),

@@ -212,14 +212,20 @@ impl Connection {
 
     fn request(&mut self, how: &str, words: &[&str]) -> Result<Sent> {
         self.next += 1;
+        let line = self.line(how, words);
+        self.write(line.as_bytes()).map_err(|_| self.gone())?;
+        Ok(Sent(self.next))
+    }
+
+    /// The request of the current number.
+    fn line(&self, how: &str, words: &[&str]) -> String {
         let mut line = format!("{how} {}", self.next);
         for word in words {
             line.push(' ');
             line.push_str(&quote::on_a_line(word));
         }
         line.push('\n');
-        self.write(line.as_bytes()).map_err(|_| self.gone())?;
-        Ok(Sent(self.next))
+        line
     }
 
     /// Sends a signal to the commands of the user's that run.
@@ -230,12 +236,16 @@ impl Connection {
         self.write(format!("signal {signal}\n").as_bytes()).map_err(|_| self.gone())
     }
 
-    /// Sends bytes that the request before is to take, all of them.
+    /// Sends a request with the bytes that it takes, in one go: nothing else may come between.
     ///
     /// # Errors
     /// The connection is lost.
-    pub(crate) fn body(&mut self, bytes: &[u8]) -> Result<()> {
-        self.write(bytes).map_err(|_| self.gone())
+    pub(crate) fn send_with(&mut self, words: &[&str], bytes: &[u8]) -> Result<Sent> {
+        self.next += 1;
+        let mut whole = self.line("fg", words).into_bytes();
+        whole.extend_from_slice(bytes);
+        self.write(&whole).map_err(|_| self.gone())?;
+        Ok(Sent(self.next))
     }
 
     /// Waits for the end of a request, passing over those before it.
@@ -434,6 +444,8 @@ pub(crate) struct Frames<'c> {
 
 /// Each frame costs the far end a process; this many bytes make that little.
 const FRAME: usize = 2 << 20;
+/// So much is written between two looks at the cancel flag: on a slow wire a frame takes long.
+const PIECE: usize = 64 << 10;
 
 impl<'c> Frames<'c> {
     /// A body for the request that was sent last.
@@ -442,16 +454,29 @@ impl<'c> Frames<'c> {
     }
 
     fn push(&mut self) -> io::Result<()> {
+        // Not `Interrupted`, which writers take for "try again".
+        let stopped = || io::Error::other("stopped");
         if self.connection.should_stop() {
-            // Not `Interrupted`, which writers take for "try again".
-            return Err(io::Error::other("stopped"));
+            return Err(stopped());
         }
-        if !self.buffer.is_empty() {
-            self.connection.write(format!("{}\n", self.buffer.len()).as_bytes())?;
-            self.connection.write(&self.buffer)?;
-            self.sent += self.buffer.len() as u64;
-            self.buffer.clear();
+        if self.buffer.is_empty() {
+            return Ok(());
         }
+        // Held for the whole frame: a beat in the middle of it would become a part of some file.
+        let mut input = self.connection.input.lock().unwrap_or_else(PoisonError::into_inner);
+        input.write_all(format!("{}\n", self.buffer.len()).as_bytes())?;
+        for piece in self.buffer.chunks(PIECE) {
+            if self.connection.session.cancelled() {
+                drop(input);
+                // The far end waits for the rest of the frame, and ends when the connection does.
+                self.connection.abandoned = true;
+                return Err(stopped());
+            }
+            input.write_all(piece)?;
+        }
+        drop(input);
+        self.sent += self.buffer.len() as u64;
+        self.buffer.clear();
         Ok(())
     }
 
@@ -469,7 +494,7 @@ impl<'c> Frames<'c> {
 
 impl Drop for Frames<'_> {
     fn drop(&mut self) {
-        if !self.whole {
+        if !self.whole && !self.connection.abandoned {
             // Should the far end be gone, it has noticed already.
             self.connection.write(b"stop\n").unwrap_or_default();
         }

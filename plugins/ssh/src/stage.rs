@@ -141,10 +141,8 @@ impl Staging<'_> {
         let mut keep = vec!["keep".to_owned(), lists.values().map(Vec::len).sum::<usize>().to_string()];
         keep.extend(lists.iter().flat_map(|(name, bytes)| [name.clone(), bytes.len().to_string()]));
         let keep: Vec<_> = keep.iter().map(String::as_str).collect();
-        sent.push(connection.send(&keep)?);
-        for bytes in lists.values() {
-            connection.body(bytes)?;
-        }
+        let bytes: Vec<u8> = lists.into_values().flatten().collect();
+        sent.push(connection.send_with(&keep, &bytes)?);
         sent.push(connection.send(&["trim", "gone", "gone_folders"])?);
         let mut wire = 0;
         if survey.has("tar") {
