@@ -228,6 +228,11 @@ fn without_a_runtime_section_it_builds_and_pushes_and_says_so() {
     shop.must(&["rollback", "--yes"]);
     assert_eq!(shop.digest("latest"), first);
     assert_eq!(shop.containers(), Vec::<String>::new());
+    shop.must(&["verify"]);
+    let image = shop.image();
+    shop.engine.must(&["tag", &format!("{image}:1.1"), &format!("{image}:latest")]);
+    shop.engine.must(&["push", &format!("{image}:latest")]);
+    says(&shop.run(&["verify"]), "1.1 is live, and history says 1.0");
 }
 
 #[test]

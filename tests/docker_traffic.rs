@@ -41,6 +41,10 @@ fn no_visitor_sees_a_switch_or_a_rollback() {
     }
     let unwell = shop.deploy("9999", Behaviour::Unwell);
     assert_eq!(unwell.code, Some(1), "{}{}", unwell.stdout, unwell.stderr);
+    // One that goes live, and is taken back.
+    shop.project.hook("pre_verify", "exit 1");
+    let back = shop.deploy("8888", Behaviour::Well);
+    assert_eq!(back.code, Some(8), "{}{}", back.stdout, back.stderr);
     let visit = visitors.leave();
     assert!(
         visit.failed.is_empty(),
@@ -49,7 +53,7 @@ fn no_visitor_sees_a_switch_or_a_rollback() {
         visit.asked,
         visit.failed[0]
     );
-    let versions = (0..=switches).map(|number: u32| number.to_string()).collect();
+    let versions = (0..=switches).chain([8888]).map(|number: u32| number.to_string()).collect();
     assert_eq!(visit.seen, versions, "of {} requests", visit.asked);
     shop.must(&["verify"]);
 }

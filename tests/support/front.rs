@@ -68,7 +68,7 @@ impl Front {
             "file": self.folder.path().join("upstream.conf"),
             "upstream": "shop",
             "port": 8080,
-            "drain": 0.5,
+            "drain": 2,
             "test": nginx(&["-t", "-q"]),
             "reload": nginx(&["-s", "reload"]),
         })

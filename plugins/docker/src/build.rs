@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use pop_deploy_plugin_api::{
     Error, Result, Secret,
-    protocol::{Command, Effect, Outcome, Phase, Receipt, Step, Undo},
+    protocol::{Command, Effect, Outcome, Phase, Receipt, Release, Step, Undo},
 };
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,7 @@ use crate::{
     app::{App, Tags, local},
     command::{self, inspect_image},
     engine::Engine,
+    labels,
 };
 
 /// `build`, as its step keeps it.
@@ -36,6 +37,7 @@ impl Build {
     /// The step. `before` are the images that have the tags' names now; `platform` is the engine's own.
     pub(crate) fn step(
         app: &App,
+        release: &Release,
         tags: &Tags,
         before: BTreeMap<String, Option<String>>,
         platform: &str,
@@ -47,7 +49,7 @@ impl Build {
             Step::new("build", Phase::Build, Effect::Create, format!("Building {}", app.repository))
                 .reason(format!("the image of this version, as {}", names.join(", ")))
                 .data(&build);
-        step.commands = vec![build_command(app, &names, platform)];
+        step.commands = vec![build_command(app, release, &names, platform)];
         step.commands.extend(names.first().map(|name| inspect_image(name)));
         step.creates = names;
         step
@@ -114,11 +116,15 @@ pub(crate) fn secrets(app: &App) -> BTreeMap<String, Secret> {
     app.config.build_args.iter().filter_map(secret).collect()
 }
 
-fn build_command(app: &App, names: &[String], platform: &str) -> Command {
+fn build_command(app: &App, release: &Release, names: &[String], platform: &str) -> Command {
     let mut build = command::Build::default();
     build.option("file", local(&app.config.dockerfile).display().to_string());
     for name in names {
         build.option("tag", name);
+    }
+    // What runs has them on its container; an image that is only pushed must say itself which release it is.
+    for (name, value) in labels::of(&app.name, release).into_iter().filter(|_| !app.runs()) {
+        build.option("label", format!("{name}={value}"));
     }
     // The engine's own platform needs no word, and the old builder takes none.
     if let Some(wanted) = app.config.platforms.iter().find(|wanted| *wanted != platform) {

@@ -17,6 +17,7 @@ use crate::{
     labels::SPEC,
     look::Sight,
     proxy::Upstream,
+    published,
     push::{Push, Tag},
     rollout::{Public, Rollout},
     runtime::Spec,
@@ -35,7 +36,8 @@ pub(crate) fn plan(app: &App, engine: &Engine, release: &Release, rollout: Exten
     let swarm = Swarm::take(app, engine)?;
     let live = match &swarm {
         Some(swarm) => swarm.live(),
-        None => sight.live(app).and_then(Container::release),
+        None if app.runs() => sight.live(app).and_then(Container::release),
+        None => published::current(app, engine, &sight)?,
     };
     let mut unchecked = Vec::new();
     let mut checked = checks::engine(app, &sight.info);
@@ -107,7 +109,7 @@ fn steps(
     swarm: Option<&Swarm>,
 ) -> Result<Vec<Step>> {
     let insecure = sight.insecure(app);
-    let mut steps = vec![Build::step(app, tags, sight.images.clone(), &sight.info.platform())];
+    let mut steps = vec![Build::step(app, release, tags, sight.images.clone(), &sight.info.platform())];
     if app.config.push {
         steps.extend(pushes(app, &tags.fixed, sight, Phase::Stage, None));
     }
@@ -164,7 +166,7 @@ pub(crate) fn running(
         vec![Update::step(app, run, release, source, &place), Rollout::step(app, run, &container)];
     if let Some(proxy) = &run.proxy {
         let upstream = Upstream::new(proxy, &app.name, &engine.session)?;
-        steps.push(Switch::new(upstream, &container, old, proxy.port)?.step());
+        steps.push(Switch::new(app, proxy, upstream, &container, old)?.step());
     }
     steps.push(Public::step(app, run, &container));
     let going = going(app, ours, &container, old);

@@ -193,6 +193,15 @@ pub(crate) struct Image {
     pub(crate) architecture: String,
     #[serde(default)]
     pub(crate) os: String,
+    #[serde(default)]
+    config: Option<ImageConfig>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ImageConfig {
+    #[serde(default)]
+    labels: Option<Labels>,
 }
 
 /// What a registry says of a reference.
@@ -288,6 +297,11 @@ impl Container {
 }
 
 impl Image {
+    /// The release that it is, where a deployment of ours built it to be pushed only.
+    pub(crate) fn release(&self) -> Option<Release> {
+        self.config.as_ref()?.labels.as_ref().and_then(labels::release)
+    }
+
     /// `linux/amd64`.
     pub(crate) fn platform(&self) -> String {
         format!("{}/{}", self.os, self.architecture)

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     app::App,
     command,
-    config::{Restart, Run},
+    config::{Proxy, Restart, Run},
     engine::{Container, Engine},
     runtime,
     switch::Switched,
@@ -36,10 +36,7 @@ pub(crate) struct Finalize {
 impl Finalize {
     /// `old` is the container that ran before; `going` those that nobody goes back to.
     pub(crate) fn new(app: &App, run: &Run, container: &str, old: Option<&str>, going: Vec<String>) -> Self {
-        let drain = run
-            .proxy
-            .as_ref()
-            .map_or(Duration::ZERO, |proxy| proxy.drain.map_or(Duration::from_secs(5), |drain| drain.span()));
+        let drain = run.proxy.as_ref().map_or(Duration::ZERO, Proxy::drain);
         Self {
             container: container.to_owned(),
             rests: old.filter(|_| app.proxy().is_some()).map(str::to_owned),

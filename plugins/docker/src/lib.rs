@@ -20,6 +20,7 @@ mod finalize;
 mod labels;
 mod look;
 mod proxy;
+mod published;
 mod push;
 mod reference;
 mod rollback;

@@ -13,6 +13,7 @@ use crate::{
     deploy::{facts, fingerprint, identity, pushes, running},
     engine::{Container, Engine, Manifest},
     look::Sight,
+    published,
     push::Pushed,
     service::Swarm,
     steps,
@@ -77,7 +78,8 @@ pub(crate) fn plan(app: &App, engine: &Engine, to: &PastRelease) -> Result<Plan>
         fingerprint: fingerprint(app),
         live: match &swarm {
             Some(swarm) => swarm.live(),
-            None => live.and_then(Container::release),
+            None if app.runs() => live.and_then(Container::release),
+            None => published::current(app, engine, &sight)?,
         },
         steps: if ready { steps } else { Vec::new() },
         changes: vec![Change {

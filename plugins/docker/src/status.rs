@@ -14,6 +14,7 @@ use crate::{
     engine::{Container, Engine},
     labels::SPEC,
     look::{Sight, is_named},
+    published,
     runtime::Spec,
     service::Swarm,
 };
@@ -32,11 +33,15 @@ pub(crate) fn read(app: &App, engine: &Engine) -> Result<Status> {
         checks.extend(swarm.status(app, engine)?);
         return Ok(Status { identity: swarm.identity(app), live: swarm.live(), checks });
     }
-    let live = sight.live(app);
-    if app.run().is_some() {
-        checks.extend(of_container(app, &sight, live));
+    let identity = identity(app, &sight, None);
+    if app.run().is_none() {
+        let (live, check) = published::read(app, engine, &sight.info)?;
+        checks.push(check);
+        return Ok(Status { identity, live, checks });
     }
-    Ok(Status { identity: identity(app, &sight, None), live: live.and_then(Container::release), checks })
+    let live = sight.live(app);
+    checks.extend(of_container(app, &sight, live));
+    Ok(Status { identity, live: live.and_then(Container::release), checks })
 }
 
 fn of_container(app: &App, sight: &Sight, live: Option<&Container>) -> Vec<Check> {

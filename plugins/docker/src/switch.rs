@@ -1,13 +1,18 @@
 //! The step that moves the traffic from the old container to the new one, by the proxy's upstream file.
 
+use std::time::Duration;
+
 use pop_deploy_plugin_api::{
     Error, Result,
+    health::{Health, Question},
     protocol::{Command, Effect, Outcome, Phase, Receipt, Step, Undo},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    app::App,
     command,
+    config::Proxy,
     engine::Engine,
     proxy::{Server, Upstream},
     update::now,
@@ -24,6 +29,12 @@ pub(crate) struct Switch {
     port: u16,
     /// What the file says now.
     before: Option<String>,
+    /// How long a container that gives way still serves, in milliseconds.
+    #[serde(default)]
+    drain: u64,
+    /// How a container is asked that has to be started again.
+    #[serde(default)]
+    health: Option<Health>,
 }
 
 /// What `switch` leaves.
@@ -36,9 +47,23 @@ pub(crate) struct Switched {
 impl Switch {
     /// # Errors
     /// The file can't be read.
-    pub(crate) fn new(upstream: Upstream, container: &str, old: Option<&str>, port: u16) -> Result<Self> {
+    pub(crate) fn new(
+        app: &App,
+        proxy: &Proxy,
+        upstream: Upstream,
+        container: &str,
+        old: Option<&str>,
+    ) -> Result<Self> {
         let before = upstream.read()?;
-        Ok(Self { upstream, container: container.to_owned(), old: old.map(str::to_owned), port, before })
+        Ok(Self {
+            upstream,
+            container: container.to_owned(),
+            old: old.map(str::to_owned),
+            port: proxy.port,
+            before,
+            drain: u64::try_from(proxy.drain().as_millis()).unwrap_or(u64::MAX),
+            health: app.config.health.clone(),
+        })
     }
 
     pub(crate) fn step(&self) -> Step {
@@ -113,6 +138,18 @@ impl Switch {
         Ok(Server { name: container.to_owned(), address, weight: 1 })
     }
 
+    /// Waits until a container that was started again answers. Where it doesn't, there is nothing better to go back to.
+    fn wait_for(&self, container: &str, engine: &Engine) -> Result<()> {
+        let Some(health) = &self.health else { return Ok(()) };
+        if matches!(health.question(), Question::Http(_) | Question::Tcp(_)) {
+            let own = health.toward(&self.server(container, engine)?.address);
+            if let Err(error) = own.wait(&engine.session) {
+                engine.session.warn(error.message);
+            }
+        }
+        Ok(())
+    }
+
     /// Moves the traffic back; starts the old container first, should it be down already.
     ///
     /// # Errors
@@ -145,11 +182,14 @@ impl Switch {
             _ => {
                 if !runs {
                     engine.run(&command::start(old))?;
+                    self.wait_for(old, engine)?;
                 }
                 self.upstream.render(&[self.server(old, engine)?])
             }
         };
         self.upstream.put(&text, &engine.session)?;
+        // The next undo removes the other container. Who can't wait cuts requests off; the traffic is back all the same.
+        engine.session.pause(Duration::from_millis(self.drain)).unwrap_or_default();
         Ok(Undo::Undone { summary: format!("the traffic goes to `{old}` again") })
     }
 }

@@ -1,6 +1,6 @@
 //! The proxy in front of containers.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use pop_deploy_plugin_api::health::Seconds;
 use schemars::JsonSchema;
@@ -29,6 +29,14 @@ pub(crate) struct Proxy {
     /// How long the old container still serves the requests it has, in seconds. Default: 5.
     #[serde(default)]
     pub(crate) drain: Option<Seconds>,
+}
+
+impl Proxy {
+    /// How long the container that gives way still serves: the requests it has, and those that come until the proxy
+    /// has read its file, which most do some time after they were told to.
+    pub(crate) fn drain(&self) -> Duration {
+        self.drain.map_or(Duration::from_secs(5), Seconds::span)
+    }
 }
 
 /// A program that proxies.
