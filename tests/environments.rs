@@ -152,6 +152,22 @@ fn a_run_that_died_in_staging_stops_nobody_in_production() {
 }
 
 #[test]
+fn a_forgotten_override_does_not_overwrite_production() {
+    let project = project();
+    deploy(&project, "1", &[]);
+    project.edit(|json| json["environments"]["staging"] = json!({}));
+    project.write("public/index.html", "<h1>two</h1>");
+    for mode in ["--dry-run", "--yes"] {
+        let said =
+            project.run(&["execute", mode, "--target", "docs", "--version", "2", STAGING[0], STAGING[1]]);
+        assert_eq!(said.code, Some(3), "{}", said.stdout);
+        assert!(said.stdout.contains("www` in staging, and so it does in production"), "{}", said.stdout);
+        assert!(said.stdout.contains("at `environments.staging.docs` in deploy.json"), "{}", said.stdout);
+    }
+    assert_eq!(project.page(), "<h1>one</h1>");
+}
+
+#[test]
 fn reports_say_where_and_hooks_know_it() {
     let project = project();
     project.hook("post_verify", "echo $POP_DEPLOY_ENVIRONMENT > where");

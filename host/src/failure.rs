@@ -116,6 +116,9 @@ pub enum Failure {
     /// A mistake of ours; the journal is left as of a run that died.
     #[error("pop-deploy itself panicked; this is a bug in it")]
     Panicked,
+    /// A mistake of ours.
+    #[error("the page's template is broken; this is a bug in pop-deploy")]
+    Page(#[source] minijinja::Error),
     #[error("can't read `{path}`")]
     Read { path: String, source: io::Error },
     #[error("can't write `{path}`")]
@@ -166,6 +169,7 @@ impl Failure {
             Self::NothingToGoBackTo { .. } => Exit::NoRelease,
             Self::Declined => Exit::Failed,
             Self::Panicked => Exit::Stuck,
+            Self::Page(_) => Exit::Failed,
         }
     }
 
@@ -235,6 +239,7 @@ impl Failure {
                     .into(),
             ),
             Self::Declined
+            | Self::Page(_)
             | Self::GoOn(_)
             | Self::Stopped { .. }
             | Self::Descriptors(_)

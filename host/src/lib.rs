@@ -18,6 +18,7 @@ pub mod init;
 pub mod journal;
 pub mod keeper;
 pub mod lock;
+pub mod page;
 pub mod pipeline;
 pub mod plugins;
 pub mod popkit;

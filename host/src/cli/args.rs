@@ -44,6 +44,8 @@ pub enum Command {
     History(History),
     /// Show the whole output of a run
     Logs(Logs),
+    /// Write a page about a run and the history around it
+    Report(Report),
     /// Gather what helps to understand a failure
     Diagnose(Diagnose),
     /// Tell what went wrong, when, and what to do next
@@ -454,6 +456,23 @@ pub struct Logs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub site: Site,
+    /// The run, as `history` names it [default: the newest]
+    #[arg(value_name = "ID", add = ArgValueCandidates::new(completions::runs))]
+    pub id: Option<String>,
+}
+
+/// `report`.
+#[derive(Debug, Args)]
+pub struct Report {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub site: Site,
+    /// As one self-contained page of HTML
+    #[arg(long, required = true)]
+    pub html: bool,
+    /// Where to write it, `-` for standard output [default: report.html in the run's folder]
+    #[arg(long, short, value_name = "FILE", allow_hyphen_values = true)]
+    pub output: Option<PathBuf>,
     /// The run, as `history` names it [default: the newest]
     #[arg(value_name = "ID", add = ArgValueCandidates::new(completions::runs))]
     pub id: Option<String>,

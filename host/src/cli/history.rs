@@ -10,7 +10,7 @@ use crate::{
     exit::Exit,
     failure::Failure,
     history::{History, Record, Status},
-    reporter::seconds,
+    reporter::{printable, seconds},
     select::SelectError,
     status::open_runs,
 };
@@ -81,7 +81,7 @@ pub(super) fn since(text: &str) -> Result<jiff::Timestamp, String> {
 fn row(record: &Record) -> Vec<String> {
     let text = |field: &Option<String>| field.clone().unwrap_or_else(|| "?".to_owned());
     let took = record.duration_ms.map_or(String::new(), |ms| seconds(Duration::from_millis(ms)));
-    vec![
+    let cells = [
         table::moment(&text(&record.timestamp)),
         text(&record.target),
         text(&record.version),
@@ -89,7 +89,9 @@ fn row(record: &Record) -> Vec<String> {
         took,
         record.actor.clone().unwrap_or_default(),
         record.deployment_id.clone().unwrap_or_default(),
-    ]
+    ];
+    // Others write history too.
+    cells.iter().map(|cell| printable(cell)).collect()
 }
 
 fn result(record: &Record) -> String {

@@ -20,6 +20,7 @@ mod past;
 mod plugin;
 mod popkit;
 mod questions;
+mod report;
 mod rollback;
 mod schema;
 mod status;
@@ -69,6 +70,7 @@ pub fn main() -> ExitCode {
         Command::Init(wanted) => init::init(wanted, &plugins()),
         Command::Status(wanted) => status::status(wanted, &plugins()),
         Command::Logs(wanted) => logs::logs(wanted),
+        Command::Report(wanted) => report::report(wanted),
         Command::Diagnose(wanted) => diagnose::diagnose(wanted, &plugins()),
         Command::Incident(wanted) => incident::incident(wanted, &plugins()),
         Command::Config(wanted) => config::config(wanted, &plugins()),

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{Record, Status};
 use crate::{
     config::{
-        DeployConfig,
+        DeployConfig, Environment,
         environment::{HISTORIES, HISTORY},
     },
     journal,
@@ -81,6 +81,12 @@ impl History {
     /// The history of a deploy.json.
     pub fn of(config: &DeployConfig) -> Self {
         Self::from_values(config.history())
+    }
+
+    /// The history of another environment of a deploy.json.
+    pub fn in_environment(config: &DeployConfig, environment: &Environment) -> Self {
+        let records = environment.history(&config.raw).and_then(Value::as_array);
+        Self::from_values(records.map_or(&[], Vec::as_slice))
     }
 
     /// The histories of all environments as one, for what concerns the runs of all of them.

@@ -7,7 +7,7 @@ use pop_deploy_plugin_api::{
     protocol::{Phase, Step, StepReceipt, Undo},
 };
 
-use super::{Entry, PlannedTarget, RunEnding, RunInfo, TargetEnding};
+use super::{Entry, PlannedTarget, RunEnding, RunInfo, TargetEnding, entry::Line};
 
 /// A run, as its journal tells it.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct PastRun {
     pub targets: Vec<PastTarget>,
     /// How it ended; absent while it is alive and when it was interrupted.
     pub ending: Option<RunEnding>,
+    /// When it ended, where it said so.
+    pub ended_at: Option<String>,
     /// Whether the run or one of its workers is alive.
     pub alive: bool,
 }
@@ -44,6 +46,14 @@ pub struct PastTarget {
 pub struct PastStep {
     /// The step as it was planned: the intent.
     pub step: Step,
+    /// When it was begun.
+    pub began_at: String,
+    /// When it was done, or failed.
+    pub ended_at: Option<String>,
+    /// When taking it back was begun.
+    pub undo_began_at: Option<String>,
+    /// When taking it back ended.
+    pub undone_at: Option<String>,
     /// What it left behind, where it was done.
     pub receipt: Option<StepReceipt>,
     /// Why it failed, where it did.
@@ -113,9 +123,18 @@ impl PastTarget {
 
 impl PastTarget {
     /// A step begins. In a run that is resumed it may begin again, and stays where it was in the order.
-    fn begin(&mut self, step: &Step) {
-        let begun =
-            PastStep { step: step.clone(), receipt: None, error: None, undo_begun: false, undone: None };
+    fn begin(&mut self, step: &Step, time: &str) {
+        let begun = PastStep {
+            step: step.clone(),
+            began_at: time.to_owned(),
+            ended_at: None,
+            undo_began_at: None,
+            undone_at: None,
+            receipt: None,
+            error: None,
+            undo_begun: false,
+            undone: None,
+        };
         match self.steps.iter_mut().find(|past| past.step.id == step.id) {
             // What an earlier attempt left behind is there until it is taken back.
             Some(past) => {
@@ -128,8 +147,9 @@ impl PastTarget {
 }
 
 impl PastRun {
-    pub(super) fn take(&mut self, entry: &Entry) {
-        match entry {
+    pub(super) fn take(&mut self, line: &Line) {
+        let time = || Some(line.time.clone());
+        match &line.entry {
             Entry::TargetPlanned(planned) => match self.past_target(&planned.target) {
                 Some(target) => target.planned = planned.clone(),
                 None => self.targets.push(PastTarget {
@@ -142,28 +162,32 @@ impl PastRun {
                 // A canary that was open is gone on with.
                 self.ending = None;
                 if let Some(target) = self.past_target(target) {
-                    target.begin(step);
+                    target.begin(step, &line.time);
                 }
             }
             Entry::Receipt { target, receipt } => {
                 if let Some(step) = self.past_step(target, &receipt.step) {
                     step.receipt = Some(receipt.clone());
+                    step.ended_at = time();
                 }
             }
             Entry::StepFailed { target, step, error } => {
                 if let Some(step) = self.past_step(target, step) {
                     step.error = Some(error.clone());
+                    step.ended_at = time();
                 }
             }
             Entry::UndoBegun { target, step } => {
                 self.ending = None;
                 if let Some(step) = self.past_step(target, step) {
                     step.undo_begun = true;
+                    step.undo_began_at = time();
                 }
             }
             Entry::Undone { target, step, outcome } => {
                 if let Some(step) = self.past_step(target, step) {
                     step.undone = Some(outcome.clone());
+                    step.undone_at = time();
                 }
             }
             Entry::TargetEnded { target, ending } => {
@@ -171,7 +195,10 @@ impl PastRun {
                     target.ending = Some(*ending);
                 }
             }
-            Entry::RunEnded { ending } => self.ending = Some(*ending),
+            Entry::RunEnded { ending } => {
+                self.ending = Some(*ending);
+                self.ended_at = time();
+            }
             Entry::RunStarted(_) | Entry::Unknown => {}
         }
     }

@@ -165,10 +165,11 @@ fn read_begun(data: &Path, id: &str) -> Result<Option<PastRun>, JournalError> {
         info: info.clone(),
         targets: Vec::new(),
         ending: None,
+        ended_at: None,
         alive,
     };
     for line in rest {
-        run.take(&line.entry);
+        run.take(line);
     }
     Ok(Some(run))
 }

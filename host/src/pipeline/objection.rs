@@ -11,6 +11,12 @@ use super::{
     member::Member,
     order::{Errand, Goal},
 };
+use crate::{
+    config::{DeployConfig, Environment},
+    history::History,
+    journal,
+    project::Project,
+};
 
 /// What stands against walking a member's plan: failed checks, or another place than the release went to.
 pub(super) fn to_walking(member: &Member, errand: &Errand<'_>) -> Option<Error> {
@@ -56,6 +62,37 @@ fn to_checks(failed: &[&Check]) -> Option<Error> {
             Some(error)
         }
     }
+}
+
+/// A place that another environment's live release went to is that environment's: an override was forgotten.
+pub(super) fn refuse_places_of_other_environments(
+    project: &Project,
+    config: &DeployConfig,
+    members: &[Member],
+) -> Result<(), Error> {
+    let production = Environment::default();
+    let others = config.environments.iter().map(|name| Environment::named(name)).chain([production]);
+    for other in others.filter(|other| *other != project.environment) {
+        let history = History::in_environment(config, &other);
+        for member in members {
+            let Some(plan) = &member.plan else { continue };
+            let live = history.target(&member.name).live().map(|live| live.release());
+            let kept = live.map(|live| journal::receipts_of(&project.data, &live.id, &member.name));
+            // A journal that is gone, or can't be read, tells of no place.
+            let place = kept.and_then(|kept| kept.ok().flatten()).map(|(identity, _)| identity);
+            if place.as_ref() == Some(&plan.identity) {
+                let (name, here) = (&member.name, &project.environment);
+                let message = format!(
+                    "target `{name}` goes to `{}` in {here}, and so it does in {other}",
+                    plan.identity
+                );
+                let hint =
+                    format!("give it a place of its own at `environments.{here}.{name}` in deploy.json");
+                return Err(Error::preflight(message).hint(hint));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Two targets of one run in one place would take turns overwriting each other.

@@ -219,6 +219,8 @@ impl<'a> Run<'a> {
             }
         }
         objection::refuse_shared_places(members)?;
+        let (project, config) = (self.order.project, self.order.config);
+        objection::refuse_places_of_other_environments(project, config, members)?;
         members.iter().find_map(|member| member.error.clone()).map_or(Ok(()), Err)
     }
 
