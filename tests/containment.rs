@@ -349,3 +349,21 @@ fn a_dry_run_that_writes_fails_by_name() {
     must_say(&text, &["plugin `faults` 0.1.0 tried to write during a dry run"]);
     assert!(!pair.0.path().join("note").exists());
 }
+
+#[test]
+fn what_a_program_of_a_dry_run_may_not_look_at_is_told_as_not_checked() {
+    let pair = Pair::new("plan", "confined_tool", &Value::Null);
+    let said = pair.run(&["execute", "--all", "--dry-run"]);
+    let text = said.stdout + &said.stderr;
+    if text.contains("not enforced here") {
+        return support::skipped("this kernel can't confine a process to reading");
+    }
+    assert_eq!(said.code, Some(0), "{text}");
+    must_say(
+        &text,
+        &["the place: `sh` ended with exit code", "which may not write in a dry run", "ermission denied"],
+    );
+    assert!(!pair.0.path().join("note").exists());
+    pair.execute(0);
+    assert_eq!(pair.0.read("note"), "written\n");
+}

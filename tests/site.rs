@@ -609,3 +609,21 @@ fn a_target_without_automatic_rollback_stays_as_it_failed_until_somebody_decides
     project.must(&["rollback", "--yes"]);
     assert_eq!(project.page(), "<h1>one</h1>");
 }
+
+#[test]
+fn a_deployment_that_fails_goes_back_to_a_release_that_came_from_a_backup() {
+    let project = Project::new();
+    project.deploy("1", "one");
+    let releases = project.path().join("www/releases");
+    let backup = project.path().join("www/backup");
+    let copied = std::process::Command::new("cp").arg("-a").arg(&releases).arg(&backup).status().unwrap();
+    assert!(copied.success());
+    std::fs::remove_dir_all(&releases).unwrap();
+    std::fs::rename(&backup, &releases).unwrap();
+    project.hook("post_switch", "exit 1");
+    project.write("public/index.html", "two");
+    let said = project.run(&["execute", "--yes", "--version", "2"]);
+    assert_eq!(said.code, Some(8), "{}{}", said.stdout, said.stderr);
+    assert_eq!(project.page(), "one");
+    project.must(&["verify"]);
+}

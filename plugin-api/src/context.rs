@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Error, ErrorKind, Result,
-    protocol::{Event, TargetContext},
+    protocol::{Event, Note, TargetContext},
     redact::Redactor,
 };
 
@@ -107,6 +107,23 @@ impl Session {
                 None | Some(Duration::ZERO) => return Ok(()),
                 Some(left) => thread::sleep(left.min(TICK)),
             }
+        }
+    }
+
+    /// What a session that only reads couldn't look at, since the program that looks wants to write as well: for
+    /// [`Plan::unchecked`](crate::protocol::Plan::unchecked).
+    ///
+    /// # Errors
+    /// The same error, where it has another reason or this session may write.
+    pub fn could_not_check(&self, what: &str, error: Error) -> Result<Note> {
+        let denied = |text: &&String| text.to_lowercase().contains("permission denied");
+        let why = error.causes.iter().chain([&error.message]).find(denied).filter(|_| self.read_only);
+        match why {
+            Some(why) => Ok(Note {
+                what: what.to_owned(),
+                why: format!("{}, which may not write in a dry run: {why}", error.message),
+            }),
+            None => Err(error),
         }
     }
 

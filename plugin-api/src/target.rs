@@ -41,7 +41,8 @@ pub trait Target: Sized + Send + 'static {
     /// When the place can't be read at all; whatever can be said otherwise is a check.
     fn status(&mut self) -> Result<Status>;
 
-    /// Proposes steps, from reading alone: `session.read_only` may be true, and then writing fails.
+    /// Proposes steps, from reading alone: `session.read_only` may be true, and then writing fails, also for programs.
+    /// What one of those couldn't look at therefore is no failure: see [`Session::could_not_check`].
     ///
     /// # Errors
     /// [`ErrorKind::Preflight`](crate::ErrorKind::Preflight) when no plan can be made. Prefer failed checks in the

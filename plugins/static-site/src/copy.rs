@@ -6,7 +6,7 @@ use std::{
 };
 
 use pop_deploy_plugin_api::{
-    IoContext as _, Result,
+    Error, IoContext as _, Result,
     tree::{File, Root, Stamp},
 };
 use rustix::{
@@ -14,7 +14,7 @@ use rustix::{
         AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, fchmod, fstat, futimens, ioctl_ficlone,
         linkat, openat, statat,
     },
-    io::{Errno, read, write},
+    io::{Errno, pread, read, write},
 };
 
 use crate::manifest::Hash;
@@ -28,19 +28,16 @@ pub(crate) struct Copier<'a> {
 }
 
 impl Copier<'_> {
-    /// Copies `file` with its mode and mtime (servers make ETags of them), and hashes what was copied. What is there
-    /// holds that hash as long as it looks like the stamp.
+    /// Copies `file` with its mode and mtime (servers make ETags of them), hashes what was copied, and reads it back.
+    /// What is there holds that hash as long as it looks like the stamp.
     ///
     /// # Errors
-    /// It vanished or changed since the tree was walked, or can't be read or written.
+    /// It vanished or changed since the tree was walked, can't be read or written, or isn't what was written.
     pub(crate) fn copy(&self, file: &File, buffer: &mut [u8]) -> Result<(Hash, Stamp)> {
         let from = self.source.file(file)?;
         let to = self.create(file)?;
-        let hash = if self.clone_blocks(&from, &to) {
-            self.pump(&from, None, file, buffer)?
-        } else {
-            self.pump(&from, Some(&to), file, buffer)?
-        };
+        let cloned = self.clone_blocks(&from, &to);
+        let hash = self.pump(&from, &to, cloned, file, buffer)?;
         self.source.check(&from, file)?;
         let target = || self.release.join(&file.path);
         fchmod(&to, Mode::from_raw_mode(file.mode)).at("set the mode of", &target())?;
@@ -68,7 +65,7 @@ impl Copier<'_> {
     }
 
     fn create(&self, file: &File) -> Result<OwnedFd> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         openat(self.release, &file.path, flags, Mode::from_raw_mode(0o600))
             .at("make", &self.release.join(&file.path))
     }
@@ -84,25 +81,63 @@ impl Copier<'_> {
         cloned
     }
 
-    fn pump(&self, from: &OwnedFd, to: Option<&OwnedFd>, file: &File, buffer: &mut [u8]) -> Result<Hash> {
+    /// Moves the content piece by piece, unless the blocks are shared already. Each piece is read back while a core's
+    /// cache still has it: comparing then costs next to nothing, and hashing everything once more would cost as
+    /// much as the copy.
+    fn pump(
+        &self,
+        from: &OwnedFd,
+        to: &OwnedFd,
+        cloned: bool,
+        file: &File,
+        buffer: &mut [u8],
+    ) -> Result<Hash> {
+        let (buffer, again) = buffer.split_at_mut(buffer.len() / 2);
+        let target = || self.release.join(&file.path);
         let mut hasher = blake3::Hasher::new();
-        let mut left = file.size;
+        let mut done = 0;
         // One read less a file: the stamp tells whether it grew.
-        while left > 0 {
-            let got = match read(from.as_fd(), &mut *buffer) {
+        while done < file.size {
+            let piece = match read(from.as_fd(), &mut *buffer) {
                 Ok(0) => break,
-                got => got.at("read", &self.source.join(&file.path))?,
+                got => &buffer[..got.at("read", &self.source.join(&file.path))?],
             };
-            hasher.update(&buffer[..got]);
-            left = left.saturating_sub(got as u64);
-            let mut rest = &buffer[..got];
-            while let (Some(to), false) = (to, rest.is_empty()) {
-                let written = write(to, rest).at("write", &self.release.join(&file.path))?;
-                rest = &rest[written..];
+            hasher.update(piece);
+            if !cloned {
+                write_whole(to, piece).at("write", &target())?;
             }
+            if !holds(to, done, piece, again).at("read", &target())? {
+                return Err(Error::failed(format!(
+                    "`{}` doesn't hold what was written to it",
+                    target().display()
+                ))
+                .hint("check the disk and its file system"));
+            }
+            done += piece.len() as u64;
         }
         Ok(Hash(hasher.finalize()))
     }
+}
+
+fn write_whole(to: &OwnedFd, mut piece: &[u8]) -> rustix::io::Result<()> {
+    while !piece.is_empty() {
+        piece = &piece[write(to, piece)?..];
+    }
+    Ok(())
+}
+
+/// Whether the file has `piece` at `offset`, by reading it into `again`.
+fn holds(file: &OwnedFd, offset: u64, mut piece: &[u8], again: &mut [u8]) -> rustix::io::Result<bool> {
+    let mut at = offset;
+    while !piece.is_empty() {
+        let got = pread(file, &mut again[..piece.len()], at)?;
+        if got == 0 || again[..got] != piece[..got] {
+            return Ok(false);
+        }
+        piece = &piece[got..];
+        at += got as u64;
+    }
+    Ok(true)
 }
 
 fn times(stamp: Stamp) -> Timestamps {

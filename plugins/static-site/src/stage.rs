@@ -4,7 +4,10 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
+    },
     thread,
 };
 
@@ -26,6 +29,8 @@ use crate::{
 
 /// How many files pass between two reports and two looks at the cancel flag.
 const REPORT_EVERY: u64 = 256;
+/// How many bytes are copied before the disk begins to write them.
+const WRITE_EVERY: u64 = 64 << 20;
 
 /// What a release is made from: the source as it was walked, the live release, and what differs.
 #[derive(Debug)]
@@ -76,19 +81,21 @@ pub(crate) fn stage(
     }
     let source = Root::open(&site.source)?;
     let copier = Copier { source: &source, release: &root, reflinks: AtomicBool::new(true) };
-    let placed = place(&copier, webroot, prepared, session)?;
+    let placed = thread::scope(|scope| {
+        let (writer, copied) = mpsc::sync_channel(1);
+        let root = &root;
+        // What goes wrong here goes wrong in the sync that counts, too.
+        scope.spawn(move || copied.iter().for_each(|()| syncfs(root).unwrap_or_default()));
+        place(&copier, webroot, prepared, session, &writer)
+    })?;
     for link in &tree.links {
         symlinkat(&link.to, &root, &link.path).at("make", &folder.join(&link.path))?;
     }
     let manifest = describe(&folder, tree, &placed, release)?;
     manifest.write(webroot)?;
     session.checkpoint()?;
-    thread::scope(|scope| {
-        // One for all: a sync for each file would take minutes.
-        let synced = scope.spawn(|| syncfs(&root).at("write", &folder));
-        let whole = read_back(&root, tree, &placed);
-        synced.join().unwrap_or_else(|_| Err(Error::failed("syncing panicked"))).and(whole)
-    })?;
+    // One for all: a sync for each file would take minutes.
+    syncfs(&root).at("write", &folder)?;
     manifest.publish(webroot)?;
     fs::rename(&folder, webroot.release(&release.id)).at("make", &webroot.release(&release.id))?;
     webroot.sync(&webroot.manifests())?;
@@ -98,32 +105,21 @@ pub(crate) fn stage(
     Ok(Staged { copied: sizes.len(), linked: placed.len() - sizes.len(), bytes: sizes.iter().sum() })
 }
 
-/// Reads every new file again, while the disk is busy with them: what is there is what was read from the source.
-fn read_back(root: &Root, tree: &Tree, placed: &[Placed]) -> Result<()> {
-    let new = tree.files.par_iter().zip(placed).filter(|(_, placed)| placed.copied);
-    new.try_for_each_init(tree::buffer, |buffer, (file, placed)| {
-        if root.hash::<Hash>(&file.path, buffer)? == placed.hash {
-            return Ok(());
-        }
-        let path = root.join(&file.path);
-        Err(Error::failed(format!("`{}` doesn't hold what was written to it", path.display()))
-            .hint("check the disk and its file system"))
-    })
-}
-
-/// Links and copies every file, on all cores.
+/// Links and copies every file, on all cores. Tells `writer` now and then that there is something for the disk to
+/// do meanwhile: what is copied while it is busy needs no waiting for afterwards.
 fn place(
     copier: &Copier<'_>,
     webroot: &Webroot,
     prepared: &Prepared,
     session: &Session,
+    writer: &mpsc::SyncSender<()>,
 ) -> Result<Vec<Placed>> {
     let Prepared { tree, live, diff } = prepared;
     let live_root = match live {
         Some(_) => Some(Root::open(&webroot.current())?),
         None => None,
     };
-    let done = AtomicU64::new(0);
+    let (done, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
     let total = tree.files.len() as u64;
     let place = |buffer: &mut Vec<u8>, (file, origin): (&File, &Origin)| {
         let so_far = done.fetch_add(1, Ordering::Relaxed);
@@ -140,6 +136,11 @@ fn place(
             }
         }
         let (hash, stamp) = copier.copy(file, buffer)?;
+        let before = bytes.fetch_add(file.size, Ordering::Relaxed);
+        if before / WRITE_EVERY != (before + file.size) / WRITE_EVERY {
+            // It may be at it still.
+            writer.try_send(()).unwrap_or_default();
+        }
         Ok(Placed { hash, copied: true, stamp })
     };
     let placed = tree.files.par_iter().zip(&diff.origins).with_min_len(16).map_init(tree::buffer, place);

@@ -13,7 +13,8 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    manifest::heads,
+    inspect::inspect,
+    manifest::{Manifest, heads},
     webroot::{Current, Webroot, absent},
 };
 
@@ -158,14 +159,13 @@ impl Switch {
     }
 }
 
-/// Whether the release `id` can be gone back to: with the folder that its manifest knows or, where it isn't one of
-/// ours, with any.
+/// Whether the release `id` can be gone back to: with the folder that its manifest knows, with one that holds the same
+/// (as a backup brings it back) or, where it isn't one of ours, with any.
 fn is_there(webroot: &Webroot, id: &str) -> Result<bool> {
     let folder = webroot.release(id);
-    Ok(match heads(webroot)?.iter().find(|head| head.release.id == id) {
-        Some(head) => webroot.folder_at(&folder)? == Some(head.root),
-        None => folder.is_dir(),
-    })
+    let Some(manifest) = Manifest::known(webroot, id)? else { return Ok(folder.is_dir()) };
+    Ok(webroot.folder_at(&folder)? == Some(manifest.head.root)
+        || inspect(&folder, &manifest, None)?.differences.is_empty())
 }
 
 /// Going back would leave visitors with nothing, so the release `id` stays live.

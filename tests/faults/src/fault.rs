@@ -70,6 +70,8 @@ pub enum Fault {
     Write,
     /// Has another program write a file, at `note`.
     WriteByChild,
+    /// Looks at its place with a program that writes a file, at `note`, as well.
+    ConfinedTool,
     /// Truncates, renames, links and removes what lies at `note`, and answers what came of it.
     Tamper,
     /// Writes files where it may: the folder for temporary files and `/dev/null`.
@@ -167,6 +169,13 @@ impl Fault {
                 let script = format!("echo written > '{note}'");
                 let command = protocol::Command::new(["sh", "-c", &script]);
                 return Ok(json!(Process::new(&command).run(session)?.stderr));
+            }
+            Self::ConfinedTool => {
+                let script = format!("echo written > '{note}'");
+                let looked = Process::new(&protocol::Command::new(["sh", "-c", &script])).run(session)?;
+                if let Err(error) = looked.success() {
+                    return Ok(json!({"unchecked": [session.could_not_check("the place", error)?]}));
+                }
             }
             Self::Tamper => return Ok(tamper(note)),
             Self::WriteScratch => {

@@ -98,6 +98,7 @@ impl Target for Faults {
         if let Some(place) = self.place() {
             return place.plan(request);
         }
+        let unchecked = data.get("unchecked").cloned().unwrap_or_else(|| json!([]));
         let stage = Step::new("stage", Phase::Stage, Effect::Create, "Staging").data(data);
         Ok(Plan {
             identity: "fault:here".into(),
@@ -107,6 +108,7 @@ impl Target for Faults {
                 Step::new("switch", Phase::Switch, Effect::Replace, "Switching"),
                 Step::new("verify", Phase::Verify, Effect::None, "Verifying"),
             ],
+            unchecked: serde_json::from_value(unchecked).unwrap_or_default(),
             ..Plan::default()
         })
     }
