@@ -245,7 +245,7 @@ fn a_deploy_json_that_is_not_understood() {
     fs::remove_file(project.path().join(".pop-deploy/deploy.json")).unwrap();
     assert_snapshot!(refusal(&project, &EXECUTE), @r"
     error: no deploy.json found for `[project]`; looked at `[project]/.claude/popkit/deploy.json`, `[project]/.pop-deploy/deploy.json`
-      hint: write one, as README shows, or point `--dir` at the project
+      hint: `pop-deploy init` writes one; or point `--dir` at the project
     --- exit 2
     ");
     assert_snapshot!(refusal(&project, &["execute", "--dir", "nowhere"]), @r"

@@ -557,7 +557,8 @@ fn hooks_run_in_order_and_are_told_what_goes_on() {
       "target": null,
       "version": "1",
       "actor": [actor],
-      "project": "[project]"
+      "project": "[project]",
+      "environment": "production"
     }
     "#);
 }
