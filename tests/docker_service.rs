@@ -171,3 +171,54 @@ fn a_host_that_is_killed_in_an_update_leaves_something_to_mend() {
         shop.project.edit(|json| json["hooks"] = json!({}));
     }
 }
+
+#[test]
+fn a_canary_of_a_service_runs_beside_it_under_its_name() {
+    let Some(shop) = in_a_swarm("part") else { return };
+    let canary = |version: &str, more: &[&str]| {
+        shop.dockerfile(version, Behaviour::Well);
+        shop.run(&[&["execute", "--canary", "--yes", "--version", version], more].concat())
+    };
+    let port = free_port();
+    let check = json!({"http": format!("http://127.0.0.1:{port}/"), "interval": 0.05, "expect_body": "1"});
+    shop.edit(|config| {
+        config["service"]["replicas"] = json!(1);
+        config["service"]["ports"] = json!([{"published": port, "target": 8080, "mode": "host"}]);
+        config["service"]["update"] = json!({"order": "stop-first"});
+        config["canary"] =
+            json!({"min_requests": 3, "steps": [{"percent": 50, "hold": 0, "checks": [check]}]});
+    });
+    shop.must_deploy("1", Behaviour::Well);
+    let text = told(&canary("2", &[]), 2);
+    assert!(text.contains("its service is on no network"), "{text}");
+
+    shop.engine.must(&["network", "create", "--driver=overlay", "front"]);
+    shop.edit(|config| config["service"]["networks"] = json!(["front"]));
+    shop.must_deploy("1", Behaviour::Well);
+    let before = spec(&shop);
+    let services = || {
+        let names =
+            shop.engine.must(&["service", "ls", "--filter=name=part", "--format={{.Name}} {{.Replicas}}"]);
+        let mut names: Vec<_> = names.lines().map(str::to_owned).collect();
+        names.sort();
+        names
+    };
+    told(&canary("2", &["--until", "manual"]), 0);
+    assert_eq!(
+        (services(), spec(&shop)),
+        (vec!["part 1/1".to_owned(), "part-canary 1/1".to_owned()], before.clone())
+    );
+    shop.must(&["abort", "--yes"]);
+    assert_eq!((services(), spec(&shop)), (vec!["part 1/1".to_owned()], before.clone()));
+
+    shop.edit(|config| config["canary"]["steps"][0]["checks"][0]["expect_body"] = json!("something else"));
+    let text = told(&canary("3", &[]), 8);
+    assert!(text.contains("the canary is bad"), "{text}");
+    assert_eq!((services(), spec(&shop)), (vec!["part 1/1".to_owned()], before));
+
+    shop.edit(|config| config["canary"]["steps"][0]["checks"][0]["expect_body"] = json!("1"));
+    told(&canary("4", &[]), 0);
+    assert_eq!(services(), ["part 1/1"]);
+    wait_for("version 4", || (versions(&shop) == ["4"]).then_some(()));
+    shop.must(&["verify"]);
+}

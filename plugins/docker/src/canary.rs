@@ -34,13 +34,7 @@ pub(crate) fn add(app: &App, target: &str, plan: &mut Vec<Step>) -> Result<()> {
         return Ok(());
     }
     let Some(at) = plan.iter().position(|step| step.id == "switch") else {
-        let why = match app.config.service {
-            Some(_) => {
-                "a service's tasks share its traffic evenly, and a part of them can't be held back here"
-            }
-            None => "nothing can split its traffic: it has no `run.proxy`",
-        };
-        return Err(refused(target, why));
+        return Err(refused(target, "nothing can split its traffic: it has no `run.proxy`"));
     };
     let switch: Switch = steps::data(&plan[at])?;
     if switch.old().is_none() {

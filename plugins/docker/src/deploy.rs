@@ -63,7 +63,11 @@ pub(crate) fn plan(app: &App, engine: &Engine, release: &Release, rollout: Exten
     let mut steps =
         if ready { steps(app, engine, release, &tags, &sight, swarm.as_ref())? } else { Vec::new() };
     if rollout == Extent::Canary {
-        canary::add(app, &engine.session.target, &mut steps)?;
+        let target = &engine.session.target;
+        match (&swarm, &app.config.service) {
+            (Some(swarm), Some(service)) => swarm.add_canary(app, service, release, target, &mut steps)?,
+            _ => canary::add(app, target, &mut steps)?,
+        }
     }
     Ok(Plan {
         identity: identity(app, &sight, swarm.as_ref()),

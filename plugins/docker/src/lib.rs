@@ -132,7 +132,11 @@ impl Target for Docker {
             "rollout" | "health" => rollout::run(request, &self.engine),
             "switch" => data::<Switch>(step)?.run(&self.engine),
             "finalize" => data::<Finalize>(step)?.run(request, &self.engine),
+            id if id.starts_with(canary::PREFIX) && self.app.config.service.is_some() => {
+                data::<service::Part>(step)?.run(&self.app, request, &self.engine)
+            }
             id if id.starts_with(canary::PREFIX) => data::<Part>(step)?.run(&self.engine),
+            "retire" => data::<service::Retire>(step)?.run(&self.engine),
             id if id.starts_with("push:") => {
                 steps::log_in(&self.app, &mut self.engine)?;
                 data::<Push>(step)?.run(&self.engine)
@@ -150,7 +154,10 @@ impl Target for Docker {
             }
             "update" => data::<Update>(step)?.undo(&self.engine),
             "switch" => data::<Switch>(step)?.undo(&self.engine),
-            "pull" | "rollout" | "health" | "finalize" => Ok(Undo::Nothing),
+            "pull" | "rollout" | "health" | "finalize" | "retire" => Ok(Undo::Nothing),
+            id if id.starts_with(canary::PREFIX) && self.app.config.service.is_some() => {
+                data::<service::Part>(step)?.undo(&self.engine)
+            }
             id if id.starts_with(canary::PREFIX) => data::<Part>(step)?.undo(&self.engine),
             id if id.starts_with("push:") => {
                 steps::log_in(&self.app, &mut self.engine)?;

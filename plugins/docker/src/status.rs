@@ -16,7 +16,7 @@ use crate::{
     look::{Sight, is_named},
     published,
     runtime::Spec,
-    service::Swarm,
+    service::{self, Swarm},
 };
 
 /// How many of the engine's last events are told.
@@ -100,6 +100,16 @@ fn of_container(app: &App, sight: &Sight, live: Option<&Container>) -> Vec<Check
 /// # Errors
 /// There is no engine.
 pub(crate) fn diagnose(app: &App, engine: &Engine) -> Result<Vec<Diagnostic>> {
+    if app.config.service.is_some() {
+        let lines = service::logs(&app.name, engine);
+        let told = |source: &str, data| Diagnostic { source: source.to_owned(), data };
+        let logs = json!([{ "service": app.name, "lines": lines }]);
+        return Ok(vec![
+            told("docker_logs", logs),
+            told("docker_tasks", service::states(&app.name, engine)?),
+            told("docker_events", events(app, engine)?),
+        ]);
+    }
     let (_, ours) = crate::look::containers(app, engine)?;
     let mut newest: Vec<_> = ours.iter().collect();
     newest.sort_by(|a, b| b.created.cmp(&a.created));

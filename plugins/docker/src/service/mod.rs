@@ -4,10 +4,18 @@
 //! back: a rollback pushes the spec that we recorded, since `docker service rollback` toggles between two and forgets after
 //! an automatic one.
 
+mod canary;
 mod rollout;
 mod spec;
 mod state;
 mod swarm;
 mod update;
 
-pub(crate) use self::{rollout::Rollout, spec::check, swarm::Swarm, update::Update};
+pub(crate) use self::{
+    canary::{Part, Retire},
+    rollout::Rollout,
+    spec::check,
+    state::{logs, states},
+    swarm::Swarm,
+    update::Update,
+};

@@ -140,7 +140,7 @@ impl Rollout {
 }
 
 /// Whether the question has an address of its own: the Swarm asks each task's HEALTHCHECK itself.
-fn is_public(health: &Health) -> bool {
+pub(crate) fn is_public(health: &Health) -> bool {
     match health.question() {
         Question::Http(address) => !address.starts_with('/'),
         Question::Tcp(_) => true,

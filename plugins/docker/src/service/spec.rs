@@ -32,6 +32,9 @@ pub(crate) struct Spec {
     pub(crate) labels: Labels,
     ports: BTreeSet<Port>,
     networks: BTreeSet<String>,
+    /// The name that it shares on its networks, where it is a second service of an app.
+    #[serde(default)]
+    alias: Option<String>,
     constraints: BTreeSet<String>,
     memory: u64,
     nano_cpus: u64,
@@ -197,6 +200,7 @@ impl Spec {
                 .map(|(index, port)| Port::of(index, port))
                 .collect::<Result<_>>()?,
             networks: service.networks.iter().cloned().collect(),
+            alias: None,
             constraints: service.constraints.iter().map(|it| spaced(it)).collect(),
             memory: service.memory.as_deref().and_then(bytes).unwrap_or(0),
             nano_cpus: service.cpus.map_or(0, |cpus| (cpus * 1e9).round() as u64),
@@ -221,6 +225,15 @@ impl Spec {
                 .max(u64::try_from(window.as_millis()).unwrap_or(u64::MAX)),
             max_failure_ratio: service.update.max_failure_ratio.unwrap_or(0.0),
         })
+    }
+
+    /// The same as a second service that shares the name of the first one; nothing where no network has names.
+    pub(crate) fn beside(mut self, first: &str) -> Option<Self> {
+        self.alias = Some(first.to_owned());
+        // The first one has its ports.
+        self.ports.clear();
+        self.endpoint_mode = "dnsrr".to_owned();
+        (!self.networks.is_empty()).then_some(self)
     }
 
     /// The same of that image.
@@ -265,6 +278,7 @@ impl Spec {
             env: env.collect(),
             ports: list("/EndpointSpec/Ports").iter().map(port).collect(),
             networks: list("/TaskTemplate/Networks").iter().map(network).collect(),
+            alias: None,
             constraints: texts("/TaskTemplate/Placement/Constraints").iter().map(|it| spaced(it)).collect(),
             memory: number("/TaskTemplate/Resources/Limits/MemoryBytes"),
             nano_cpus: number("/TaskTemplate/Resources/Limits/NanoCPUs"),
@@ -294,7 +308,10 @@ impl Spec {
             words.option("publish", port.words());
         }
         for network in &self.networks {
-            words.option("network", network);
+            match &self.alias {
+                Some(alias) => words.option("network", format!("name={network},alias={alias}")),
+                None => words.option("network", network),
+            }
         }
         for constraint in &self.constraints {
             words.option("constraint", constraint);

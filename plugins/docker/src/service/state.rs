@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pop_deploy_plugin_api::{
     Error, Result,
     protocol::{Command, Release},
-    serde_json::{self, Value},
+    serde_json::{self, Value, json},
 };
 use serde::Deserialize;
 
@@ -141,6 +141,15 @@ fn networks(engine: &Engine) -> Result<BTreeMap<String, String>> {
 pub(crate) fn tasks(name: &str, engine: &Engine) -> Result<Vec<Task>> {
     let finished = engine.ask(&list_tasks(name))?.success()?;
     finished.stdout.lines().map(|line| parsed(line, "docker service ps")).collect()
+}
+
+/// What the Swarm says of each task, for people who look for a failure.
+///
+/// # Errors
+/// The Swarm can't be read.
+pub(crate) fn states(name: &str, engine: &Engine) -> Result<Value> {
+    let told = |task: Task| json!({ "task": task.name, "image": task.image, "state": task.current_state, "error": task.error });
+    Ok(tasks(name, engine)?.into_iter().map(told).collect())
 }
 
 /// The last lines that a service's tasks wrote; none where they can't be read.

@@ -10,6 +10,7 @@ use pop_deploy_plugin_api::{
 use serde::Deserialize;
 
 use super::{
+    canary,
     rollout::Rollout,
     spec::Spec,
     state::{self, Service, parsed},
@@ -214,6 +215,22 @@ impl Swarm {
         let rollout = Rollout::step(&app.name, &to, app.config.health.as_ref());
         let before = self.service.as_ref().map(|service| &service.spec);
         Ok(vec![Update::step(&app.name, to, before), rollout])
+    }
+
+    /// Puts a canary's steps around those of [`steps`](Self::steps).
+    ///
+    /// # Errors
+    /// There can be none here; see [`canary::add`].
+    pub(crate) fn add_canary(
+        &self,
+        app: &App,
+        service: &config::Service,
+        release: &Release,
+        target: &str,
+        steps: &mut Vec<Step>,
+    ) -> Result<()> {
+        let to = Spec::of(app, service, release)?;
+        canary::add(app, target, &to, self.service.as_ref().map(|service| &service.spec), steps)
     }
 
     /// What `status` looks at.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use pop_deploy_plugin_api::{
     Error, Result,
-    protocol::{Effect, Outcome, Phase, Receipt, RunRequest, Step, Undo},
+    protocol::{Command, Effect, Outcome, Phase, Receipt, RunRequest, Step, Undo},
 };
 use serde::{Deserialize, Serialize};
 
@@ -76,25 +76,8 @@ impl Update {
         if there.is_some_and(|there| there.spec == self.to.clone().with(&image)) {
             return Ok(Receipt::new(Outcome::Unchanged, "is that already").data(updated));
         }
-        self.push(&self.to, &command, engine)?;
+        push(&self.name, &self.to, &command, engine)?;
         Ok(Receipt::new(Outcome::Changed, "").data(updated))
-    }
-
-    fn push(
-        &self,
-        spec: &Spec,
-        command: &pop_deploy_plugin_api::protocol::Command,
-        engine: &Engine,
-    ) -> Result<()> {
-        let mut process = engine.process(command);
-        for (name, secret) in spec.secrets() {
-            process = process.variable(name, secret.reveal(&engine.session)?.expose());
-        }
-        process.run(&engine.session)?.success().map_err(|error| Error {
-            message: format!("the Swarm doesn't take the service `{}`", self.name),
-            ..error
-        })?;
-        Ok(())
     }
 
     /// Pushes the spec that was recorded before, whatever the Swarm did meanwhile, and waits until it is true.
@@ -125,7 +108,7 @@ impl Update {
                 Some(now) => before.update(&self.name, now),
                 None => before.create(&self.name),
             };
-            self.push(before, &command, engine)?;
+            push(&self.name, before, &command, engine)?;
         }
         let begun = Instant::now();
         loop {
@@ -162,4 +145,20 @@ impl Update {
             }
         }
     }
+}
+
+/// Runs the command that makes the service `name` what `spec` says, with the values of its secrets.
+///
+/// # Errors
+/// A secret can't be had, or the Swarm refuses.
+pub(crate) fn push(name: &str, spec: &Spec, command: &Command, engine: &Engine) -> Result<()> {
+    let mut process = engine.process(command);
+    for (name, secret) in spec.secrets() {
+        process = process.variable(name, secret.reveal(&engine.session)?.expose());
+    }
+    process.run(&engine.session)?.success().map_err(|error| Error {
+        message: format!("the Swarm doesn't take the service `{name}`"),
+        ..error
+    })?;
+    Ok(())
 }

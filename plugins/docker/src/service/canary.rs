@@ -1,0 +1,253 @@
+//! The steps that run a few tasks of the new image in a second service, on the same alias as the first: their share of
+//! the requests is about their share of the tasks.
+
+use std::time::{Duration, Instant};
+
+use pop_deploy_plugin_api::{
+    Error, Result,
+    canary::{Ask, Canary, CanaryStep, Share, refused},
+    health::{Health, Probe},
+    protocol::{Command, Effect, Outcome, Phase, Receipt, RunRequest, Step, Undo},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    rollout::is_public,
+    spec::Spec,
+    state,
+    update::{LOOK, push},
+};
+use crate::{
+    app::App,
+    canary::PREFIX,
+    command::{IMAGE, docker},
+    engine::Engine,
+    steps,
+};
+
+/// How long the canary's tasks may take to start.
+const START: Duration = Duration::from_secs(300);
+
+/// A canary's step, as it is kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Part {
+    name: String,
+    to: Spec,
+    canary: Canary,
+    /// Which of the canary's steps.
+    index: usize,
+    health: Option<Health>,
+}
+
+/// The step that takes the second service away again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Retire {
+    name: String,
+}
+
+/// Puts the canary's steps around the update of a service to `to`.
+///
+/// # Errors
+/// There is no network on whose alias two services could share, nothing is live, or a step isn't asked anything.
+pub(crate) fn add(
+    app: &App,
+    target: &str,
+    to: &Spec,
+    before: Option<&Spec>,
+    plan: &mut Vec<Step>,
+) -> Result<()> {
+    let Some(at) = plan.iter().position(|step| step.id == "update") else { return Ok(()) };
+    let Some(before) = before else {
+        return Err(refused(target, "nothing is live that it could stand beside"));
+    };
+    let name = format!("{}-canary", app.name);
+    let Some(to) = to.clone().beside(&app.name) else {
+        return Err(refused(target, "its service is on no network, where a second one could share its name"));
+    };
+    let canary = app.config.canary.clone().unwrap_or_default();
+    let parts = canary.steps.iter().enumerate().map(|(index, step)| {
+        let health = app.config.health.clone();
+        for asked in step.asked(health.as_ref())? {
+            if !is_public(asked) {
+                return Err(Error::config(format!(
+                    "`config.canary.steps[{index}]` asks what only a task knows"
+                ))
+                .hint("ask by `http` or `tcp`, with the whole address that users use"));
+            }
+        }
+        let mut to = to.clone();
+        to.replicas = tasks(step.share(), before.replicas);
+        Ok(Part { name: name.clone(), to, canary: canary.clone(), index, health }.step(before.replicas))
+    });
+    let parts: Vec<_> = parts.collect::<Result<_>>()?;
+    plan.splice(at..at, parts);
+    let retire = plan.iter().position(|step| step.phase == Phase::Finalize).unwrap_or(plan.len());
+    plan.insert(retire, Retire { name }.step());
+    Ok(())
+}
+
+/// How many tasks beside `old` ones come closest to that share.
+fn tasks(share: Share, old: u64) -> u64 {
+    match share {
+        Share::Count(count) | Share::Hosts(count) => count.into(),
+        Share::Percent(percent) => {
+            let (percent, rest) = (u64::from(percent), u64::from(100_u32.saturating_sub(percent).max(1)));
+            ((old * percent + rest / 2) / rest).max(1)
+        }
+    }
+}
+
+impl Part {
+    fn step(&self, old: u64) -> Step {
+        let (name, new) = (&self.name, self.to.replicas);
+        let about = new * 100 / (old + new).max(1);
+        let mut step = Step::new(
+            &format!("{PREFIX}{}", self.index + 1),
+            Phase::Switch,
+            if self.index == 0 { Effect::Create } else { Effect::Update },
+            format!("Running {new} tasks of {name} beside {old}, about {about} % of the requests"),
+        )
+        .reason("it is approximate: names lead to every task alike")
+        .data(self);
+        if let Some(shown) = self.canary.steps.get(self.index) {
+            step.hold = shown.seconds();
+        }
+        step.awaits_verdict = self.index + 1 == self.canary.steps.len();
+        step.creates = vec![name.clone()];
+        step.commands = vec![
+            state::inspect(name),
+            state::list_networks(),
+            state::list_tasks(name),
+            state::show_logs(name),
+            self.scale(),
+            self.to.create(name),
+        ];
+        step
+    }
+
+    fn scale(&self) -> Command {
+        let replicas = format!("--replicas={}", self.to.replicas);
+        docker(["service", "update", "--detach", "--quiet", &replicas, &self.name])
+    }
+
+    /// Runs the tasks, and watches them.
+    ///
+    /// # Errors
+    /// A task failed, or the canary is bad; with its last lines.
+    pub(crate) fn run(&self, app: &App, request: &RunRequest, engine: &Engine) -> Result<Receipt> {
+        let image = match &self.to.image {
+            Some(image) => image.clone(),
+            None => steps::image(app, request)?,
+        };
+        match state::read(&self.name, engine)? {
+            Some(_) => drop(engine.run(&self.scale())?),
+            None => {
+                let create = self.to.create(&self.name);
+                let create = if create.holes.contains(IMAGE) { create.fill(IMAGE, &image)? } else { create };
+                push(&self.name, &self.to, &create, engine)?;
+            }
+        }
+        let step =
+            self.canary.steps.get(self.index).ok_or_else(|| Error::failed("the canary has no such step"))?;
+        self.started(&image, engine).and_then(|()| self.watch(step, engine)).map_err(|mut error| {
+            error.causes.extend(state::logs(&self.name, engine));
+            error
+        })
+    }
+
+    fn started(&self, image: &str, engine: &Engine) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            let tasks = state::tasks(&self.name, engine)?;
+            if tasks.iter().any(|task| task.failed(image)) {
+                return Err(
+                    Error::failed(format!("a task of `{}` failed", self.name)).hint("look at its last lines")
+                );
+            }
+            if tasks.iter().filter(|task| task.runs(image)).count() as u64 >= self.to.replicas {
+                return Ok(());
+            }
+            if begun.elapsed() > START {
+                return Err(Error::failed(format!("the tasks of `{}` don't start", self.name))
+                    .hint("see `docker service ps` for what they wait for"));
+            }
+            engine.session.pause(LOOK)?;
+        }
+    }
+
+    fn watch(&self, step: &CanaryStep, engine: &Engine) -> Result<Receipt> {
+        let session = &engine.session;
+        let asks = step.asked(self.health.as_ref())?.into_iter().map(|health| {
+            let probe = Probe::new(health, session)?;
+            let what = probe.what().to_owned();
+            Ok(Ask {
+                what,
+                interval: health.interval.span(),
+                attempt: Box::new(move || probe.attempt(session)),
+            })
+        });
+        let seen = self.canary.watch(step, session, asks.collect::<Result<_>>()?)?;
+        let verdict = seen.settle(&self.canary)?;
+        Ok(Receipt::new(Outcome::Changed, seen.summary()).verdict(verdict))
+    }
+
+    /// Takes the second service away.
+    ///
+    /// # Errors
+    /// The Swarm can't be read, or refuses.
+    pub(crate) fn undo(&self, engine: &Engine) -> Result<Undo> {
+        match remove(&self.name, engine)? {
+            true => Ok(Undo::Undone { summary: format!("removed the service `{}`", self.name) }),
+            false => Ok(Undo::Nothing),
+        }
+    }
+}
+
+impl Retire {
+    fn step(&self) -> Step {
+        let mut step = Step::new(
+            "retire",
+            Phase::Finalize,
+            Effect::Delete,
+            format!("Removing the service {}", self.name),
+        )
+        .reason("the first one runs the new image everywhere")
+        .data(self);
+        step.commands = vec![state::inspect(&self.name), state::list_networks(), command(&self.name)];
+        step
+    }
+
+    /// Takes the second service away.
+    ///
+    /// # Errors
+    /// The Swarm can't be read, or refuses.
+    pub(crate) fn run(&self, engine: &Engine) -> Result<Receipt> {
+        let outcome = if remove(&self.name, engine)? { Outcome::Changed } else { Outcome::Unchanged };
+        Ok(Receipt::new(outcome, ""))
+    }
+}
+
+fn command(name: &str) -> Command {
+    docker(["service", "rm", name])
+}
+
+fn remove(name: &str, engine: &Engine) -> Result<bool> {
+    if state::read(name, engine)?.is_none() {
+        return Ok(false);
+    }
+    engine.run(&command(name))?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_the_requests_is_the_nearest_share_of_the_tasks() {
+        let of = |percent| [1, 2, 9, 18].map(|old| tasks(Share::Percent(percent), old));
+        assert_eq!(of(10), [1, 1, 1, 2]);
+        assert_eq!(of(50), [1, 2, 9, 18]);
+        assert_eq!(tasks(Share::Count(3), 9), 3);
+    }
+}
