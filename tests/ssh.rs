@@ -53,6 +53,9 @@ fn sixteen_hosts_go_to_version_two_and_back_and_readers_see_whole_releases_only(
 
 #[test]
 fn a_host_that_fails_in_stage_leaves_nothing_live_anywhere() {
+    if !rustix::process::geteuid().is_root() {
+        return support::skipped("only root may mount");
+    }
     let Some(fleet) = Fleet::with(|lab| {
         let mut hosts = lab.hosts(3);
         hosts.push(lab.host("small", Kind { disk: Some((2 << 20, 0)), ..Kind::default() }));
@@ -154,10 +157,9 @@ fn a_host_that_vanishes_in_the_middle_of_the_switch_is_named_and_mended_when_it_
 #[test]
 fn a_second_batch_that_fails_takes_the_first_back_and_the_third_is_never_touched() {
     let Some(fleet) = Fleet::new(8) else { return };
-    let note = "echo \"$2\" >>\"$1/../restarts\"";
     fleet.config(json!({
         "strategy": {"rolling": {"batch": "25%"}},
-        "restart": ["sh", "-c", note, "sh", fleet.base_of("{{host}}"), "{{version}}"],
+        "restart": noted_restart(&fleet),
         "health": sick_check(&fleet),
     }));
     fleet.deploy("one");
@@ -165,13 +167,42 @@ fn a_second_batch_that_fails_takes_the_first_back_and_the_third_is_never_touched
     let said = fleet.try_deploy("two");
     assert_eq!(said.code, Some(8), "{}", all(&said));
     fleet.all_say("one");
-    let restarts = |host: usize| fs::read_to_string(fleet.hosts[host].srv().join("restarts")).unwrap();
     for host in 0..4 {
-        assert!(restarts(host).starts_with("one\ntwo\n"), "{host}: {}", restarts(host));
+        assert!(restarts(&fleet, host).starts_with("one\ntwo\n"), "{host}: {}", restarts(&fleet, host));
     }
     for host in 4..8 {
-        assert_eq!(restarts(host), "one\n", "{host}");
+        assert_eq!(restarts(&fleet, host), "one\n", "{host}");
     }
+}
+
+#[test]
+fn a_canary_host_that_is_sick_goes_back_and_the_others_are_never_touched() {
+    let Some(fleet) = Fleet::new(4) else { return };
+    fleet.config(json!({
+        "canary": [{"count": 1, "hold": 0.5}],
+        "restart": noted_restart(&fleet),
+        "health": sick_check(&fleet),
+    }));
+    fleet.deploy("one");
+    make_sick(&fleet, 0);
+    fleet.fill("two");
+    let said = fleet.project.run(&["execute", "--canary", "--yes", "--version", "two"]);
+    assert_eq!(said.code, Some(8), "{}", all(&said));
+    fleet.all_say("one");
+    assert!(restarts(&fleet, 0).starts_with("one\ntwo\n"), "{}", restarts(&fleet, 0));
+    for host in 1..4 {
+        assert_eq!(restarts(&fleet, host), "one\n", "{host}");
+    }
+}
+
+/// A restart that writes down the version it is for.
+fn noted_restart(fleet: &Fleet) -> serde_json::Value {
+    let note = "echo \"$2\" >>\"$1/../restarts\"";
+    json!(["sh", "-c", note, "sh", fleet.base_of("{{host}}"), "{{version}}"])
+}
+
+fn restarts(fleet: &Fleet, host: usize) -> String {
+    fs::read_to_string(fleet.hosts[host].srv().join("restarts")).unwrap()
 }
 
 #[test]
