@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, reason = "shared by tests that each use a part of it")]
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+mod events;
+
 use std::{
     collections::BTreeMap,
     ffi::OsString,
@@ -30,12 +32,15 @@ pub struct Said {
 }
 
 impl From<Output> for Said {
+    /// Whatever a test does, the events that it sees are held against their schema.
     fn from(output: Output) -> Self {
-        Self {
+        let said = Self {
             code: output.status.code(),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        };
+        events::check(&said.stdout);
+        said
     }
 }
 

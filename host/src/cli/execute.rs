@@ -88,7 +88,7 @@ fn deploy(wanted: &Execute, mut order: Order<'_>, conversation: &Conversation) -
         _ if order.mode.is_dry() => order.mode,
         None if order.mode != Mode::Deploy => order.mode,
         Some(_) => order.mode,
-        None => mode(&what, conversation)?,
+        None => mode(&what, &order, until(wanted), conversation)?,
     };
     let confirmation = questions::confirm_deploy(&what);
     let look = match order.mode {
@@ -163,12 +163,19 @@ fn targets<'c>(
 }
 
 /// Whether to look or to deploy; unless that was settled on the command line, somebody is asked.
-fn mode(what: &str, conversation: &Conversation) -> Result<Mode, Failure> {
+fn mode(
+    what: &str,
+    order: &Order<'_>,
+    until: journal::Until,
+    conversation: &Conversation,
+) -> Result<Mode, Failure> {
     if !conversation.asks() {
         return Ok(Mode::Deploy);
     }
-    Ok(match conversation.decide(&questions::deploy_mode(what))? {
+    let targets: Vec<_> = order.errands.iter().map(|errand| errand.target).collect();
+    Ok(match conversation.decide(&questions::deploy_mode(what, &targets))? {
         0 => Mode::DryRun,
-        _ => Mode::Deploy,
+        1 => Mode::Deploy,
+        _ => Mode::Canary(until),
     })
 }

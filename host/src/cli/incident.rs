@@ -49,7 +49,7 @@ fn tell(wanted: &Wanted, plugins: &SearchPath, conversation: &Conversation) -> R
             continue;
         };
         if wanted.save {
-            let saved = save(&incident, &project)?;
+            let saved = save(&incident, &view)?;
             if !wanted.json {
                 print_line!("Report: {}", saved.path.display());
             }
@@ -89,7 +89,7 @@ pub(super) fn gather(view: &View<'_>, id: Option<&str>) -> Result<Option<Inciden
 }
 
 /// Keeps it in the data folder.
-pub(super) fn save(incident: &Incident, project: &Project) -> Result<incident::Saved, Failure> {
-    incident::save(incident, &project.data)
+pub(super) fn save(incident: &Incident, view: &View<'_>) -> Result<incident::Saved, Failure> {
+    incident::save(incident, &view.project.data, &view.redactor)
         .map_err(|(path, source)| Failure::Write { path: path.display().to_string(), source })
 }

@@ -304,7 +304,7 @@ impl<'a> Request<'a> {
             let actor = version::actor();
             let view = self.view(target, &actor, self.interrupt()?);
             let saved = incident::gather(&view, None)
-                .and_then(|incident| incident.map(|it| incident::save(&it, &self.project)).transpose())
+                .and_then(|incident| incident.map(|it| incident::save(&it, &view)).transpose())
                 .map_err(|failure| popkit::told(&failure.to_error()));
             let saved = match &saved {
                 Ok(Some(saved)) => Ok(saved),

@@ -28,18 +28,23 @@ pub(super) fn deploy_target(enabled: &[&TargetConfig], primary: &str) -> Decisio
     }
 }
 
-/// Whether to look only, or to deploy.
-pub(super) fn deploy_mode(what: &str) -> Decision {
+/// Whether to look only, or to deploy; to a part first, where every target's config says how.
+pub(super) fn deploy_mode(what: &str, targets: &[&TargetConfig]) -> Decision {
+    let canary = Choice::new("canary", "Canary", "to a part first, as `canary` in the target's config says")
+        .calling(typed_and(&["--canary"]));
+    let takes_canaries = targets.iter().all(|target| target.config.get("canary").is_some());
+    let mut options = vec![
+        Choice::new("dry_run", "Dry run", "show what would happen, change nothing")
+            .calling(typed_and(&["--dry-run"])),
+        Choice::new("deploy", "Deploy", "plan it, show the plan, ask once more")
+            .calling(typed_and(&["--mode", "deploy"])),
+    ];
+    options.extend(takes_canaries.then_some(canary));
     Decision {
         id: "deploy_mode",
         header: "Mode",
         question: format!("Deploy {what}: look only, or go ahead?"),
-        options: vec![
-            Choice::new("dry_run", "Dry run", "show what would happen, change nothing")
-                .calling(typed_and(&["--dry-run"])),
-            Choice::new("deploy", "Deploy", "plan it, show the plan, ask once more")
-                .calling(typed_and(&["--mode", "deploy"])),
-        ],
+        options,
         default: 0,
     }
 }

@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use pop_deploy_plugin_api::redact::Redactor;
+
 use super::{Incident, markdown};
 
 /// Where an incident was kept.
@@ -22,7 +24,7 @@ pub struct Saved {
 ///
 /// # Errors
 /// With the path that can't be written.
-pub fn save(incident: &Incident, data: &Path) -> Result<Saved, (PathBuf, io::Error)> {
+pub fn save(incident: &Incident, data: &Path, redactor: &Redactor) -> Result<Saved, (PathBuf, io::Error)> {
     let folder = data.join("incidents");
     let made = DirBuilder::new().mode(0o700).recursive(true).create(&folder);
     made.map_err(|error| (folder.clone(), error))?;
@@ -30,13 +32,14 @@ pub fn save(incident: &Incident, data: &Path) -> Result<Saved, (PathBuf, io::Err
     let stems = std::iter::once(stem.clone()).chain((2..).map(|n: u32| format!("{stem}-{n}")));
     for stem in stems {
         let path = folder.join(format!("{stem}.md"));
-        match write_new(&path, &markdown(incident)) {
+        match write_new(&path, &redactor.redact(&markdown(incident))) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
             Err(error) => return Err((path, error)),
         }
         let json = folder.join(format!("{stem}.json"));
-        write_new(&json, &format!("{:#}\n", incident.to_value())).map_err(|error| (json, error))?;
+        let text = format!("{:#}\n", incident.to_value());
+        write_new(&json, &redactor.redact(&text)).map_err(|error| (json, error))?;
         return Ok(Saved { filename: format!("{stem}.md"), path });
     }
     unreachable!("the names never end")
