@@ -130,7 +130,7 @@ probe() {
 	fi
 	say "exact $exact"
 	say "hash $hashing"
-	for tool in tar gzip flock setsid mkfifo xargs find; do
+	for tool in tar flock setsid mkfifo xargs find; do
 		have "$tool" && say "tool $tool"
 	done
 	[ "$(stat -c %s / 2>/dev/null)" ] && say "tool stat"
@@ -418,13 +418,10 @@ trim_in() {
 	cd "$new" && xargs -0 -r rm -f <"$tmp/$1" && xargs -0 -r rmdir <"$tmp/$2"
 }
 
-# An archive into the release, as it is or compressed.
+# An archive into the release.
 unpack() {
 	frames | {
-		case $1 in
-		gzip) gzip -dc | heard tar -xpof - -C "$new" ;;
-		*) heard tar -xpof - -C "$new" ;;
-		esac
+		heard tar -xpof - -C "$new"
 		status=$?
 		cat >/dev/null
 		exit "$status"

@@ -146,7 +146,7 @@ impl Staging<'_> {
         sent.push(connection.send(&["trim", "gone", "gone_folders"])?);
         let mut wire = 0;
         if survey.has("tar") {
-            sent.push(connection.send(&["unpack", "plain"])?);
+            sent.push(connection.send(&["unpack"])?);
             wire = self.archive(way, connection)?;
         } else {
             self.one_by_one(way, connection, &mut sent)?;
