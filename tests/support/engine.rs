@@ -7,6 +7,7 @@
 use std::{
     fs,
     net::{Ipv4Addr, TcpListener, TcpStream},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -70,6 +71,8 @@ fn shell(script: &str) -> Command {
     command
         .args(["-c", script, "sh"])
         .env("PATH", format!("{path}:/usr/sbin:/sbin"))
+        // Whoever ends the test's whole group must not end what tidies up after it.
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
