@@ -14,7 +14,6 @@ skip() {
 address_sanitizer() {
 	RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0 \
 		rustup run nightly cargo test --locked -p pop-deploy-plugin-api --lib \
-		--config 'profile.dev.package."*".opt-level=0' \
 		--target "$host" --target-dir "$target_dir/asan" -- ffi::
 }
 
