@@ -41,7 +41,7 @@ test: ## Run every test there is; POP_DEPLOY_NO_SKIP=1 makes a skipped one a fai
 		chromium=chromium tmux=tmux dockerd=docker.io docker-registry=docker-registry \
 		busybox=busybox-static ip=iproute2
 	$(CARGO) build --locked --workspace
-	$(CARGO) test --locked --workspace
+	$(CARGO) test --locked --workspace --no-fail-fast
 	$(CARGO) test --locked --manifest-path examples/hello-target/Cargo.toml --target-dir $(TARGET_DIR)/hello-target
 	@sh tests/boundary.sh $(TARGET_DIR)
 
