@@ -73,7 +73,8 @@ fn with_records(
     let past = match environment.history(&value) {
         None | Some(Value::Null) => &[][..],
         Some(Value::Array(past)) => past,
-        Some(_) => return Err(shape("the history is not a list")),
+        Some(_) if environment.is_production() => return Err(shape("`history` is not a list")),
+        Some(_) => return Err(shape("a history in `histories` is not a list")),
     };
     let new = records.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>().map_err(json)?;
     let all: Vec<Value> = new.iter().chain(past).cloned().collect();
