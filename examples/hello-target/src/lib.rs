@@ -98,9 +98,8 @@ impl Target for Hello {
             live: live.map(release),
             steps,
             changes,
-            checked: vec![],
-            unchecked: vec![],
             summary: "1 greeting".into(),
+            ..Plan::default()
         })
     }
 
