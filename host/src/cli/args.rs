@@ -194,7 +194,7 @@ pub struct Execute {
     #[arg(long, conflicts_with = "resume")]
     pub skip_unreachable: bool,
     /// Go on with a run that was interrupted, from the first step that isn't done
-    #[arg(long, conflicts_with_all = ["version", "dry_run", "action"])]
+    #[arg(long, conflicts_with_all = ["version", "dry_run", "mode", "action"])]
     pub resume: bool,
     /// Speak the popkit wrapper's dialect
     #[arg(long, value_name = "ACTION", help_heading = "For the popkit wrapper")]
@@ -268,13 +268,14 @@ pub struct Rollback {
     #[arg(add = ArgValueCandidates::new(completions::versions))]
     pub to: Option<String>,
     /// List the versions that one can go back to
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     pub list: bool,
     /// Speak the popkit wrapper's dialect
     #[arg(long, value_name = "ACTION", help_heading = "For the popkit wrapper")]
     pub action: Option<RollbackAction>,
     /// The dialect's word for --to
-    #[arg(long, value_name = "VERSION", allow_hyphen_values = true, help_heading = "For the popkit wrapper")]
+    #[arg(long, value_name = "VERSION", allow_hyphen_values = true, requires = "action")]
+    #[arg(help_heading = "For the popkit wrapper")]
     pub version: Option<String>,
 }
 
@@ -544,4 +545,21 @@ pub enum Plugin {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_that_would_be_passed_over_are_refused() {
+        for words in [
+            &["execute", "--resume", "--mode", "dry_run"][..],
+            &["rollback", "--version", "1.0", "--yes"],
+            &["rollback", "--list", "--json"],
+        ] {
+            let read = Cli::try_parse_from([&["pop-deploy"], words].concat());
+            assert!(read.is_err(), "{words:?}");
+        }
+    }
 }
