@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     config::environment::{HISTORIES, HISTORY},
     failure::Failure,
+    history,
     project::Project,
 };
 
@@ -35,19 +36,26 @@ pub fn draft(project_name: &str, created_at: &str, proposals: &[Proposal], befor
         }
         targets.insert(name, target);
     }
-    let kept = |key: &str| before.and_then(|before| before.get(key)).cloned();
     let mut draft = json!({
         "$schema": format!("./{SCHEMA_FILE}"),
         "version": "1.0",
         "project_name": project_name,
         "created_at": created_at,
         "targets": targets,
-        HISTORY: kept(HISTORY).unwrap_or_else(|| json!([])),
+        HISTORY: [],
     });
-    if let Some(histories) = kept(HISTORIES) {
-        draft[HISTORIES] = histories;
+    if let Some(before) = before {
+        keep_histories(&mut draft, before);
     }
     draft
+}
+
+fn keep_histories(draft: &mut Value, before: &Value) {
+    for key in [HISTORY, HISTORIES] {
+        if let Some(kept) = before.get(key) {
+            draft[key] = kept.clone();
+        }
+    }
 }
 
 /// Two plugins may propose the same name.
@@ -68,10 +76,16 @@ pub fn write(project: &Project, draft: &Value, schema: &Value) -> Result<Option<
     if is_new && data.ends_with(".pop-deploy") {
         replace(&data.join(".gitignore"), IGNORED)?;
     }
+    let _lock = project.deploy_json.exists().then(|| history::lock(project)).transpose()?;
+    let mut draft = draft.clone();
     let backup = match fs::read(&project.deploy_json) {
         Ok(bytes) => {
+            // A run may have recorded itself since the draft was made.
+            if let Ok(before) = serde_json::from_slice(&bytes) {
+                keep_histories(&mut draft, &before);
+            }
             let backup = backup_path(data);
-            fs::write(&backup, bytes).map_err(at(&backup))?;
+            fs::copy(&project.deploy_json, &backup).map_err(at(&backup))?;
             Some(backup)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -89,10 +103,13 @@ fn backup_path(data: &Path) -> PathBuf {
 
 fn replace(path: &Path, content: &str) -> Result<(), Failure> {
     use std::os::unix::fs::PermissionsExt as _;
+    // Where it is a link, what it leads to is replaced.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = path.parent().unwrap_or(path);
+    let there = fs::metadata(path).map(|metadata| metadata.permissions());
     let file = tempfile::Builder::new()
         .prefix(".init-")
-        .permissions(fs::Permissions::from_mode(0o644))
+        .permissions(there.unwrap_or_else(|_| fs::Permissions::from_mode(0o644)))
         .tempfile_in(folder)
         .map_err(at(folder))?;
     fs::write(file.path(), content).and_then(|()| file.as_file().sync_all()).map_err(at(path))?;

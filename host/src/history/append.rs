@@ -37,22 +37,30 @@ pub fn append(project: &Project, records: &[Record]) -> Result<(), HistoryError>
     if records.is_empty() {
         return Ok(());
     }
-    let lock_path = project.data.join("deploy.json.lock");
+    let _lock = lock(project)?;
+    let path = fs::canonicalize(&project.deploy_json).map_err(io_at("find", &project.deploy_json))?;
+    let old = fs::read(&path).map_err(io_at("read", &path))?;
+    let new = with_records(&old, records, &path, &project.environment)?;
+    replace(&path, new.as_bytes())
+}
+
+/// Keeps every other writer of deploy.json away, until what it gives is dropped.
+///
+/// # Errors
+/// When the lock file can't be used, or somebody has had it for too long.
+pub fn lock(project: &Project) -> Result<File, HistoryError> {
+    let path = project.data.join("deploy.json.lock");
     let lock = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .open(&lock_path)
-        .map_err(io_at("open", &lock_path))?;
-    match lock_within(&lock, PATIENCE, &|| false).map_err(io_at("lock", &lock_path))? {
-        Waited::Locked => {}
-        _ => return Err(io_at("lock", &lock_path)(io::ErrorKind::TimedOut.into())),
+        .open(&path)
+        .map_err(io_at("open", &path))?;
+    match lock_within(&lock, PATIENCE, &|| false).map_err(io_at("lock", &path))? {
+        Waited::Locked => Ok(lock),
+        _ => Err(io_at("lock", &path)(io::ErrorKind::TimedOut.into())),
     }
-    let path = fs::canonicalize(&project.deploy_json).map_err(io_at("find", &project.deploy_json))?;
-    let old = fs::read(&path).map_err(io_at("read", &path))?;
-    let new = with_records(&old, records, &path, &project.environment)?;
-    replace(&path, new.as_bytes())
 }
 
 fn with_records(

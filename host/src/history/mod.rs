@@ -10,7 +10,7 @@ mod splice;
 
 use std::{io, path::PathBuf};
 
-pub use append::append;
+pub use append::{append, lock};
 pub use record::{Record, RollbackRecord, Status};
 pub use rules::{Assessment, Deployed, History, TargetHistory};
 
