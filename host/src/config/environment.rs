@@ -62,10 +62,11 @@ impl fmt::Display for Environment {
     }
 }
 
-/// A target's object with an environment's own values in it: objects are merged, everything else is replaced.
+/// A target's object with an environment's own values in it: objects are merged, everything else is replaced. A secret
+/// that lies elsewhere there is another value: `{"env": …, "file": …}` would be none.
 pub(super) fn overlaid(base: &Value, over: &Value) -> Value {
     match (base, over) {
-        (Value::Object(base), Value::Object(over)) => {
+        (Value::Object(base), Value::Object(over)) if !(is_reference(base) && is_reference(over)) => {
             let mut merged: Map<String, Value> = base.clone();
             for (key, over) in over {
                 let value = merged.get(key).map_or_else(|| over.clone(), |base| overlaid(base, over));
@@ -74,5 +75,27 @@ pub(super) fn overlaid(base: &Value, over: &Value) -> Value {
             Value::Object(merged)
         }
         _ => over.clone(),
+    }
+}
+
+/// Whether it says where a secret is.
+fn is_reference(object: &Map<String, Value>) -> bool {
+    object.len() == 1 && ["env", "file", "command"].iter().any(|place| object.contains_key(*place))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_that_lies_elsewhere_is_replaced_and_other_objects_are_merged() {
+        let base = json!({ "password": { "env": "P" }, "health": { "http": "h", "retries": 3 } });
+        let over = json!({ "password": { "file": "p" }, "health": { "retries": 5 } });
+        assert_eq!(
+            overlaid(&base, &over),
+            json!({ "password": { "file": "p" }, "health": { "http": "h", "retries": 5 } })
+        );
     }
 }
