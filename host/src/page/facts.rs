@@ -27,7 +27,7 @@ pub struct Facts {
     pub(super) run: Run,
     /// When each target did what.
     pub(super) spans: Vec<TargetSpans>,
-    /// The environment's history, newest first.
+    /// The history of the run's environment, newest first.
     pub(super) records: Vec<Record>,
     /// When the page is made.
     pub(super) now: Timestamp,
@@ -151,6 +151,8 @@ impl Facts {
         let spans: Vec<_> = run.targets.iter().map(spans).collect();
         let began = instant(&run.started_at);
         let ended = run.ended_at.as_deref().and_then(instant).or_else(|| last_end(&spans));
+        // A run that is named may be of another environment than the one that deploy.json was read for.
+        let records = History::in_environment(config, &run.info.environment).records().to_vec();
         let run = Run {
             project: config.project_name_or_folder(project),
             environment: Environment::name(&run.info.environment).to_owned(),
@@ -169,7 +171,6 @@ impl Facts {
             log_before,
             log_path: path.display().to_string(),
         };
-        let records = History::of(config).records().to_vec();
         Ok(Self { run, spans, records, now: Timestamp::now() })
     }
 }
