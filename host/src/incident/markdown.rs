@@ -28,7 +28,7 @@ fn summary(incident: &Incident) -> String {
     format!(
         "- **Date**: {}\n- **Target**: {}\n- **Failed version**: {}\n- **Rolled back to**: {}\n\
          - **Rollback duration**: {duration}\n- **Severity**: {}\n- **Deployments**: {}\n",
-        incident.date.as_deref().unwrap_or("unknown"),
+        incident.date.as_deref().map_or("unknown".to_owned(), plain),
         inline(&incident.target),
         or_none(&incident.failed_version),
         or_none(&incident.rolled_back_to),
@@ -126,11 +126,15 @@ fn fenced(lines: &[String]) -> String {
 
 /// Prose in one line, in which nothing but code is markup.
 fn plain(text: &str) -> String {
+    let text = one_line(text);
+    // A backtick without its counterpart begins no code: what follows it would be markup.
+    let is_paired = longest_run(&text) < 2 && text.matches('`').count().is_multiple_of(2);
     let mut escaped = String::new();
     let mut in_code = false;
-    for c in one_line(text).chars() {
-        in_code ^= c == '`';
-        if !in_code && matches!(c, '<' | '>' | '[' | ']' | '*' | '_' | '\\' | '#' | '|') {
+    for c in text.chars() {
+        in_code ^= is_paired && c == '`';
+        let is_markup = matches!(c, '<' | '>' | '[' | ']' | '*' | '_' | '\\' | '#' | '|');
+        if !in_code && (is_markup || (c == '`' && !is_paired)) {
             escaped.push('\\');
         }
         escaped.push(c);
@@ -148,4 +152,16 @@ fn printable(text: &str) -> String {
 
 fn longest_run(text: &str) -> usize {
     text.split(|c| c != '`').map(str::len).max().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_paired_backticks_keep_their_code_from_being_escaped() {
+        assert_eq!(plain("`a<b>` is <c>"), r"`a<b>` is \<c\>");
+        assert_eq!(plain("token ` <img src=x>"), r"token \` \<img src=x\>");
+        assert_eq!(plain("``a` <img src=x>"), r"\`\`a\` \<img src=x\>");
+    }
 }
