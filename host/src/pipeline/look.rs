@@ -72,6 +72,11 @@ pub fn at(view: &View<'_>) -> Result<Sight, Failure> {
         check.hint = open.hint;
         checks.push(check);
     }
+    let blot = |text: &String| view.redactor.redact(text).into_owned();
+    for check in &mut checks {
+        check.message = blot(&check.message);
+        check.hint = check.hint.as_ref().map(blot);
+    }
     Ok(Sight { live: status.live, checks })
 }
 

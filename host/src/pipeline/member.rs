@@ -277,11 +277,12 @@ impl Member {
             worker.call(method::UNDO, &request, Some(self.seat.deadlines.undo))
         });
         self.desk.seat(None);
-        match answer? {
+        let undone = answer.and_then(|undo| match undo {
             Undo::Undone { summary } => Ok(summary),
             Undo::Nothing => Ok(String::new()),
             Undo::Unknown { why } => Err(Error::new(ErrorKind::Unknown, why)),
-        }
+        });
+        undone.map_err(|error| self.desk.blotted(error))
     }
 
     /// Ends the worker, and with it whatever the session holds.
@@ -295,7 +296,8 @@ impl Member {
         input: &impl Serialize,
         limit: Duration,
     ) -> Result<R, Error> {
-        self.worker()?.call(name, input, Some(limit))
+        let answer = self.worker().and_then(|worker| worker.call(name, input, Some(limit)));
+        answer.map_err(|error| self.desk.blotted(error))
     }
 
     fn worker(&mut self) -> Result<Arc<Worker>, Error> {
@@ -384,6 +386,17 @@ impl Desk {
 
     fn tell(&self, what: What<'_>) {
         self.bus.tell_of(&self.target, what);
+    }
+
+    /// A plugin's error without the secrets that it was given: from here it goes to journal, pages and terminals.
+    fn blotted(&self, error: Error) -> Error {
+        let blot = |text: &String| self.redactor.redact(text).into_owned();
+        Error {
+            message: blot(&error.message),
+            causes: error.causes.iter().map(blot).collect(),
+            hint: error.hint.as_ref().map(blot),
+            ..error
+        }
     }
 }
 
