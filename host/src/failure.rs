@@ -190,15 +190,15 @@ impl Failure {
             Self::History(error) => error.hint(),
             Self::Plugin(error) => error.hint.clone(),
             Self::Interrupted(run) => {
-                let flag = run.info.environment.flag();
-                let back = format!("`pop-deploy rollback{flag}` takes it back");
+                let flags = run.info.flags();
+                let back = format!("`pop-deploy rollback{flags}` takes it back");
                 Some(match run.is_being_taken_back() {
                     true => back,
-                    false => format!("`pop-deploy execute --resume{flag}` goes on with it, {back}"),
+                    false => format!("`pop-deploy execute --resume{flags}` goes on with it, {back}"),
                 })
             }
             Self::CantResume { run, .. } => {
-                Some(format!("`pop-deploy rollback{}` takes it back", run.info.environment.flag()))
+                Some(format!("`pop-deploy rollback{}` takes it back", run.info.flags()))
             }
             Self::NothingToResume { .. } => Some("leave out `--resume`".into()),
             Self::CanaryOpen(run) => {

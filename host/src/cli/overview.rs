@@ -75,7 +75,9 @@ fn next(
 ) -> Result<String, Failure> {
     let (died, canaries) = open_runs(project)?;
     if let Some(run) = died.into_iter().next() {
-        return Ok(format!("{}; `pop-deploy rollback` takes it back", Failure::Interrupted(Box::new(run))));
+        let flags = run.info.flags();
+        let how_it_stands = Failure::Interrupted(Box::new(run));
+        return Ok(format!("{how_it_stands}; `pop-deploy rollback{flags}` takes it back"));
     }
     if !canaries.is_empty() {
         return Ok("a canary is open: `pop-deploy promote` completes it, `pop-deploy abort` takes it back"

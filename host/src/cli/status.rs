@@ -53,7 +53,7 @@ pub(super) fn status(wanted: &Status, plugins: &SearchPath) -> Result<Exit, Fail
         }
         for run in &died {
             print_line!("{}", Failure::Interrupted(Box::new(run.clone())));
-            print_line!("  hint: `pop-deploy rollback{}` takes it back", project.environment.flag());
+            print_line!("  hint: `pop-deploy rollback{}` takes it back", run.info.flags());
         }
         for run in &canaries {
             print_line!("{}", canary_text(run, &project.environment));

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use pop_deploy_plugin_api::protocol::Command;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -38,7 +39,11 @@ impl Environment {
 
     /// What a command line needs to mean it too: nothing, or ` --environment NAME`.
     pub fn flag(&self) -> String {
-        if self.is_production() { String::new() } else { format!(" --environment {}", self.0) }
+        if self.is_production() {
+            String::new()
+        } else {
+            format!(" {}", Command::new(["--environment", &self.0]))
+        }
     }
 
     /// The records of its history in a whole deploy.json.

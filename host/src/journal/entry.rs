@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use pop_deploy_plugin_api::{
     Error,
-    protocol::{Release, Step, StepReceipt, Undo},
+    protocol::{Command, Release, Step, StepReceipt, Undo},
 };
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,9 @@ pub struct RunInfo {
     pub kind: RunKind,
     /// The names of its targets, in order.
     pub targets: Vec<String>,
+    /// The target to name, so that a command is about this run; absent where one of its targets is meant anyway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_name: Option<String>,
     /// Where it takes place.
     #[serde(default)]
     pub environment: Environment,
@@ -89,6 +92,14 @@ pub struct PlannedTarget {
     /// The digest of the stored plan, as [`Journal::store_plan`](super::Journal::store_plan) gave it.
     #[serde(default)]
     pub plan_digest: String,
+}
+
+impl RunInfo {
+    /// What a command line needs to be about this run: nothing, or ` --target NAME --environment NAME`.
+    pub fn flags(&self) -> String {
+        let target = self.to_name.iter().map(|name| format!(" {}", Command::new(["--target", name])));
+        target.chain([self.environment.flag()]).collect()
+    }
 }
 
 /// How a target ended.

@@ -19,6 +19,7 @@ use crate::{
 
 fn info() -> RunInfo {
     RunInfo {
+        to_name: None,
         environment: Environment::default(),
         kind: RunKind::Deploy,
         targets: vec!["docs".to_owned()],

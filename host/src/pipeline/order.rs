@@ -13,6 +13,7 @@ use crate::{
     journal::{RunInfo, RunKind},
     plugins::SearchPath,
     project::Project,
+    select::{self, Selection},
     signals::Interrupt,
 };
 
@@ -85,6 +86,7 @@ impl Order<'_> {
         RunInfo {
             kind: self.kind(),
             targets: self.errands.iter().map(|errand| errand.target.name.clone()).collect(),
+            to_name: self.to_name(),
             environment: self.project.environment.clone(),
             actor: self.actor.to_owned(),
             command: self.command.clone(),
@@ -95,6 +97,14 @@ impl Order<'_> {
                 _ => None,
             },
         }
+    }
+
+    /// The target that a later command must name to mean this run: where nobody names any, the primary one is meant.
+    fn to_name(&self) -> Option<String> {
+        let meant = select::select(self.config, &Selection::Primary).unwrap_or_default();
+        let is_meant = |errand: &Errand<'_>| meant.iter().any(|target| target.name == errand.target.name);
+        let first = self.errands.first().filter(|_| !self.errands.iter().any(is_meant));
+        first.map(|errand| errand.target.name.clone())
     }
 }
 
