@@ -126,7 +126,12 @@ impl Fleet {
         }
         let connection = match seat {
             Some(connection) => connection,
-            None => seat.insert(self.open(site, host)?),
+            None => {
+                let connection = seat.insert(self.open(site, host)?);
+                // Not waited for: whatever is asked next comes after it.
+                connection.begin(&["arrive", &site.bases[host]])?;
+                connection
+            }
         };
         if hold == Hold::Locked && !connection.locked {
             lock::take(site, host, connection, &self.session)?;

@@ -105,7 +105,9 @@ beat() {
 	[ "$held" != folder ] || true >"$base/.pop-deploy/lock.d/beat"
 }
 
-probe() {
+# What every connection begins with, for one that is made again has no survey: the base, and the tools to work with.
+arrive() {
+	base=$1
 	if [ "$(printf abcdef | {
 		dd bs=3 count=1 iflag=fullblock 2>/dev/null
 		echo
@@ -128,6 +130,9 @@ probe() {
 	if have openssl && [ "$(printf '' | openssl dgst -sha256 -r 2>/dev/null | cut -c1-8)" = e3b0c442 ]; then
 		hashing=openssl
 	fi
+}
+
+probe() {
 	say "exact $exact"
 	say "hash $hashing"
 	for tool in tar flock setsid mkfifo xargs find; do
