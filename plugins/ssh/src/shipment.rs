@@ -112,7 +112,17 @@ impl Shipment {
 
     fn place_files(&mut self, old: &Manifest, new: &Manifest) {
         let mut by_content: BTreeMap<(Sha256, u32), &str> = BTreeMap::new();
-        let stays = |entry: &&Entry| new.file(&entry.path).is_none_or(|file| same(file, entry));
+        // A name that becomes a link's or a folder's is taken before others could be linked to its file.
+        let taken: HashSet<_> = new
+            .links
+            .iter()
+            .map(|link| &link.path)
+            .chain(new.folders.iter().map(|folder| &folder.path))
+            .collect();
+        let stays = |entry: &&Entry| match new.file(&entry.path) {
+            Some(file) => same(file, entry),
+            None => !taken.contains(&entry.path),
+        };
         for entry in old.files.iter().filter(|entry| entry.size > 0).filter(stays) {
             by_content.insert((entry.hash, entry.mode), &entry.path);
         }
@@ -249,6 +259,15 @@ mod tests {
         let new = manifest(&[("a", 2), ("b", 1)], &[], &[]);
         let way = Shipment::between(&old, &new);
         assert_eq!((way.sent, way.twins.len()), (vec![0, 1], 0));
+    }
+
+    #[test]
+    fn a_file_whose_name_becomes_a_link_or_a_folder_is_no_lender() {
+        let old = manifest(&[("a", 1), ("b", 2)], &[], &[]);
+        let new = manifest(&[("b/index", 2), ("v2/a", 1)], &["b", "v2"], &[("a", "v2/a")]);
+        let way = Shipment::between(&old, &new);
+        assert_eq!((way.sent, way.twins.len()), (vec![0, 1], 0));
+        assert_eq!((way.gone, way.gone_later.len()), (vec!["a".to_owned(), "b".to_owned()], 0));
     }
 
     #[test]
