@@ -417,8 +417,8 @@ keep_each() {
 	done
 }
 
-# Takes files and then folders, from within outwards, out of the linked copy.
-trim() { heard trim_in "$1" "$2"; }
+# Takes files and then folders, from within outwards, out of the linked copy. 65: a folder holds what the release never had.
+trim() { heard trim_in "$1" "$2" || return 65; }
 trim_in() {
 	cd "$new" && xargs -0 -r rm -f <"$tmp/$1" && xargs -0 -r rmdir <"$tmp/$2"
 }

@@ -305,7 +305,7 @@ impl Staging<'_> {
         match failed.status {
             _ if failed.says("taken") => Err(Error::failed(format!("`{host}` has a release {id} already"))
                 .hint("run it again: the next release gets another name")),
-            OTHER_CONTENT if way.from.is_some() => Err(Error::new(
+            OTHER_TREE | OTHER_CONTENT if way.from.is_some() => Err(Error::new(
                 ErrorKind::NoRelease,
                 format!("the live release on `{host}` isn't what was deployed any more"),
             )),
