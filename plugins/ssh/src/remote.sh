@@ -479,7 +479,7 @@ seal() {
 	else
 		[ "$(content_digest "$new" "$tmp/fresh")" = "$2" ] || return 66
 	fi
-	heard settle
+	heard flush "$new" && heard settle
 }
 set_modes() {
 	cd "$new" || return
@@ -487,6 +487,14 @@ set_modes() {
 		xargs -0 -r chmod "${list##*-}" <"$list" || return
 	done
 	chmod 555 .
+}
+# What is written must outlast a power cut before anything leads there. Older tools know no single file system.
+flush() {
+	have sync || return 0
+	case $(sync --help 2>&1) in
+	*-f*) sync -f "$1" ;;
+	*) sync ;;
+	esac
 }
 settle() {
 	meta=$base/.pop-deploy/releases/$release
