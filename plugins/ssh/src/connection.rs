@@ -330,6 +330,15 @@ impl Connection {
         self.wait(sent)
     }
 
+    /// As [`ask`](Self::ask), for what takes long: the far end goes on listening.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub(crate) fn ask_beside(&mut self, words: &[&str]) -> Result<Answer> {
+        let sent = self.request("fresh; bg", words)?;
+        self.wait(sent)
+    }
+
     /// Whether the run was cancelled or the far end has failed a request meanwhile: no more need be sent.
     pub(crate) fn should_stop(&self) -> bool {
         self.session.cancelled() || self.is_lost()

@@ -24,6 +24,7 @@ fresh() { broken=; }
 fg() {
 	id=$1
 	shift
+	patience 10
 	if [ -z "$broken" ]; then
 		"$@"
 		status=$?
@@ -31,6 +32,7 @@ fg() {
 		skipped "$@"
 		status=125
 	fi
+	patience 1
 	[ "$status" = 0 ] || broken=1
 	printf '= %s %s\n' "$id" "$status" >&3
 }
@@ -103,6 +105,20 @@ frames() {
 beat() {
 	[ -z "$tmp" ] || true >"$tmp/beat"
 	[ "$held" != folder ] || true >"$base/.pop-deploy/lock.d/beat"
+}
+
+# How many minutes of silence are too many from here on. While a request is done no beat is heard, nor in the midst of a
+# frame, which takes long on a slow wire.
+patience() {
+	[ -d "$tmp" ] || return 0
+	beat
+	echo "$1" 2>/dev/null >"$tmp/patience"
+	[ "$held" != folder ] || echo "$1" 2>/dev/null >"$base/.pop-deploy/lock.d/patience"
+}
+silent() {
+	minutes=
+	[ ! -s "$1/patience" ] || read -r minutes <"$1/patience"
+	[ -n "$(find "$1/beat" -mmin "+${minutes:-1}" 2>/dev/null)" ]
 }
 
 # What every connection begins with, for one that is made again has no survey: the base, and the tools to work with.
@@ -266,7 +282,7 @@ holder() {
 		say "holder $(cat "$meta/lock.d/holder" 2>/dev/null)"
 	fi
 }
-expired() { [ -n "$(find "$base/.pop-deploy/lock.d/beat" -mmin +1 2>/dev/null)" ]; }
+expired() { silent "$base/.pop-deploy/lock.d"; }
 
 # Takes it, or says who has it; makes what it needs to be there.
 lock() {
@@ -350,7 +366,7 @@ watchman() {
 			sleep 10 &
 			nap=$!
 			wait "$nap"
-			[ -z "$(find "$tmp/beat" -mmin +1 2>/dev/null)" ] || finish
+			! silent "$tmp" || finish
 		done
 	) </dev/null >/dev/null 2>&1 3>&- 9>&- &
 	watch=$!

@@ -38,7 +38,7 @@ pub(crate) enum Look {
 /// # Errors
 /// [`ErrorKind::NoRelease`]: it isn't there, or isn't whole; the first file that differs is named.
 pub(crate) fn compare(host: &Host, head: &Head, look: Look, connection: &mut Connection) -> Result<()> {
-    let answer = connection.ask(&check(head, look, &mut Digests::default()))?;
+    let answer = connection.ask_beside(&check(head, look, &mut Digests::default()))?;
     judge(host, head, &answer, connection)
 }
 
@@ -74,7 +74,7 @@ fn judge(host: &Host, head: &Head, answer: &Answer, connection: &mut Connection)
 /// The first file whose content isn't what the manifest says.
 fn first_difference(head: &Head, connection: &mut Connection) -> Result<String> {
     let manifest = connection.ask(&["show_manifest", &head.release.id])?;
-    let content = connection.ask(&["list_content", &head.release.id])?;
+    let content = connection.ask_beside(&["list_content", &head.release.id])?;
     let Ok(manifest) = Manifest::read(&manifest.lines) else {
         return Ok("its manifest was changed".to_owned());
     };
@@ -100,7 +100,7 @@ pub(crate) fn live(
     let name = &site.hosts[host];
     let mut digests = Digests::default();
     let current = connection.begin(&["current"])?;
-    let checking = connection.send(&check(head, Look::Quick, &mut digests))?;
+    let checking = connection.send_beside(&check(head, Look::Quick, &mut digests))?;
     let answers = connection.wait_all(&[current, checking])?;
     let current = Current::of(&answers[0]);
     if current.release() != Some(head.release.id.as_str()) {
