@@ -25,6 +25,13 @@ pub(crate) struct Head {
     pub(crate) content: Sha256,
 }
 
+impl Head {
+    /// Whether this is what a plan has of a release that isn't made yet: its digests are still unknown.
+    pub(crate) fn is_to_be_made(&self) -> bool {
+        self.tree == Sha256([0; 32])
+    }
+}
+
 /// A release and everything in it; each list is sorted by path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Manifest {

@@ -373,8 +373,12 @@ impl Verify {
         Ok(Receipt { summary: words, ..receipt }.fact("behind", behind))
     }
 
-    /// Takes the mark back from every host that can be reached; where not, the undo of `stage` removes it.
+    /// Takes the mark back from every host that can be reached; where not, the undo of `stage` removes it. Not that of a
+    /// release that was there already, as a rollback has it: without the mark, it would be removed as a leftover.
     pub(crate) fn undo(&self, site: &Site, fleet: &Fleet, id: &str) -> Undo {
+        if !self.head.is_to_be_made() {
+            return Undo::Nothing;
+        }
         let outcomes =
             fleet.each(site, &named(site, &self.hosts), Hold::Locked, Again::Yes, |_, connection| {
                 connection.ask(&["unverified", id])
