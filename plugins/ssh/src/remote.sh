@@ -298,6 +298,11 @@ lock() {
 				holder
 				return 75
 			fi
+			# The holder before may have taken the file away: who comes now would lock another one.
+			if [ -e /dev/fd/9 ] && ! [ "$meta/lock" -ef /dev/fd/9 ]; then
+				exec 9>&-
+				return 75
+			fi
 			held=file
 			printf '%s\n' "$2" >"$meta/lock"
 		else
@@ -349,7 +354,7 @@ unlock() {
 	tmp=
 	case $held in
 	file)
-		true >"$base/.pop-deploy/lock"
+		[ "$1" = gone ] || true >"$base/.pop-deploy/lock"
 		exec 9>&-
 		;;
 	folder) rm -rf "$base/.pop-deploy/lock.d" ;;
@@ -374,10 +379,15 @@ watchman() {
 
 # Takes back what `lock` made at a base where nothing was ever deployed, and lets go of it.
 unmake() {
-	unlock
 	meta=$base/.pop-deploy
-	[ -z "$(ls -A "$meta/releases" 2>/dev/null)" ] || return 0
-	rm -f "$meta/lock" "$meta/owner"
+	if [ -n "$(ls -A "$meta/releases" 2>/dev/null)" ]; then
+		unlock
+		return 0
+	fi
+	# As long as it is held: afterwards it may be another's.
+	rm -f "$meta/owner"
+	[ "$held" != file ] || rm -f "$meta/lock"
+	unlock gone
 	# Whatever isn't empty stays.
 	find "$base/shared" -depth -type d -exec rmdir {} \; 2>/dev/null
 	rmdir "$meta/releases" "$meta" "$base/releases" "$base" 2>/dev/null
