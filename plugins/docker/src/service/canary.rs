@@ -27,6 +27,8 @@ use crate::{
 
 /// How long the canary's tasks may take to start.
 const START: Duration = Duration::from_secs(300);
+/// What the second service's name ends in, behind that of the app.
+const SUFFIX: &str = "-canary";
 
 /// A canary's step, as it is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -60,7 +62,7 @@ pub(crate) fn add(
     let Some(before) = before else {
         return Err(refused(target, "nothing is live that it could stand beside"));
     };
-    let name = format!("{}-canary", app.name);
+    let name = format!("{}{SUFFIX}", app.name);
     let Some(to) = to.clone().beside(&app.name) else {
         return Err(refused(target, "its service is on no network, where a second one could share its name"));
     };
@@ -140,6 +142,10 @@ impl Part {
             None => steps::image(app, request)?,
         };
         match state::read(&self.name, engine)? {
+            Some(there) if !is_of(&there, &self.name) => {
+                return Err(Error::failed(format!("the service `{}` isn't a canary of ours", self.name))
+                    .hint("rename it, or choose another `service.name`"));
+            }
             Some(_) => drop(engine.run(&self.scale())?),
             None => {
                 let create = self.to.create(&self.name);
@@ -231,8 +237,13 @@ fn command(name: &str) -> Command {
     docker(["service", "rm", name])
 }
 
+/// Whether a service of that name is a canary of the app, and not another service that happens to be called so.
+fn is_of(there: &state::Service, name: &str) -> bool {
+    name.strip_suffix(SUFFIX).is_some_and(|app| there.is_of(app))
+}
+
 fn remove(name: &str, engine: &Engine) -> Result<bool> {
-    if state::read(name, engine)?.is_none() {
+    if !state::read(name, engine)?.is_some_and(|there| is_of(&there, name)) {
         return Ok(false);
     }
     engine.run(&command(name))?;
