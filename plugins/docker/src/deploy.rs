@@ -163,7 +163,8 @@ pub(crate) fn running(
     ours: &[Container],
 ) -> Result<Vec<Step>> {
     let container = app.container(&release.id);
-    let old = old.map(Container::name).filter(|old| *old != container);
+    let before = old.filter(|old| old.name() != container);
+    let old = before.map(Container::name);
     let running = ours.iter().filter(|it| it.state.running).map(|it| it.name().to_owned()).collect();
     let place = Place { old, running };
     let mut steps =
@@ -174,7 +175,7 @@ pub(crate) fn running(
     }
     steps.push(Public::step(app, run, &container));
     let going = going(app, ours, &container, old);
-    steps.push(Finalize::new(app, run, &container, old, going).step(app.config.keep.get()));
+    steps.push(Finalize::new(app, run, &container, before, going).step(app.config.keep.get()));
     Ok(steps)
 }
 

@@ -18,6 +18,9 @@ use crate::{
     update::now,
 };
 
+/// The policy by which a container that was stopped stays so, and still counts as verified.
+const CALM: &str = "unless-stopped";
+
 /// `finalize`, as its step keeps it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Finalize {
@@ -25,6 +28,10 @@ pub(crate) struct Finalize {
     container: String,
     /// The one before, where it still runs.
     rests: Option<String>,
+    /// The one before, where its engine would start it again beside the one that serves: not only for a crash, but
+    /// with `always`, and with `on-failure` after a stop that wasn't clean, whenever the engine itself starts.
+    #[serde(default)]
+    calms: Option<String>,
     /// How long it has for the requests that it has, in milliseconds.
     drain: u64,
     stop_grace: u64,
@@ -35,11 +42,20 @@ pub(crate) struct Finalize {
 
 impl Finalize {
     /// `old` is the container that ran before; `going` those that nobody goes back to.
-    pub(crate) fn new(app: &App, run: &Run, container: &str, old: Option<&str>, going: Vec<String>) -> Self {
+    pub(crate) fn new(
+        app: &App,
+        run: &Run,
+        container: &str,
+        old: Option<&Container>,
+        going: Vec<String>,
+    ) -> Self {
         let drain = run.proxy.as_ref().map_or(Duration::ZERO, Proxy::drain);
         Self {
             container: container.to_owned(),
-            rests: old.filter(|_| app.proxy().is_some()).map(str::to_owned),
+            rests: old.filter(|_| app.proxy().is_some()).map(|old| old.name().to_owned()),
+            calms: old
+                .filter(|old| matches!(old.restart_policy(), "always" | "on-failure"))
+                .map(|old| old.name().to_owned()),
             drain: u64::try_from(drain.as_millis()).unwrap_or(u64::MAX),
             stop_grace: runtime::grace(run),
             restart: run.restart.name().to_owned(),
@@ -58,6 +74,7 @@ impl Finalize {
             .reason(format!("`keep` is {keep}; what is verified starts with the engine"))
             .data(self);
         step.commands = vec![command::restart_policy(&self.container, &self.restart)];
+        step.commands.extend(self.calms.iter().map(|old| command::restart_policy(old, CALM)));
         step.commands.extend(self.rests.iter().map(|old| command::stop(old, self.stop_grace)));
         step.commands.extend(self.going.iter().map(|name| command::remove(name)));
         step
@@ -69,6 +86,9 @@ impl Finalize {
     /// The engine refuses something.
     pub(crate) fn run(&self, request: &RunRequest, engine: &Engine) -> Result<Receipt> {
         engine.run(&command::restart_policy(&self.container, &self.restart))?;
+        if let Some(old) = &self.calms {
+            engine.run(&command::restart_policy(old, CALM))?;
+        }
         if let Some(old) = &self.rests {
             let switched = request.receipts.iter().find(|kept| kept.step == "switch");
             let at = switched.and_then(|kept| Switched::deserialize(&kept.receipt.data).ok()).map(|it| it.at);
