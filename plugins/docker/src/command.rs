@@ -99,6 +99,20 @@ pub(crate) fn stop(container: &str, grace: u64) -> Command {
     docker(["stop", &format!("--time={grace}"), container])
 }
 
+/// What began and ended a container in the last `seconds`, in order: `kill` is the last word while it is being stopped.
+pub(crate) fn ends_of(container: &str, seconds: u64) -> Command {
+    docker([
+        "events",
+        &format!("--since={seconds}s"),
+        "--until=0s",
+        &format!("--filter=container={container}"),
+        "--filter=event=kill",
+        "--filter=event=die",
+        "--filter=event=start",
+        "--format={{.Action}}",
+    ])
+}
+
 /// Removes a container, running or not, with the volumes that nobody named.
 pub(crate) fn remove(container: &str) -> Command {
     docker(["rm", "--force", "--volumes", container])

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use pop_deploy_plugin_api::{
@@ -19,6 +19,11 @@ use crate::{
     labels::APP,
     push, runtime, steps,
 };
+
+/// How often a container that ends is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// How long the engine may take to stop a container, beside what that has for itself.
+const SLACK: Duration = Duration::from_secs(5);
 
 /// `update`, as its step keeps it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -239,6 +244,13 @@ impl Update {
     /// The engine can't be read, or doesn't start the old one.
     pub(crate) fn undo(&self, engine: &Engine) -> Result<Undo> {
         let mut done = Vec::new();
+        let old = self.stops.as_ref().map(|old| Ok((old, engine.container(old)?))).transpose()?;
+        if let Some((old, None)) = old {
+            // Nothing else is left that could serve: the new one stays as it is.
+            return Ok(Undo::Unknown {
+                why: format!("the container `{old}`, which was live, is gone; deploy its version again"),
+            });
+        }
         if let Some(new) = engine.container(&self.container)? {
             self.check_ours(new.label(APP))?;
             if self.makes {
@@ -250,26 +262,36 @@ impl Update {
                 done.push(format!("stopped `{}`", self.container));
             }
         }
-        if let Some(old) = &self.stops {
-            match engine.container(old)? {
-                None => {
-                    return Ok(Undo::Unknown {
-                        why: format!(
-                            "the container `{old}`, which was live, is gone; deploy its version again"
-                        ),
-                    });
-                }
-                Some(there) if there.state.running => {}
-                Some(_) => {
-                    engine.run(&command::start(old))?;
-                    done.push(format!("`{old}` runs again"));
-                }
-            }
+        if let Some((old, Some(there))) = old
+            && !(there.state.running && self.goes_on(old, engine)?)
+        {
+            engine.run(&command::start(old))?;
+            done.push(format!("`{old}` runs again"));
         }
         Ok(match done.is_empty() {
             true => Undo::Nothing,
             false => Undo::Undone { summary: done.join(", ") },
         })
+    }
+}
+
+impl Update {
+    /// Whether a container that runs also goes on running. The engine stops it to the end although nobody waits for
+    /// that any more: a run that was cancelled meanwhile finds it running still, for as long as it has to stop.
+    fn goes_on(&self, container: &str, engine: &Engine) -> Result<bool> {
+        let patience = Duration::from_secs(self.stop_grace).saturating_add(SLACK);
+        let told = engine.ask(&command::ends_of(container, patience.as_secs()))?.success()?;
+        if told.stdout.lines().next_back() != Some("kill") {
+            return Ok(true);
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < patience {
+            if !engine.container(container)?.is_some_and(|there| there.state.running) {
+                return Ok(false);
+            }
+            engine.session.pause(LOOK)?;
+        }
+        Ok(true)
     }
 }
 
