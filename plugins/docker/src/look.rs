@@ -89,19 +89,19 @@ impl Sight {
     }
 }
 
-/// The container that serves: the one that the proxy's file names; without a proxy the one that runs, of several the one
+/// The container that serves: the one that the proxy's file names, or did before it was started again; without a proxy the one that runs, of several the one
 /// that was verified, of these the newest.
 pub(crate) fn live<'c>(app: &App, ours: &'c [Container], upstream: Option<&str>) -> Option<&'c Container> {
-    let running = ours.iter().filter(|it| it.state.running);
+    let running = || ours.iter().filter(|it| it.state.running);
+    let verified = |it: &Container| it.restart_policy() != "no";
     match (app.proxy(), upstream) {
-        // Of two the newer one is a canary.
-        (Some(proxy), Some(text)) => {
-            running.filter(|it| is_named(it, proxy.port, text)).min_by(|a, b| a.created.cmp(&b.created))
-        }
-        _ => running.max_by(|a, b| {
-            let verified = |it: &Container| it.restart_policy() != "no";
-            (verified(a), &a.created).cmp(&(verified(b), &b.created))
-        }),
+        // Of two the newer one is a canary. One that was started again has another port than the file says: it serves
+        // nothing any more, and still is what gives way to the next.
+        (Some(proxy), Some(text)) => running()
+            .filter(|it| is_named(it, proxy.port, text))
+            .min_by(|a, b| a.created.cmp(&b.created))
+            .or_else(|| running().filter(|it| verified(it)).max_by(|a, b| a.created.cmp(&b.created))),
+        _ => running().max_by(|a, b| (verified(a), &a.created).cmp(&(verified(b), &b.created))),
     }
 }
 

@@ -67,6 +67,14 @@ fn of_container(app: &App, sight: &Sight, live: Option<&Container>) -> Vec<Check
             pass("running", format!("`{name}` runs, started again {} times", live.restart_count))
         }
     }];
+    let stale = app.proxy().zip(sight.upstream.as_deref());
+    if let Some((proxy, _)) = stale.filter(|(proxy, upstream)| !is_named(live, proxy.port, upstream)) {
+        checks.push(fail(
+            "proxy",
+            format!("`{}` doesn't name the address of `{name}`: it was started again", proxy.file.display()),
+            "deploy again",
+        ));
+    }
     let differences = match (app.run(), live.label(SPEC).and_then(Spec::from_label)) {
         (Some(run), Some(before)) => Spec::of(app, run).differences(&before),
         _ => Vec::new(),

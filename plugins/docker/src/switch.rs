@@ -177,7 +177,7 @@ impl Switch {
             return Ok(Undo::Nothing);
         }
         let text = match (runs, &self.before) {
-            (true, Some(before)) => before.clone(),
+            (true, Some(before)) if before.contains(&self.server(old, engine)?.address) => before.clone(),
             // With its start it gets another port.
             _ => {
                 if !runs {
