@@ -13,6 +13,7 @@ use crate::{
     command,
     config::{Proxy, Restart, Run},
     engine::{Container, Engine},
+    labels::APP,
     runtime,
     switch::Switched,
     update::now,
@@ -111,8 +112,11 @@ impl Finalize {
 /// Neither the one that is to run, nor the one that runs now, is ever among them.
 pub(crate) fn going(app: &App, ours: &[Container], container: &str, old: Option<&str>) -> Vec<String> {
     let spared = |it: &&Container| it.name() != container && Some(it.name()) != old && !it.state.running;
+    // One that was taken over has the policy that others gave it.
     let verified = |it: &&Container| {
-        app.run().is_some_and(|run| run.restart == Restart::No) || it.restart_policy() != "no"
+        app.run().is_some_and(|run| run.restart == Restart::No)
+            || it.restart_policy() != "no"
+            || it.label(APP).is_none()
     };
     let (mut kept, left): (Vec<_>, Vec<_>) = ours.iter().filter(spared).partition(|it| verified(it));
     kept.sort_by(|a, b| b.created.cmp(&a.created));
