@@ -279,9 +279,10 @@ impl Container {
         &self.host_config.restart_policy.name
     }
 
-    /// Whether its image has a HEALTHCHECK.
+    /// Whether its image has a HEALTHCHECK, and not one that only says there is none.
     pub(crate) fn has_healthcheck(&self) -> bool {
-        self.config.healthcheck.is_some()
+        let check = self.config.healthcheck.as_ref();
+        check.and_then(|check| check["Test"][0].as_str()).is_some_and(|word| word != "NONE")
     }
 
     /// Where its port is published, as `host:port` to be reached from the engine's own machine.
