@@ -10,7 +10,7 @@ use pop_deploy_plugin_api::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    app::{App, check_variable},
+    app::{App, check_lendable, check_variable},
     command::{IMAGE, docker},
     config::{EndpointMode, Environment, PortMode, PortProtocol, Service, ServicePort, UpdateOrder},
     labels::{self, Labels, OURS},
@@ -61,8 +61,11 @@ pub(crate) struct Port {
 /// # Errors
 /// That.
 pub(crate) fn check(service: &Service) -> Result<()> {
-    for name in service.env.keys() {
+    for (name, value) in &service.env {
         check_variable("config.service.env", name)?;
+        if matches!(value, Environment::Secret(_)) {
+            check_lendable("config.service.env", name)?;
+        }
     }
     for network in &service.networks {
         check_name("config.service.networks", network)?;
