@@ -13,6 +13,7 @@ use crate::{
     app::App,
     command::{IMAGE, docker},
     engine::Engine,
+    labels::RUN,
     steps,
     update::Updated,
 };
@@ -92,6 +93,8 @@ impl Update {
             };
         };
         match &self.before {
+            // Somebody else made one of that name meanwhile.
+            None if there.spec.labels.get(RUN) != self.to.labels.get(RUN) => Ok(Undo::Nothing),
             None => {
                 engine.run(&docker(["service", "rm", &self.name]))?;
                 Ok(Undo::Undone { summary: format!("removed the service `{}`", self.name) })
