@@ -53,8 +53,9 @@ pub(crate) fn plan(app: &App, engine: &Engine, to: &PastRelease) -> Result<Plan>
     if app.config.push && !sight.manifests.is_empty() {
         checked.extend(checks::registry(app, &sight.manifests, &mut unchecked));
     }
-    // The nodes of a Swarm fetch it themselves.
-    let mut steps: Vec<Step> = image.pull(app).filter(|_| swarm.is_none()).into_iter().collect();
+    // The nodes of a Swarm fetch it themselves; to move a tag to it, it must be here.
+    let moves = app.config.push && !tags.moving.is_empty();
+    let mut steps: Vec<Step> = image.pull(app).filter(|_| swarm.is_none() || moves).into_iter().collect();
     if let (Some(swarm), Some(service)) = (&swarm, &app.config.service) {
         checked.extend(swarm.checks(app, service, &sight.info)?);
         steps.extend(swarm.steps(app, service, release, Some(&image.name))?);
