@@ -1,6 +1,6 @@
 //! The engine, as the user's own `docker` program reaches it: what it is, and what it holds.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pop_deploy_plugin_api::{
     Error, Finished, Process, Result, Session,
@@ -16,6 +16,10 @@ use crate::{
 
 /// How long a question may take: an engine or registry that says nothing for so long is as good as gone.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a container that is being stopped is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// How long the engine may take to stop a container, beside what that has for itself.
+const SLACK: Duration = Duration::from_secs(5);
 
 /// The way to the engine and to the registry.
 pub(crate) struct Engine {
@@ -410,6 +414,27 @@ impl Engine {
     /// The engine can't be read.
     pub(crate) fn container(&self, name: &str) -> Result<Option<Container>> {
         Ok(self.containers([name])?.into_iter().next())
+    }
+
+    /// Whether a container that runs also goes on running. The engine stops it to the end although nobody waits for
+    /// that any more: a run that was cancelled meanwhile finds it running still, for the `grace` seconds that it has.
+    ///
+    /// # Errors
+    /// The engine can't be read.
+    pub(crate) fn goes_on(&self, container: &str, grace: u64) -> Result<bool> {
+        let patience = Duration::from_secs(grace).saturating_add(SLACK);
+        let told = self.ask(&command::ends_of(container, patience.as_secs()))?.success()?;
+        if !matches!(told.stdout.lines().next_back(), Some("kill" | "die")) {
+            return Ok(true);
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < patience {
+            if !self.container(container)?.is_some_and(|there| there.state.running) {
+                return Ok(false);
+            }
+            self.session.pause(LOOK)?;
+        }
+        Ok(true)
     }
 
     /// One image, where the engine holds it.

@@ -15,6 +15,7 @@ use crate::{
     config::Proxy,
     engine::Engine,
     proxy::{Server, Upstream},
+    runtime,
     update::now,
 };
 
@@ -32,6 +33,9 @@ pub(crate) struct Switch {
     /// How long a container that gives way still serves, in milliseconds.
     #[serde(default)]
     drain: u64,
+    /// How many seconds the old one has to stop.
+    #[serde(default)]
+    stop_grace: u64,
     /// How a container is asked that has to be started again.
     #[serde(default)]
     health: Option<Health>,
@@ -62,6 +66,7 @@ impl Switch {
             port: proxy.port,
             before,
             drain: u64::try_from(proxy.drain().as_millis()).unwrap_or(u64::MAX),
+            stop_grace: app.run().map_or(0, runtime::grace),
             health: app.config.health.clone(),
         })
     }
@@ -171,7 +176,7 @@ impl Switch {
                     why: format!("the container `{old}`, which was live, is gone; deploy its version again"),
                 });
             }
-            Some(there) => there.state.running,
+            Some(there) => there.state.running && engine.goes_on(old, self.stop_grace)?,
         };
         if runs && now == self.before {
             return Ok(Undo::Nothing);

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use pop_deploy_plugin_api::{
@@ -19,11 +19,6 @@ use crate::{
     labels::APP,
     push, runtime, steps,
 };
-
-/// How often a container that ends is looked at.
-const LOOK: Duration = Duration::from_millis(250);
-/// How long the engine may take to stop a container, beside what that has for itself.
-const SLACK: Duration = Duration::from_secs(5);
 
 /// `update`, as its step keeps it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -263,7 +258,7 @@ impl Update {
             }
         }
         if let Some((old, Some(there))) = old
-            && !(there.state.running && self.goes_on(old, engine)?)
+            && !(there.state.running && engine.goes_on(old, self.stop_grace)?)
         {
             engine.run(&command::start(old))?;
             done.push(format!("`{old}` runs again"));
@@ -272,26 +267,6 @@ impl Update {
             true => Undo::Nothing,
             false => Undo::Undone { summary: done.join(", ") },
         })
-    }
-}
-
-impl Update {
-    /// Whether a container that runs also goes on running. The engine stops it to the end although nobody waits for
-    /// that any more: a run that was cancelled meanwhile finds it running still, for as long as it has to stop.
-    fn goes_on(&self, container: &str, engine: &Engine) -> Result<bool> {
-        let patience = Duration::from_secs(self.stop_grace).saturating_add(SLACK);
-        let told = engine.ask(&command::ends_of(container, patience.as_secs()))?.success()?;
-        if told.stdout.lines().next_back() != Some("kill") {
-            return Ok(true);
-        }
-        let begun = Instant::now();
-        while begun.elapsed() < patience {
-            if !engine.container(container)?.is_some_and(|there| there.state.running) {
-                return Ok(false);
-            }
-            engine.session.pause(LOOK)?;
-        }
-        Ok(true)
     }
 }
 
