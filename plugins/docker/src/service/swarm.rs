@@ -4,6 +4,7 @@ use std::path::Path;
 
 use pop_deploy_plugin_api::{
     Result,
+    health::Question,
     protocol::{Check, Release, Step},
     serde_json::Value,
 };
@@ -11,7 +12,7 @@ use serde::Deserialize;
 
 use super::{
     canary,
-    rollout::Rollout,
+    rollout::{Rollout, is_public},
     spec::Spec,
     state::{self, Service, parsed},
     update::Update,
@@ -111,6 +112,7 @@ impl Swarm {
             self.update_check(),
             self.room(&spec),
             balancing(&spec, info),
+            unasked(app),
         ]
         .into_iter()
         .flatten()
@@ -284,6 +286,19 @@ fn meets(node: &Node, constraint: &str) -> bool {
         },
     };
     (found == value) == wanted
+}
+
+/// A question that only a task of its own could answer isn't put to a service.
+fn unasked(app: &App) -> Option<Check> {
+    let health = app.config.health.as_ref()?;
+    if is_public(health) || matches!(health.question(), Question::Docker) {
+        return None;
+    }
+    let mut check =
+        warn("health", "`health` isn't asked: of a service it needs the whole address that users use");
+    check.hint =
+        Some("give `http` or `tcp` with a host, or have the image's HEALTHCHECK ask each task".to_owned());
+    Some(check)
 }
 
 /// Without IPVS in the kernel the Swarm's own balancing is silent: connections to it hang.
