@@ -7,6 +7,9 @@ use pop_deploy_plugin_api::protocol::Command;
 /// The hole that the image goes into: `repository@digest`, or an image id where nothing was pushed.
 pub(crate) const IMAGE: &str = "image";
 
+/// The hole that the port goes into at which the proxy finds the container: one that is free when it is made.
+pub(crate) const OWN_PORT: &str = "own-port";
+
 /// `docker` with these words.
 pub(crate) fn docker<S: Into<String>>(words: impl IntoIterator<Item = S>) -> Command {
     Command::new(std::iter::once("docker".to_owned()).chain(words.into_iter().map(Into::into)))

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     app::{App, check_lendable, check_variable},
-    command::docker,
+    command::{IMAGE, OWN_PORT, docker},
     config::{Config, Environment, Run},
     labels::{self, OURS, SPEC},
     reference::check_name,
@@ -148,7 +148,8 @@ pub(crate) fn grace(run: &Run) -> u64 {
     run.stop_grace.map_or(10, |grace| grace.span().as_secs_f64().ceil() as u64)
 }
 
-/// The command that makes the container of `release` and starts it. The image is a hole, or the word that is given.
+/// The command that makes the container of `release` and starts it. The image is a hole, or the word that is given; behind
+/// a proxy its own port is one.
 pub(crate) fn run_command(app: &App, run: &Run, release: &Release, image: Option<&str>) -> Command {
     let mut words = vec!["run".to_owned(), "--detach".to_owned()];
     let mut option = |name: &str, value: &str| words.push(format!("--{name}={value}"));
@@ -166,7 +167,8 @@ pub(crate) fn run_command(app: &App, run: &Run, release: &Release, image: Option
         option("publish", port);
     }
     if let Some(proxy) = &run.proxy {
-        option("publish", &format!("127.0.0.1::{}", proxy.port));
+        // Fixed from then on: one that the engine chooses is another after each restart, and the proxy knows only the first.
+        option("publish", &format!("127.0.0.1:<{OWN_PORT}>:{}", proxy.port));
     }
     for (name, value) in &run.env {
         match value {
@@ -188,12 +190,10 @@ pub(crate) fn run_command(app: &App, run: &Run, release: &Release, image: Option
         option("cpus", &cpus.to_string());
     }
     option("stop-timeout", &grace(run).to_string());
-    words.push(image.map_or_else(|| format!("<{}>", crate::command::IMAGE), str::to_owned));
+    words.push(image.map_or_else(|| format!("<{IMAGE}>"), str::to_owned));
     words.extend(run.command.iter().cloned());
-    match image {
-        Some(_) => docker(words),
-        None => docker(words).hole(crate::command::IMAGE),
-    }
+    let holes = [(IMAGE, image.is_none()), (OWN_PORT, run.proxy.is_some())];
+    holes.into_iter().filter(|(_, open)| *open).fold(docker(words), |command, (hole, _)| command.hole(hole))
 }
 
 /// The variables that are secrets.

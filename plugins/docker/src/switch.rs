@@ -183,7 +183,7 @@ impl Switch {
         }
         let text = match (runs, &self.before) {
             (true, Some(before)) if before.contains(&self.server(old, engine)?.address) => before.clone(),
-            // With its start it gets another port.
+            // It may have another address than then.
             _ => {
                 if !runs {
                     engine.run(&command::start(old))?;

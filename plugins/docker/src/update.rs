@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::{Ipv4Addr, TcpListener},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     app::{App, Tags},
-    command::{self, IMAGE, Insecure},
+    command::{self, IMAGE, Insecure, OWN_PORT},
     config::Run,
     engine::{Engine, Manifest},
     labels::APP,
@@ -160,6 +161,10 @@ impl Update {
             }
             false => (planned.clone(), self.image.clone().unwrap_or_default()),
         };
+        let start = match start.holes.contains(OWN_PORT) {
+            true => start.fill(OWN_PORT, &free_port()?.to_string())?,
+            false => start,
+        };
         let stopped_at = match &self.stops {
             Some(old) => {
                 let now = now();
@@ -184,7 +189,7 @@ impl Update {
         let words = error.causes.join("\n");
         let hint = if words.contains("port is already allocated") || words.contains("address already in use")
         {
-            "free the port, or choose another in `run.ports`"
+            "run it again, or free the port, or choose another in `run.ports`"
         } else if words.contains("exec format error") {
             "build for the engine's platform: see `platforms`"
         } else {
@@ -276,6 +281,12 @@ fn keep_logs(container: &str, engine: &Engine) -> Result<()> {
         engine.session.emit(&Event::Output { stream: Stream::Stdout, text: format!("{container}: {text}") });
     }
     Ok(())
+}
+
+/// A port that nobody has on this machine's own address now; should somebody take it meanwhile, the engine says so.
+fn free_port() -> Result<u16> {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
+    Ok(port.map_err(|error| Error::failed("can't find a free port").because(&error))?.port())
 }
 
 /// Milliseconds since 1970.
