@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
+    fs,
     path::PathBuf,
     process::{Command, Stdio},
 };
@@ -13,7 +14,7 @@ use super::support::{Project, skipped, wait_for};
 /// A terminal with one program in it.
 pub struct Terminal {
     socket: PathBuf,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Terminal {
@@ -30,7 +31,7 @@ impl Terminal {
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
-        let terminal = Self { socket: folder.path().join("tmux"), _folder: folder };
+        let terminal = Self { socket: folder.path().join("tmux"), folder };
         let program = project.command(arguments);
         let mut tmux = terminal.tmux();
         tmux.args([
@@ -46,8 +47,7 @@ impl Terminal {
             "50",
         ]);
         tmux.arg("-c").arg(project.path());
-        // The program's end must not be the screen's. What tmux runs is joined to a shell line by it.
-        let mut line = String::from("exec env -u CI -u CLAUDE_PLUGIN_DATA -u NO_COLOR");
+        let mut line = String::from("env -u CI -u CLAUDE_PLUGIN_DATA -u NO_COLOR");
         for (name, value) in program.get_envs().filter_map(|(name, value)| Some((name, value?))) {
             line.push_str(&format!(" '{}={}'", name.display(), value.display()));
         }
@@ -56,11 +56,22 @@ impl Terminal {
         }
         let words = std::iter::once(program.get_program()).chain(program.get_args());
         words.for_each(|word| line.push_str(&format!(" '{}'", word.display())));
-        tmux.args(["--", "sh", "-c", "read -r line; eval \"$line\""]);
-        tmux.args([";", "set", "-g", "remain-on-exit", "on"]);
+        // The program's end must not be the screen's; tmux itself doesn't always hear how it ended.
+        tmux.args([
+            "--",
+            "sh",
+            "-c",
+            "read -r line; eval \"$line\"; echo $? >\"$0.new\"; mv \"$0.new\" \"$0\"; read -r line",
+        ]);
+        tmux.arg(terminal.ending());
         assert!(tmux.status().unwrap().success(), "tmux doesn't start");
         terminal.enter(&line);
         Some(terminal)
+    }
+
+    /// Where the shell around the program leaves its exit code.
+    fn ending(&self) -> PathBuf {
+        self.folder.path().join("ending")
     }
 
     fn tmux(&self) -> Command {
@@ -97,8 +108,7 @@ impl Terminal {
     /// Waits for the program's end, and gives its exit code.
     pub fn exit_code(&self) -> i32 {
         wait_for("the end of the program", || {
-            let state = self.ask(&["list-panes", "-F", "#{pane_dead} #{pane_dead_status}"]);
-            state.trim().strip_prefix("1 ").and_then(|code| code.parse().ok())
+            fs::read_to_string(self.ending()).ok().and_then(|code| code.trim().parse().ok())
         })
     }
 }
