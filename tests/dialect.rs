@@ -608,14 +608,14 @@ fn a_disabled_target_that_is_named_runs() {
 #[test]
 fn a_target_without_a_plugin_fails() {
     let project = generated();
-    configure(&project, &json!({"type": "docker", "enabled": true, "config": {}}));
+    configure(&project, &json!({"type": "netlify", "enabled": true, "config": {}}));
     for mode in ["dry_run", "deploy"] {
         let said = project.run(&["execute", "--action", "execute", "--mode", mode]);
         let (stream, report) = answer(&said);
         assert_eq!((stream, said.code, &report["success"]), ("stdout", Some(1), &json!(false)));
         let error = report["error"].as_str().unwrap();
         assert!(
-            error.contains("no plugin serves targets of type `docker`") && error.contains("looked in"),
+            error.contains("no plugin serves targets of type `netlify`") && error.contains("looked in"),
             "{error}"
         );
     }
