@@ -44,6 +44,8 @@ containers=$(docker ps --quiet)
 [ -z "$containers" ] || docker kill $containers >/dev/null
 kill "$child"
 wait "$child"
+# The namespaces of a Swarm's networks stay behind mounted, and with them the numbers of their tunnels taken.
+grep -o " $folder/exec/netns/[^ ]*" /proc/mounts | xargs -r umount
 ip link del "$bridge"
 rm -rf "$folder"
 "#;
