@@ -7,12 +7,12 @@
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use pop_deploy_plugin_api::{
     Error, ErrorKind,
-    protocol::{Phase, Step, StepReceipt, Verdict},
+    protocol::{Phase, Receipt, Step, StepReceipt, Verdict},
 };
 
 use super::{
@@ -41,7 +41,12 @@ pub struct Walk<'a> {
     pub on_interrupt: OnInterrupt,
     /// How long a canary waits.
     pub until: Until,
+    /// How long to wait where somebody else holds the place itself.
+    pub wait: Option<Duration>,
 }
+
+/// How often a place that somebody else holds is tried again.
+const AGAIN: Duration = Duration::from_millis(500);
 
 impl Walk<'_> {
     /// Walks every member's plan to its end, or back to its beginning; says how that went.
@@ -210,7 +215,7 @@ impl Walk<'_> {
                     member.begun.push(index);
                 }
                 member.was_live |= step.phase == Phase::Switch;
-                let receipt = member.run(index)?;
+                let receipt = self.run(member, index)?;
                 let (_, version) = member.plugin();
                 let kept = StepReceipt { step: step.id.clone(), plugin_version: version.clone(), receipt };
                 self.journal.append(&Entry::receipt(&member.name, &kept)).map_err(unjournaled)?;
@@ -242,6 +247,23 @@ impl Walk<'_> {
             took,
         });
         result.map(|_| ())
+    }
+
+    /// Runs a step; again, as long as the run may wait, where somebody else has locked the place.
+    fn run(&self, member: &mut Member, index: usize) -> Result<Receipt, Error> {
+        let begun = Instant::now();
+        loop {
+            match member.run(index) {
+                Err(error)
+                    if error.kind == ErrorKind::Locked
+                        && self.wait.is_some_and(|wait| begun.elapsed() < wait)
+                        && self.around.interrupt.signal().is_none() =>
+                {
+                    thread::sleep(AGAIN);
+                }
+                ended => return ended,
+            }
+        }
     }
 
     /// After a failure: takes back what the policy says.

@@ -115,6 +115,7 @@ impl<'a> Reopened<'a> {
             hooks,
             on_partial: self.order.config.on_partial,
             on_interrupt: self.order.config.on_interrupt,
+            wait: self.order.wait,
             until: match self.mode {
                 // What it waited for has come.
                 Mode::Promote => Until::Verdict,

@@ -256,6 +256,7 @@ impl<'a> Run<'a> {
             hooks: &self.hooks(),
             on_partial: self.order.config.on_partial,
             on_interrupt: self.order.config.on_interrupt,
+            wait: self.order.wait,
             until: match self.order.mode {
                 Mode::Canary(until) => until,
                 _ => Until::Verdict,
