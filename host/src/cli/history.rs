@@ -9,7 +9,7 @@ use crate::{
     config::{DeployConfig, nearest},
     exit::Exit,
     failure::Failure,
-    history::{History, Record, Status},
+    history::{History, Record, Status, instant},
     reporter::{printable, seconds},
     select::SelectError,
     status::open_runs,
@@ -61,12 +61,6 @@ fn fits(wanted: &Wanted, record: &Record) -> bool {
     wanted.target.as_ref().is_none_or(|name| record.target.as_ref() == Some(name))
         && wanted.status.is_none_or(|status| record.status == Some(status.into()))
         && wanted.since.is_none_or(|since| time.is_some_and(|time| time >= since))
-}
-
-/// The time of a record; the wrapper's scripts write it without an offset, and mean local time.
-fn instant(text: &str) -> Option<jiff::Timestamp> {
-    let local = || text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(jiff::tz::TimeZone::system()).ok();
-    text.parse().ok().or_else(|| local().map(|zoned| zoned.timestamp()))
 }
 
 /// `--since`: a date or time, or how long ago: `7d`, `2 weeks`.

@@ -11,7 +11,7 @@ mod splice;
 use std::{io, path::PathBuf};
 
 pub use append::{append, lock};
-pub use record::{Record, RollbackRecord, Status};
+pub use record::{Record, RollbackRecord, Status, instant};
 pub use rules::{Assessment, Deployed, History, TargetHistory};
 
 /// How many records are kept.

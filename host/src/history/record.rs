@@ -153,3 +153,9 @@ impl RollbackRecord {
         }
     }
 }
+
+/// A time of journals and history. The wrapper's scripts write it without an offset, and mean local time.
+pub fn instant(text: &str) -> Option<jiff::Timestamp> {
+    let local = || text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(jiff::tz::TimeZone::system()).ok();
+    text.parse().ok().or_else(|| local().map(|zoned| zoned.timestamp()))
+}

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{
     config::{DeployConfig, Environment},
     failure::Failure,
-    history::{History, Record},
+    history::{History, Record, instant},
     journal::{self, PastRun, PastStep, PastTarget, RunEnding, RunKind, TargetEnding},
     project::Project,
     reporter::{effect_sign, printable, seconds},
@@ -343,10 +343,4 @@ fn took(from: Timestamp, to: Timestamp) -> String {
 /// From one time to another, in milliseconds; clocks that were set back count as nothing.
 pub(super) fn millis(from: Timestamp, to: Timestamp) -> u64 {
     u64::try_from(to.as_millisecond() - from.as_millisecond()).unwrap_or(0)
-}
-
-/// A time of journals and history; without an offset it is local.
-pub(super) fn instant(text: &str) -> Option<Timestamp> {
-    let local = || text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(jiff::tz::TimeZone::system()).ok();
-    text.parse().ok().or_else(|| local().map(|zoned| zoned.timestamp()))
 }

@@ -4,11 +4,11 @@ use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
 use serde::Serialize;
 
 use super::{
-    facts::{Facts, instant, millis},
+    facts::{Facts, millis},
     plot::{Bars, Dots, Stack},
     timeline::duration,
 };
-use crate::history::{Record, Status};
+use crate::history::{Record, Status, instant};
 
 /// How many weeks are shown.
 const WEEKS: usize = 12;
