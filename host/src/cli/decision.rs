@@ -73,8 +73,9 @@ impl Decision {
         text + &format!("Choose [{}]: ", self.default + 1)
     }
 
-    /// The option that a line means: its number, value or label; nothing typed is the default. Between two, `y` is the
-    /// one that isn't the default where that calls for more.
+    /// The option that a line means: its number, value or label; nothing typed is the default. A number that is another
+    /// option's name too, as a version may be, means neither. Between two, `y` is the one that isn't the default where that
+    /// calls for more.
     pub(super) fn answer(&self, line: &str) -> Option<usize> {
         let line = line.trim().to_lowercase();
         if line.is_empty() {
@@ -86,7 +87,10 @@ impl Decision {
                 |option: &Choice| option.value.to_lowercase() == line || option.label.to_lowercase() == line;
             self.options.iter().position(is_meant)
         };
-        by_number.map(|number: usize| number - 1).or_else(by_name).or_else(|| self.yes_or_no(&line))
+        match (by_number.map(|number: usize| number - 1), by_name()) {
+            (Some(number), Some(name)) if number != name => None,
+            (number, name) => number.or(name).or_else(|| self.yes_or_no(&line)),
+        }
     }
 
     fn yes_or_no(&self, line: &str) -> Option<usize> {
@@ -135,6 +139,13 @@ mod tests {
             ["", "1", " 2 ", "deploy", "Deploy now", "y", "NO"].map(|line| decision.answer(line).unwrap());
         assert_eq!(answers, [0, 0, 1, 1, 1, 1, 0]);
         assert_eq!(["0", "3", "what", "-1"].map(|line| decision.answer(line)), [None; 4]);
+    }
+
+    #[test]
+    fn a_number_that_is_the_name_of_another_option_is_asked_again() {
+        let mut decision = confirmation();
+        decision.options.push(Choice::new("2", "2", ""));
+        assert_eq!(["2", "3", "1"].map(|line| decision.answer(line)), [None, Some(2), Some(0)]);
     }
 
     #[test]
