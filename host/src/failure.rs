@@ -5,7 +5,7 @@ use std::{error, io, path::PathBuf};
 use pop_deploy_plugin_api::{Error, ErrorKind};
 
 use crate::{
-    config::ConfigError,
+    config::{ConfigError, Environment},
     exit::Exit,
     history::HistoryError,
     journal::{JournalError, PastRun},
@@ -103,6 +103,9 @@ pub enum Failure {
     /// There is no such run.
     #[error("there is no run `{id}`")]
     NoRun { id: String, nearest: Option<String> },
+    /// The run was in another environment.
+    #[error("run `{id}` was in environment `{}`", .environment.name())]
+    RunElsewhere { id: String, environment: Environment },
     /// Nothing was ever run here.
     #[error("nothing was deployed here yet")]
     NoRuns,
@@ -144,6 +147,7 @@ impl Failure {
             | Self::Install(_)
             | Self::AlreadyThere { .. }
             | Self::NoRun { .. }
+            | Self::RunElsewhere { .. }
             | Self::NoRuns
             | Self::NoPlugin { .. } => Exit::Usage,
             Self::Choose { .. }
@@ -226,6 +230,10 @@ impl Failure {
             ),
             Self::NoRun { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
             Self::NoRun { .. } => Some("`pop-deploy history` shows the runs there are".into()),
+            Self::RunElsewhere { environment, .. } if environment.is_production() => {
+                Some("leave `--environment` out".into())
+            }
+            Self::RunElsewhere { environment, .. } => Some(format!("add `{}`", environment.flag().trim())),
             Self::NoRuns => Some("look with `pop-deploy execute --dry-run`".into()),
             Self::Undecided { .. } => Some("ask, then call again with the `arguments` of the answer".into()),
             Self::NoPlugin { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),

@@ -70,7 +70,14 @@ fn tell(wanted: &Wanted, plugins: &SearchPath, conversation: &Conversation) -> R
 fn of_run(project: &Project, history: &History, id: &str) -> Result<Vec<String>, Failure> {
     let records = history.records().iter().filter(|record| record.deployment_id.as_deref() == Some(id));
     let names: Vec<_> = records.filter_map(|record| record.target.clone()).collect();
-    if names.is_empty() { Ok(find(project, Some(id))?.info.targets) } else { Ok(names) }
+    if !names.is_empty() {
+        return Ok(names);
+    }
+    let run = find(project, Some(id))?;
+    if run.info.environment != project.environment {
+        return Err(Failure::RunElsewhere { id: run.id, environment: run.info.environment });
+    }
+    Ok(run.info.targets)
 }
 
 /// The newest incident of a target, or that of a run; nothing where nothing went wrong.
