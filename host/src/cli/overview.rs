@@ -12,6 +12,7 @@ use crate::{
     failure::Failure,
     history::{History, Status, TargetHistory},
     project::{Project, ProjectError},
+    reporter::printable,
     status::open_runs,
     version,
 };
@@ -33,7 +34,8 @@ pub(super) fn overview() -> Result<Exit, Failure> {
 }
 
 fn show(project: &Project, config: &DeployConfig) -> Result<(), Failure> {
-    print_line!("Project: {} in {}", config.project_name_or_folder(project), project.dir.display());
+    let name = printable(&config.project_name_or_folder(project));
+    print_line!("Project: {name} in {}", project.dir.display());
     if !config.environments.is_empty() {
         print_line!("Environments: {}, {}", Environment::PRODUCTION, config.environments.join(", "));
     }
@@ -42,7 +44,7 @@ fn show(project: &Project, config: &DeployConfig) -> Result<(), Failure> {
     for target in &config.targets {
         let primary = if target.primary { ", primary" } else { "" };
         let state = if target.enabled { last(&history.target(&target.name)) } else { "disabled".to_owned() };
-        print_line!("  {} ({}{primary}): {state}", target.name, target.kind);
+        print_line!("{}", printable(&format!("  {} ({}{primary}): {state}", target.name, target.kind)));
     }
     if let Some(version) = &wanted {
         print_line!("The project is at {version}");

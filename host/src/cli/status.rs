@@ -18,6 +18,7 @@ use crate::{
     journal::PastRun,
     pipeline::look::Sight,
     plugins::SearchPath,
+    reporter::{error_lines, printable},
     select,
     status::{TargetStatus, of_targets, open_runs},
     version,
@@ -47,9 +48,10 @@ pub(super) fn status(wanted: &Status, plugins: &SearchPath) -> Result<Exit, Fail
         }
         let place =
             config.named_environment().map_or(String::new(), |name| format!(" · Environment: {name}"));
-        print_line!("Project: {}{place}", config.project_name_or_folder(&project));
+        print_line!("Project: {}{place}", printable(&config.project_name_or_folder(&project)));
         for status in &statuses {
-            print_line!("{}", target_text(status));
+            // Versions and what plugins say are somebody else's words.
+            target_text(status).lines().for_each(|line| print_line!("{}", printable(line)));
         }
         for run in &died {
             print_line!("{}", Failure::Interrupted(Box::new(run.clone())));
@@ -107,7 +109,7 @@ fn target_text(status: &TargetStatus<'_>) -> String {
 }
 
 fn indented(error: &Error) -> String {
-    let lines = crate::reporter::error_lines(error);
+    let lines = error_lines(error);
     lines.lines().map(|line| format!("    {line}\n")).collect::<String>().trim_end().to_owned()
 }
 
