@@ -362,16 +362,16 @@ unlock() {
 	held=
 }
 
-# Ends everything should the other end be gone without the connection saying so.
+# Ends everything should the other end be gone without the connection saying so, or the shell itself.
 watchman() {
 	(
 		nap=
 		trap '[ -z "$nap" ] || kill "$nap"; exit' TERM
 		while :; do
-			sleep 10 &
+			sleep 2 &
 			nap=$!
 			wait "$nap"
-			! silent "$tmp" || finish
+			if silent "$tmp" || ! kill -s 0 $$ 2>/dev/null; then finish; fi
 		done
 	) </dev/null >/dev/null 2>&1 3>&- 9>&- &
 	watch=$!
@@ -697,7 +697,8 @@ bye() {
 	exit
 }
 
-trap finish TERM HUP
+# PIPE: who answers a connection that is gone must not go without tidying up.
+trap finish TERM HUP PIPE
 printf '\n%s\n' "$mark" >&3
 while IFS= read -r line; do eval "$line"; done
 finish
