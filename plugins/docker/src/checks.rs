@@ -9,7 +9,7 @@ use std::{
 
 use pop_deploy_plugin_api::{
     Session,
-    protocol::{Check, CheckStatus, Note},
+    protocol::{Check, Note},
     words::grouped,
 };
 use rustix::fs::statvfs;
@@ -27,43 +27,31 @@ use crate::{
 /// Less than this free is worth a word.
 const LITTLE: u64 = 1 << 30;
 
-pub(crate) fn pass(name: &str, message: impl Into<String>) -> Check {
-    Check::new(name, CheckStatus::Pass, message)
-}
-
-pub(crate) fn warn(name: &str, message: impl Into<String>) -> Check {
-    Check::new(name, CheckStatus::Warn, message)
-}
-
-pub(crate) fn fail(name: &str, message: impl Into<String>, hint: impl Into<String>) -> Check {
-    Check { hint: Some(hint.into()), ..Check::new(name, CheckStatus::Fail, message) }
-}
-
 /// The engine, and what it runs.
 pub(crate) fn engine(app: &App, info: &Info) -> Vec<Check> {
     let platform = info.platform();
-    let mut checks = vec![pass(
+    let mut checks = vec![Check::pass(
         "engine",
         format!("docker {} on `{}` answers, {platform}", info.server_version, info.name),
     )];
     let platforms = &app.config.platforms;
     let fits = |wanted: &String| platform.starts_with(wanted.as_str()) || wanted.starts_with(&platform);
     if app.runs() && !platforms.is_empty() && !platforms.iter().any(fits) {
-        checks.push(fail(
+        checks.push(Check::fail(
             "platform",
             format!("the engine runs {platform}, and the image is for {}", platforms.join(", ")),
             "add the engine's platform to `platforms`, or choose another engine",
         ));
     }
     if build::needs_buildkit(app, &platform) && !info.has_buildkit() {
-        checks.push(fail(
+        checks.push(Check::fail(
             "buildkit",
             "a secret for the build, or another platform than the engine's, needs BuildKit, and docker has no buildx",
             "install docker's plugin buildx",
         ));
     }
     if platforms.len() > 1 {
-        checks.push(fail(
+        checks.push(Check::fail(
             "platforms",
             "an image for several platforms at a time isn't made here yet",
             "name one platform a target, with a tag of its own",
@@ -78,8 +66,8 @@ pub(crate) fn disk(info: &Info) -> Option<Check> {
     let free = system.f_bavail.saturating_mul(system.f_frsize);
     let message = format!("{} bytes are free at `{}`", grouped(free), info.docker_root_dir);
     Some(match free {
-        0..LITTLE => warn("disk", message),
-        _ => pass("disk", message),
+        0..LITTLE => Check::warn("disk", message),
+        _ => Check::pass("disk", message),
     })
 }
 
@@ -90,18 +78,18 @@ pub(crate) fn sources(app: &App, session: &Session) -> Vec<Check> {
     let text = match fs::read_to_string(&dockerfile) {
         Ok(text) => text,
         Err(error) => {
-            return vec![fail(
+            return vec![Check::fail(
                 "dockerfile",
                 format!("can't read `{}`: {error}", dockerfile.display()),
                 "write one, or correct `dockerfile`",
             )];
         }
     };
-    let mut checks = vec![pass("dockerfile", format!("`{}` is there", dockerfile.display()))];
+    let mut checks = vec![Check::pass("dockerfile", format!("`{}` is there", dockerfile.display()))];
     let secrets = build::secrets(app);
     let args = build::secret_args(&text, secrets.keys());
     if let Some(name) = args.first() {
-        checks.push(fail(
+        checks.push(Check::fail(
             "build_secrets",
             format!("the Dockerfile takes `{name}` as an ARG, which the image's history keeps for everybody to read"),
             format!("mount it where it is needed: RUN --mount=type=secret,id={name}"),
@@ -112,7 +100,7 @@ pub(crate) fn sources(app: &App, session: &Session) -> Vec<Check> {
             .is_ok_and(|path| session.project.canonicalize().is_ok_and(|root| path.starts_with(root)))
     });
     if !inside {
-        checks.push(fail(
+        checks.push(Check::fail(
             "context",
             format!("`{}` isn't a folder within the project", context.display()),
             "correct `build_context`, or the link that leads out",
@@ -126,7 +114,7 @@ pub(crate) fn sources(app: &App, session: &Session) -> Vec<Check> {
     if measured.as_ref().is_ok_and(|measured| measured.holds_data)
         && let Some(data) = data
     {
-        checks.push(warn(
+        checks.push(Check::warn(
             "context_data",
             format!(
                 "pop-deploy's own folder goes along with the context; add `{}` to .dockerignore",
@@ -135,7 +123,7 @@ pub(crate) fn sources(app: &App, session: &Session) -> Vec<Check> {
         ));
     }
     checks.push(match measured {
-        Ok(measured) => pass(
+        Ok(measured) => Check::pass(
             "context",
             format!(
                 "{} bytes in {} files are sent to the builder; .dockerignore leaves {} bytes out",
@@ -144,7 +132,7 @@ pub(crate) fn sources(app: &App, session: &Session) -> Vec<Check> {
                 grouped(measured.left_out)
             ),
         ),
-        Err(error) => fail("context", error.to_string(), error.hint.unwrap_or_default()),
+        Err(error) => Check::fail("context", error.to_string(), error.hint.unwrap_or_default()),
     });
     checks
 }
@@ -158,21 +146,24 @@ pub(crate) fn registry(app: &App, answers: &[(String, Manifest)], notes: &mut Ve
         _ => None,
     });
     if let Some(why) = unreachable {
-        checks.push(fail(
+        checks.push(Check::fail(
             "registry",
             format!("the registry `{host}` doesn't answer: {why}"),
             "start it, check `registry`, or the way to it",
         ));
         return checks;
     }
-    checks.push(pass("registry", format!("`{host}` answers")));
+    checks.push(Check::pass("registry", format!("`{host}` answers")));
     for (tag, answer) in answers {
         match answer {
             Manifest::Digest(digest) => {
-                checks.push(pass("tag", format!("`{}` stands for {digest} now", app.repository.tagged(tag))));
+                checks.push(Check::pass(
+                    "tag",
+                    format!("`{}` stands for {digest} now", app.repository.tagged(tag)),
+                ));
             }
             Manifest::Absent => {
-                checks.push(pass("tag", format!("`{}` is new", app.repository.tagged(tag))));
+                checks.push(Check::pass("tag", format!("`{}` is new", app.repository.tagged(tag))));
             }
             Manifest::Refused(why) => notes.push(Note {
                 what: format!("what `{}` stands for now", app.repository.tagged(tag)),
@@ -193,12 +184,18 @@ pub(crate) fn owners(app: &App, run: &Run, container: &str, sight: &Sight) -> Ve
     let (all, old) = (&sight.all, sight.live(app).map(Container::name));
     let mut checks = Vec::new();
     if let Some(taken) = all.iter().find(|it| it.name == container) {
-        checks.push(fail("name", format!("there is a container `{}` already", taken.name), "remove it"));
+        checks.push(Check::fail(
+            "name",
+            format!("there is a container `{}` already", taken.name),
+            "remove it",
+        ));
     }
     if let Some(stranger) = all.iter().find(|it| it.name == app.name && it.app != app.name) {
         checks.push(match app.config.adopt {
-            true => pass("owner", format!("`{}`, which no deployment made, is taken over", stranger.name)),
-            false => fail(
+            true => {
+                Check::pass("owner", format!("`{}`, which no deployment made, is taken over", stranger.name))
+            }
+            false => Check::fail(
                 "owner",
                 format!("there is a container `{}` that no deployment made", stranger.name),
                 "set `adopt` to have it taken over, or choose another `run.name`",
@@ -206,7 +203,7 @@ pub(crate) fn owners(app: &App, run: &Run, container: &str, sight: &Sight) -> Ve
         });
     }
     if let Some(proxy) = run.proxy.as_ref().filter(|_| !sight.info.is_here()) {
-        checks.push(fail(
+        checks.push(Check::fail(
             "proxy",
             format!("`{}` is on this machine, and the engine is on another", proxy.file.display()),
             "deploy on the machine that has both, or leave `proxy` out",
@@ -214,7 +211,7 @@ pub(crate) fn owners(app: &App, run: &Run, container: &str, sight: &Sight) -> Ve
     }
     let fixed = runtime::fixed_ports(run);
     if !fixed.is_empty() && !run.allow_downtime {
-        checks.push(fail(
+        checks.push(Check::fail(
             "downtime",
             "a fixed port can have one container at a time: between the old and the new one nothing is served",
             "set `allow_downtime`, or put a `proxy` in front",
@@ -229,17 +226,17 @@ pub(crate) fn owners(app: &App, run: &Run, container: &str, sight: &Sight) -> Ve
         });
         let ours = all.iter().any(|it| it.state == "running" && it.ports.contains(&format!(":{port}->")));
         checks.push(match holder {
-            Some(holder) => fail(
+            Some(holder) => Check::fail(
                 "port",
                 format!("the port {port} is taken by the container `{}`", holder.name),
                 "stop it, or choose another port",
             ),
-            None if !ours && sight.info.is_here() && answers(port) => fail(
+            None if !ours && sight.info.is_here() && answers(port) => Check::fail(
                 "port",
                 format!("the port {port} is taken by a program that is no container"),
                 "stop it, or choose another port",
             ),
-            None => pass("port", format!("nobody else has the port {port}")),
+            None => Check::pass("port", format!("nobody else has the port {port}")),
         });
     }
     checks
@@ -254,11 +251,11 @@ fn answers(port: u16) -> bool {
 /// What runs now.
 pub(crate) fn live(app: &App, live: Option<&Container>) -> Check {
     match live {
-        None => pass("live", format!("nothing of `{}` runs yet", app.name)),
+        None => Check::pass("live", format!("nothing of `{}` runs yet", app.name)),
         Some(live) => {
             let version = live.release().and_then(|release| release.version);
             let words = version.map_or_else(String::new, |version| format!(", version {version}"));
-            pass("live", format!("`{}` runs{words}", live.name()))
+            Check::pass("live", format!("`{}` runs{words}", live.name()))
         }
     }
 }

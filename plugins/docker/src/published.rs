@@ -7,7 +7,6 @@ use pop_deploy_plugin_api::{
 
 use crate::{
     app::App,
-    checks::{fail, pass, warn},
     command,
     engine::{Engine, Info, Manifest},
     look::Sight,
@@ -39,19 +38,24 @@ pub(crate) fn read(app: &App, engine: &Engine, info: &Info) -> Result<(Option<Re
     let answer = engine.manifest(&command::manifest(&reference, info.insecure(app.repository.host())))?;
     Ok(match answer {
         Manifest::Digest(digest) => match release(app, engine, &digest)? {
-            Some(release) => (Some(release), pass("published", format!("`{reference}` stands for {digest}"))),
+            Some(release) => {
+                (Some(release), Check::pass("published", format!("`{reference}` stands for {digest}")))
+            }
             None => (
                 None,
-                warn("published", format!("`{reference}` stands for {digest}, which was not made here")),
+                Check::warn(
+                    "published",
+                    format!("`{reference}` stands for {digest}, which was not made here"),
+                ),
             ),
         },
         Manifest::Absent => (None, skip("nothing was pushed yet")),
         Manifest::Refused(why) => {
-            (None, warn("published", format!("the registry doesn't let us look: {why}")))
+            (None, Check::warn("published", format!("the registry doesn't let us look: {why}")))
         }
         Manifest::Unreachable(why) => {
             let hint = "start it, check `registry`, or the way to it";
-            (None, fail("published", format!("the registry doesn't answer: {why}"), hint))
+            (None, Check::fail("published", format!("the registry doesn't answer: {why}"), hint))
         }
     })
 }

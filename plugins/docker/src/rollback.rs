@@ -2,7 +2,7 @@
 
 use pop_deploy_plugin_api::{
     Error, ErrorKind, Result,
-    protocol::{Change, CheckStatus, Effect, Outcome, PastRelease, Phase, Plan, Receipt, Step},
+    protocol::{Change, Check, CheckStatus, Effect, Outcome, PastRelease, Phase, Plan, Receipt, Step},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -48,7 +48,7 @@ pub(crate) fn plan(app: &App, engine: &Engine, to: &PastRelease) -> Result<Plan>
     let kept = sight.ours.iter().find(|it| it.name() == container);
     let image = Artefact::find(app, engine, to, kept, &sight)?;
     let mut checked = checks::engine(app, &sight.info);
-    checked.push(checks::pass("release", image.words(&container)));
+    checked.push(Check::pass("release", image.words(&container)));
     let mut unchecked = Vec::new();
     if app.config.push && !sight.manifests.is_empty() {
         checked.extend(checks::registry(app, &sight.manifests, &mut unchecked));

@@ -8,7 +8,6 @@ use pop_deploy_plugin_api::{
 
 use crate::{
     app::App,
-    checks::{fail, pass},
     command::docker,
     deploy::identity,
     engine::{Container, Engine},
@@ -28,7 +27,7 @@ const EVENTS: usize = 30;
 /// There is no engine.
 pub(crate) fn read(app: &App, engine: &Engine) -> Result<Status> {
     let sight = Sight::take(app, engine, &[])?;
-    let mut checks = vec![pass("engine", format!("docker {} answers", sight.info.server_version))];
+    let mut checks = vec![Check::pass("engine", format!("docker {} answers", sight.info.server_version))];
     if let Some(swarm) = Swarm::take(app, engine)? {
         checks.extend(swarm.status(app, engine)?);
         return Ok(Status { identity: swarm.identity(app), live: swarm.live(), checks });
@@ -48,7 +47,7 @@ fn of_container(app: &App, sight: &Sight, live: Option<&Container>) -> Vec<Check
     let Some(live) = live else {
         return vec![match sight.ours.is_empty() {
             true => Check::new("running", CheckStatus::Skip, "nothing was deployed yet"),
-            false => fail(
+            false => Check::fail(
                 "running",
                 format!("no container of `{}` serves", app.name),
                 "deploy again, or start one",
@@ -59,17 +58,19 @@ fn of_container(app: &App, sight: &Sight, live: Option<&Container>) -> Vec<Check
     let state = &live.state;
     let healthy = state.health.as_ref().is_none_or(|health| health.status != "unhealthy");
     let mut checks = vec![match (state.restarting, healthy) {
-        (true, _) => fail("running", format!("`{name}` is restarting"), "look at its log: `docker logs`"),
+        (true, _) => {
+            Check::fail("running", format!("`{name}` is restarting"), "look at its log: `docker logs`")
+        }
         (false, false) => {
-            fail("running", format!("`{name}` isn't healthy"), "look at its log: `docker logs`")
+            Check::fail("running", format!("`{name}` isn't healthy"), "look at its log: `docker logs`")
         }
         (false, true) => {
-            pass("running", format!("`{name}` runs, started again {} times", live.restart_count))
+            Check::pass("running", format!("`{name}` runs, started again {} times", live.restart_count))
         }
     }];
     let stale = app.proxy().zip(sight.upstream.as_deref());
     if let Some((proxy, _)) = stale.filter(|(proxy, upstream)| !is_named(live, proxy.port, upstream)) {
-        checks.push(fail(
+        checks.push(Check::fail(
             "proxy",
             format!("`{}` doesn't name the address of `{name}`: it was started again", proxy.file.display()),
             "deploy again",
@@ -80,7 +81,7 @@ fn of_container(app: &App, sight: &Sight, live: Option<&Container>) -> Vec<Check
         _ => Vec::new(),
     };
     checks.push(match differences.as_slice() {
-        [] => pass("config", format!("`{name}` was started with what the config says")),
+        [] => Check::pass("config", format!("`{name}` was started with what the config says")),
         some => Check::new(
             "config",
             CheckStatus::Warn,
@@ -93,7 +94,7 @@ fn of_container(app: &App, sight: &Sight, live: Option<&Container>) -> Vec<Check
         proxied.is_some_and(|(proxy, upstream)| is_named(other, proxy.port, upstream))
     };
     checks.extend(others.map(|other| match has_a_part(other) {
-        true => pass("canary", format!("`{}` gets a part of the traffic", other.name())),
+        true => Check::pass("canary", format!("`{}` gets a part of the traffic", other.name())),
         false => Check::new(
             "others",
             CheckStatus::Warn,

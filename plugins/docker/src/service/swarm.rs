@@ -19,7 +19,6 @@ use super::{
 };
 use crate::{
     app::App,
-    checks::{fail, pass, warn},
     command::docker,
     config,
     engine::{Engine, Info},
@@ -94,7 +93,7 @@ impl Swarm {
     /// A port in the config that is none.
     pub(crate) fn checks(&self, app: &App, service: &config::Service, info: &Info) -> Result<Vec<Check>> {
         if self.state.local_node_state != "active" || !self.state.control_available {
-            return Ok(vec![fail(
+            return Ok(vec![Check::fail(
                 "swarm",
                 match self.state.local_node_state.as_str() {
                     "active" => {
@@ -132,26 +131,27 @@ impl Swarm {
         let fitting =
             self.ready().filter(|node| spec.constraints().all(|constraint| meets(node, constraint))).count();
         match (ready, fitting) {
-            (0, _) => fail("nodes", format!("none of {all} nodes is ready"), "see `docker node ls`"),
+            (0, _) => Check::fail("nodes", format!("none of {all} nodes is ready"), "see `docker node ls`"),
             (_, 0) => {
                 let constraints: Vec<_> = spec.constraints().map(String::as_str).collect();
-                fail(
+                Check::fail(
                     "nodes",
                     format!("no node meets `{}`", constraints.join("`, `")),
                     "correct `service.constraints`, or label a node",
                 )
             }
-            _ => pass("nodes", format!("{fitting} of {all} nodes are ready for it")),
+            _ => Check::pass("nodes", format!("{fitting} of {all} nodes are ready for it")),
         }
     }
 
     fn owner(&self, app: &App) -> Option<Check> {
         let service = self.service.as_ref()?;
         Some(match service.is_of(&app.name) || app.config.adopt {
-            true => {
-                pass("service", format!("`{}` is there, with {} replicas", app.name, service.spec.replicas))
-            }
-            false => fail(
+            true => Check::pass(
+                "service",
+                format!("`{}` is there, with {} replicas", app.name, service.spec.replicas),
+            ),
+            false => Check::fail(
                 "service",
                 format!("there is a service `{}` that no deployment made", app.name),
                 "choose another `service.name`, or take it over with `adopt: true`",
@@ -163,7 +163,7 @@ impl Swarm {
         let service = self.service.as_ref()?;
         let state = service.updating();
         matches!(state, "updating" | "paused" | "rollback_started" | "rollback_paused").then(|| {
-            fail(
+            Check::fail(
                 "update",
                 format!("an update of the service is {}", state.replace('_', " ")),
                 "wait for it, or settle it: `docker service update --force` goes on, `docker service rollback` goes back",
@@ -177,7 +177,7 @@ impl Swarm {
         let fitting = self.ready().filter(|node| spec.constraints().all(|it| meets(node, it))).count() as u64;
         let needed = spec.replicas + u64::from(spec.starts_first() && self.service.is_some());
         (!ports.is_empty() && fitting < needed).then(|| {
-            fail(
+            Check::fail(
                 "ports",
                 format!("port {} of a node serves one task, and {needed} nodes are needed; {fitting} are there", ports[0]),
                 "add nodes, take fewer replicas, leave `published` at 0, or set `update.order` to stop-first, with a gap",
@@ -187,7 +187,7 @@ impl Swarm {
 
     fn pull_check(&self, app: &App) -> Option<Check> {
         (self.nodes.len() > 1 && !app.config.push).then(|| {
-            fail(
+            Check::fail(
                 "push",
                 format!(
                     "`push` is false, and the other {} nodes get the image from the registry",
@@ -250,8 +250,8 @@ impl Swarm {
         let image = service.spec.image.clone().unwrap_or_default();
         let running = state::tasks(&app.name, engine)?.iter().filter(|task| task.runs(&image)).count() as u64;
         let mut checks = vec![match running >= service.spec.replicas {
-            true => pass("tasks", format!("{running} tasks run {image}")),
-            false => fail(
+            true => Check::pass("tasks", format!("{running} tasks run {image}")),
+            false => Check::fail(
                 "tasks",
                 format!("{running} of {} tasks run {image}", service.spec.replicas),
                 "see `docker service ps`",
@@ -295,7 +295,7 @@ fn unasked(app: &App) -> Option<Check> {
         return None;
     }
     let mut check =
-        warn("health", "`health` isn't asked: of a service it needs the whole address that users use");
+        Check::warn("health", "`health` isn't asked: of a service it needs the whole address that users use");
     check.hint =
         Some("give `http` or `tcp` with a host, or have the image's HEALTHCHECK ask each task".to_owned());
     Some(check)
@@ -306,7 +306,7 @@ fn balancing(spec: &Spec, info: &Info) -> Option<Check> {
     if !spec.is_balanced() || !info.is_here() || Path::new("/proc/net/ip_vs").exists() {
         return None;
     }
-    let mut check = warn(
+    let mut check = Check::warn(
         "balancing",
         "this kernel has no IPVS: ingress ports and virtual addresses of the Swarm won't answer",
     );
