@@ -11,10 +11,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::Site,
-    deploy::count,
-    fleet::{Again, Hold, together},
+    fleet::{Again, Hold, count, together},
     rollout::{Rollout, Switched},
+    site::Site,
     switch::Switch,
     verify,
 };

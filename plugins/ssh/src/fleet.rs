@@ -8,9 +8,9 @@ use std::{
     thread,
 };
 
-use pop_deploy_plugin_api::{Error, ErrorKind, Result, Session};
+use pop_deploy_plugin_api::{Error, ErrorKind, Result, Session, words::grouped};
 
-use crate::{config::Site, connection::Connection, lock, refusal};
+use crate::{connection::Connection, lock, refusal, site::Site};
 
 /// Whether work on a host needs its lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -245,4 +245,9 @@ fn line(site: &Site, host: usize, error: Error) -> String {
         Some(hint) => format!("{words} ({hint})"),
         None => words,
     }
+}
+
+/// `1 host`, `16 hosts`.
+pub(crate) fn count(hosts: usize) -> String {
+    if hosts == 1 { "1 host".to_owned() } else { format!("{} hosts", grouped(hosts as u64)) }
 }

@@ -13,17 +13,24 @@ mod config;
 mod connection;
 mod deploy;
 mod fleet;
+mod ground;
 mod lock;
 mod manifest;
+mod planned;
+mod prepared;
+mod preview;
 mod quote;
 mod refusal;
 mod retention;
 mod rollback;
 mod rollout;
 mod shipment;
+mod site;
+mod source;
 mod stage;
 mod status;
 mod steps;
+mod strategy;
 mod survey;
 mod switch;
 #[cfg(test)]
@@ -43,14 +50,15 @@ use pop_deploy_plugin_api::{
 
 use crate::{
     canary::Canary,
-    config::{Config, Site},
-    deploy::{Wish, check_id},
-    fleet::{Fleet, Hold},
+    config::Config,
+    deploy::Wish,
+    fleet::{Fleet, Hold, count},
     manifest::Head,
+    prepared::Prepared,
     rollout::Rollout,
-    stage::Prepared,
+    site::Site,
     steps::{Finalize, Locking, Means, Once, Stage, Verify, data},
-    survey::Survey,
+    survey::{Survey, check_id},
     switch::Switch,
 };
 
@@ -67,7 +75,7 @@ struct Ssh {
 
 impl Ssh {
     fn survey(&mut self) -> &[Result<Survey>] {
-        self.surveys.get_or_insert_with(|| deploy::survey(&self.site, &self.fleet))
+        self.surveys.get_or_insert_with(|| survey::survey_all(&self.site, &self.fleet))
     }
 }
 
@@ -145,7 +153,7 @@ impl Target for Ssh {
                 let hosts = steps::switched_hosts(site, &switch);
                 let rollout = Rollout { site, fleet, session, switch: &switch, head: &head };
                 let switched = rollout.forward(&hosts)?;
-                let words = deploy::count(hosts.len() - switched.behind.len());
+                let words = count(hosts.len() - switched.behind.len());
                 Ok(Receipt::new(Outcome::Changed, words).data(switched))
             }
             "verify" => data::<Verify>(step)?.run(site, fleet, request, session),

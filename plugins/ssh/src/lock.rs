@@ -6,8 +6,8 @@ use pop_deploy_plugin_api::{Error, ErrorKind, Result, Session, protocol::TargetC
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::Site,
     connection::{Answer, Connection},
+    site::Site,
 };
 
 /// What `lock` at the far end ends with when somebody has it.

@@ -9,12 +9,12 @@ use pop_deploy_plugin_api::{
 use serde::Deserialize as _;
 
 use crate::{
-    config::Site,
-    deploy::{Ground, check_id, count},
-    fleet::{Fleet, Hold},
+    fleet::{Fleet, Hold, count},
+    ground::Ground,
     manifest::Head,
+    site::Site,
     steps,
-    survey::Survey,
+    survey::{Survey, check_id},
 };
 
 /// Plans to make the release `to` live again, on every host or on none.

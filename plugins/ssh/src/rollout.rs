@@ -9,10 +9,10 @@ use pop_deploy_plugin_api::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::{Rolling, Site, Strategy},
-    deploy::count,
-    fleet::{Again, Fleet, Hold, joined, together},
+    fleet::{Again, Fleet, Hold, count, joined, together},
     manifest::Head,
+    site::Site,
+    strategy::{Rolling, Strategy},
     switch::{Moved, Switch},
     verify,
 };

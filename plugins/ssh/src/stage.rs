@@ -1,27 +1,22 @@
 //! Makes a release beside what is live on a host, and takes it away again: one stream, one answer.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     io::{self, Read as _},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
 };
 
-use pop_deploy_plugin_api::{
-    Error, ErrorKind, IoContext as _, Result, Session,
-    tree::{Root, Tree},
-};
+use pop_deploy_plugin_api::{Error, ErrorKind, IoContext as _, Result, Session, tree::Root};
 use tar::{Builder, EntryType, Header};
 
 use crate::{
     address::Host,
-    config::Site,
     connection::{Answer, Connection, Frames},
     lock::told,
-    manifest::{Entry, Manifest, content_digest, list},
+    manifest::{Entry, content_digest, list},
+    prepared::Prepared,
     shipment::Shipment,
+    site::Site,
     survey::Survey,
 };
 
@@ -32,42 +27,6 @@ const OTHER_CONTENT: i32 = 66;
 const HEADER_ROOM: usize = 100;
 /// What a request ends with that wasn't begun, because one before it failed.
 const SKIPPED: i32 = 125;
-
-/// What a release is made from: the source as it was walked and hashed, and the way there from each live release.
-pub(crate) struct Prepared {
-    pub(crate) tree: Tree,
-    pub(crate) manifest: Manifest,
-    /// By the hash of the live release's manifest; the empty one stands for no live release.
-    ways: HashMap<String, Arc<Shipment>>,
-}
-
-impl Prepared {
-    pub(crate) fn new(tree: Tree, manifest: Manifest) -> Self {
-        let whole = Arc::new(Shipment::whole(&manifest));
-        Self { tree, manifest, ways: HashMap::from([(String::new(), whole)]) }
-    }
-
-    /// Learns the live release behind a hash.
-    pub(crate) fn learn(&mut self, hash: &str, live: &Manifest) {
-        self.ways.insert(hash.to_owned(), Arc::new(Shipment::between(live, &self.manifest)));
-    }
-
-    /// Whether the way from the release behind a hash is known.
-    pub(crate) fn knows(&self, hash: &str) -> bool {
-        self.ways.contains_key(hash)
-    }
-
-    /// The way that a host goes.
-    pub(crate) fn way(&self, survey: &Survey) -> Arc<Shipment> {
-        let known = survey.manifest().and_then(|hash| self.ways.get(hash));
-        Arc::clone(known.unwrap_or(&self.ways[""]))
-    }
-
-    /// The way of a host that nothing is linked on.
-    fn whole(&self) -> Arc<Shipment> {
-        Arc::clone(&self.ways[""])
-    }
-}
 
 /// What making a release took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

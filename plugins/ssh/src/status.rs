@@ -7,9 +7,9 @@ use pop_deploy_plugin_api::{
 use serde_json::json;
 
 use crate::{
-    config::Site,
-    deploy::Ground,
     fleet::{Again, Fleet, Hold},
+    ground::Ground,
+    site::Site,
     survey::{Current, Survey},
     verify::{self, Look},
 };

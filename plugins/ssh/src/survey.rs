@@ -1,13 +1,18 @@
 //! What a host says of itself before anything is planned: one question, read whole.
 
-use pop_deploy_plugin_api::protocol::{Check, Release};
-use pop_deploy_plugin_api::words::grouped;
+use pop_deploy_plugin_api::{
+    Error, Result,
+    protocol::{Check, Release},
+    words::grouped,
+};
 
 use crate::{
     address::Host,
     connection::Answer,
+    fleet::{Again, Fleet, Hold},
     lock::{Holder, Owner},
     manifest::Head,
+    site::Site,
 };
 
 /// Tools that there is no doing without.
@@ -70,6 +75,15 @@ pub(crate) fn is_id(name: &str) -> bool {
         && name.len() <= 128
         && !name.starts_with('-')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+}
+
+/// Refuses the id of a release that no folder should have.
+pub(crate) fn check_id(id: &str) -> Result<()> {
+    if is_id(id) {
+        Ok(())
+    } else {
+        Err(Error::failed(format!("`{}` is no name for a release", id.escape_debug())))
+    }
 }
 
 /// A release that a host keeps.
@@ -274,6 +288,16 @@ impl Survey {
     fn owner(&self) -> Option<Owner> {
         serde_json::from_str(self.answer.value("owner")?).ok()
     }
+}
+
+/// Asks every host what it is like, all at once.
+pub(crate) fn survey_all(site: &Site, fleet: &Fleet) -> Vec<Result<Survey>> {
+    let outcomes = fleet.each(site, &fleet.all(), Hold::Free, Again::Yes, |host, connection| {
+        let mut question = vec!["survey", site.bases[host].as_str()];
+        question.extend(site.config.shared.iter().map(String::as_str));
+        connection.ask(&question).map(Survey::of)
+    });
+    outcomes.into_iter().map(|(_, survey)| survey).collect()
 }
 
 /// A tool as people know it.

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     command::{self, Told},
-    config::Site,
     connection::Connection,
     lock::told,
     quote,
+    site::Site,
 };
 
 /// What `point` at the far end ends with when `current` is something else than was thought.

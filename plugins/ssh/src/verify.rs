@@ -12,10 +12,10 @@ use serde_json::json;
 use crate::{
     address::Host,
     command,
-    config::Site,
     connection::{Answer, Connection},
     lock::{now, told},
     manifest::{Head, Manifest},
+    site::Site,
     survey::Current,
 };
 

@@ -1,0 +1,93 @@
+//! The bytes that a request takes, on their way.
+
+use std::{
+    io::{self, Write},
+    sync::PoisonError,
+};
+
+use super::Connection;
+
+/// A body under way: what is written goes in frames of some size, and only [`Frames::end`] says that it is whole. Dropped
+/// before that, it tells the far end that no more will come, which would otherwise take the next request for a frame.
+pub(crate) struct Frames<'c> {
+    connection: &'c mut Connection,
+    buffer: Vec<u8>,
+    whole: bool,
+    /// How many bytes went.
+    pub(crate) sent: u64,
+}
+
+/// Each frame costs the far end a process; this many bytes make that little.
+const FRAME: usize = 2 << 20;
+/// So much is written between two looks at the cancel flag: on a slow wire a frame takes long.
+const PIECE: usize = 64 << 10;
+
+impl<'c> Frames<'c> {
+    /// A body for the request that was sent last.
+    pub(crate) fn new(connection: &'c mut Connection) -> Self {
+        Self { connection, buffer: Vec::with_capacity(FRAME), whole: false, sent: 0 }
+    }
+
+    fn push(&mut self) -> io::Result<()> {
+        // Not `Interrupted`, which writers take for "try again".
+        let stopped = || io::Error::other("stopped");
+        if self.connection.should_stop() {
+            return Err(stopped());
+        }
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        // Held for the whole frame: a beat in the middle of it would become a part of some file.
+        let mut input = self.connection.input.lock().unwrap_or_else(PoisonError::into_inner);
+        input.write_all(format!("{}\n", self.buffer.len()).as_bytes())?;
+        for piece in self.buffer.chunks(PIECE) {
+            if self.connection.session.cancelled() {
+                drop(input);
+                // The far end waits for the rest of the frame, and ends when the connection does.
+                self.connection.abandoned = true;
+                return Err(stopped());
+            }
+            input.write_all(piece)?;
+        }
+        drop(input);
+        self.sent += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Sends what is left, and that this was all.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub(crate) fn end(mut self) -> io::Result<u64> {
+        self.push()?;
+        self.connection.write(b".\n")?;
+        self.whole = true;
+        Ok(self.sent)
+    }
+}
+
+impl Drop for Frames<'_> {
+    fn drop(&mut self) {
+        if !self.whole && !self.connection.abandoned {
+            // Should the far end be gone, it has noticed already.
+            self.connection.write(b"stop\n").unwrap_or_default();
+        }
+    }
+}
+
+impl Write for Frames<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = FRAME - self.buffer.len();
+        let taken = bytes.len().min(room);
+        self.buffer.extend_from_slice(&bytes[..taken]);
+        if self.buffer.len() == FRAME {
+            self.push()?;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,83 @@
+//! `lock`: takes every host.
+
+use std::collections::BTreeMap;
+
+use pop_deploy_plugin_api::{
+    Error, Result,
+    protocol::{Outcome, Receipt, Undo},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    fleet::{Again, Fleet, Hold, count, together},
+    site::Site,
+    survey::Current,
+};
+
+/// `lock`: takes every host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Locking {
+    /// Where `current` leads on each host; empty where it isn't there.
+    pub(crate) before: BTreeMap<String, String>,
+    /// The hosts whose base is to be made.
+    #[serde(default)]
+    pub(crate) made: Vec<String>,
+}
+
+impl Locking {
+    /// The hosts that were planned with.
+    pub(crate) fn hosts(&self, site: &Site) -> Vec<usize> {
+        (0..site.hosts.len()).filter(|host| self.before.contains_key(&site.hosts[*host].name)).collect()
+    }
+
+    /// Takes all locks or none, and looks whether the plan still holds.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Locked`]; something else is live by now.
+    pub(crate) fn run(&self, site: &Site, fleet: &Fleet, release: &str) -> Result<Receipt> {
+        let mut hosts = self.hosts(site);
+        // In one order for everybody: of two who begin at once, one gets the first host and with it all the others.
+        hosts.sort_by_key(|host| site.hosts[*host].place());
+        let (first, others) = hosts.split_at(hosts.len().min(1));
+        for some in [first, others] {
+            let outcomes = fleet.each(site, some, Hold::Locked, Again::Yes, |host, connection| {
+                let current = Current::of(&connection.ask(&["current"])?);
+                self.check(site, host, &current, release)
+            });
+            together(site, outcomes)?;
+        }
+        Ok(Receipt::new(Outcome::Changed, ""))
+    }
+
+    fn check(&self, site: &Site, host: usize, current: &Current, release: &str) -> Result<()> {
+        let name = &site.hosts[host].name;
+        let planned = self.before.get(name).map_or("", String::as_str);
+        // A resumed run may have switched already.
+        if current.word() == planned || current.release() == Some(release) {
+            return Ok(());
+        }
+        Err(Error::preflight(format!(
+            "`{}/current` on `{name}` isn't what it was when the plan was made: it is {current}",
+            site.bases[host]
+        ))
+        .hint("plan again: somebody else deployed meanwhile"))
+    }
+
+    /// Lets go, and removes the folders again that nothing came into.
+    pub(crate) fn undo(&self, site: &Site, fleet: &Fleet) -> Undo {
+        let made: Vec<_> =
+            self.hosts(site).into_iter().filter(|host| self.made.contains(&site.hosts[*host].name)).collect();
+        // A host out of reach has let go by itself, and an empty folder there does no harm.
+        let outcomes = fleet.each(site, &made, Hold::Locked, Again::Yes, |_, connection| {
+            let answer = connection.ask(&["unmake"])?;
+            connection.locked = false;
+            Ok(answer.says("unmade"))
+        });
+        let removed = outcomes.into_iter().filter(|(_, outcome)| matches!(outcome, Ok(true))).count();
+        fleet.close();
+        match removed {
+            0 => Undo::Nothing,
+            removed => Undo::Undone { summary: format!("removed what was made on {}", count(removed)) },
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! `build` and `stage`: makes the release, and brings it to every host.
+
+use pop_deploy_plugin_api::{
+    Error, ErrorKind, Process, Result, Session,
+    protocol::{Check, CheckStatus, Outcome, Receipt, RunRequest, Step, Undo},
+    tree::Root,
+    words::grouped,
+};
+use serde::{Deserialize, Serialize};
+
+use super::named;
+use crate::{
+    fleet::{Again, Fleet, Hold, count, joined, together},
+    manifest::Head,
+    prepared::{self, Prepared},
+    site::Site,
+    source,
+    stage::{self, Progress, Staged, Staging},
+    survey::Survey,
+};
+
+/// `stage`: brings the release to every host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stage {
+    /// The digest of the source that was planned; none where the build makes it.
+    pub(crate) source: Option<String>,
+    /// The hosts that were planned with.
+    pub(crate) hosts: Vec<String>,
+}
+
+/// What `build` leaves for `stage`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Built {
+    /// The digest of the source as the build left it.
+    source: String,
+}
+
+/// Runs the build command, and looks at what it made.
+///
+/// # Errors
+/// The command fails, or what it made can't be shipped.
+pub(crate) fn build(
+    site: &Site,
+    step: &Step,
+    request: &RunRequest,
+    session: &Session,
+) -> Result<(Receipt, Prepared)> {
+    for command in &step.commands {
+        Process::new(command).run(session)?.success()?;
+    }
+    first_failure(vec![source::folder(site)])?;
+    let prepared = prepared::prepare(site, &request.release, session)?;
+    first_failure(source::judge(site, &prepared))?;
+    let files = grouped(prepared.manifest.files.len() as u64);
+    let receipt = Receipt::new(Outcome::Changed, format!("{files} files"));
+    Ok((receipt.data(Built { source: prepared.tree.digest() }), prepared))
+}
+
+/// What there is for `stage` to work with.
+pub(crate) struct Means<'a> {
+    pub(crate) site: &'a Site,
+    pub(crate) fleet: &'a Fleet,
+    pub(crate) session: &'a Session,
+    /// The hosts as the plan saw them.
+    pub(crate) surveys: &'a [Result<Survey>],
+}
+
+impl Stage {
+    /// Makes the release on every host, from what was prepared for the plan or, in a process that never saw it, prepared
+    /// again.
+    ///
+    /// # Errors
+    /// The source changed since; see [`Staging::on`].
+    pub(crate) fn run(
+        &self,
+        means: &Means<'_>,
+        request: &RunRequest,
+        prepared: Option<Prepared>,
+    ) -> Result<Receipt> {
+        let Means { site, fleet, session, surveys } = *means;
+        let built = request.receipts.iter().find(|receipt| receipt.step == "build");
+        let built: Option<Built> = built.and_then(|built| Built::deserialize(&built.receipt.data).ok());
+        let wanted = built.map(|built| built.source).or_else(|| self.source.clone());
+        // After the user's hooks nobody can say what the source should be.
+        let wanted = wanted.filter(|_| !site.hooks_write);
+        let mut prepared = match prepared {
+            Some(prepared) => prepared,
+            None => {
+                first_failure(vec![source::folder(site)])?;
+                prepared::prepare(site, &request.release, session)?
+            }
+        };
+        if wanted.is_some_and(|wanted| wanted != prepared.tree.digest()) {
+            return Err(Error::failed(format!(
+                "the source `{}` changed since the plan",
+                site.source.display()
+            ))
+            .hint("deploy again; nothing else may write to the source meanwhile"));
+        }
+        first_failure(source::judge(site, &prepared))?;
+        let surveys: Vec<_> = surveys
+            .iter()
+            .enumerate()
+            .filter_map(|(host, survey)| Some((host, survey.as_ref().ok()?)))
+            .collect();
+        prepared::find_ways(site, fleet, &surveys, &mut prepared)?;
+        let total = surveys.iter().map(|(_, survey)| prepared.way(survey).bytes).sum();
+        let progress = Progress::new(session, total);
+        let root = Root::open(&site.source)?;
+        let staging = Staging { site, prepared: &prepared, progress: &progress, root: &root, session };
+        let hosts: Vec<_> = surveys.iter().map(|(host, _)| *host).collect();
+        let outcomes = fleet.each(site, &hosts, Hold::Locked, Again::Yes, |host, connection| {
+            let survey = surveys.iter().find(|(other, _)| *other == host).map(|(_, survey)| *survey);
+            let survey = survey.ok_or_else(|| Error::failed("the host was never looked at"))?;
+            staging.on(host, survey, connection)
+        });
+        let staged = together(site, outcomes)?;
+        let head = prepared.manifest.head.clone();
+        Ok(staged_receipt(&staged, &head))
+    }
+
+    /// Takes the release away from every host. What a host out of reach has of it, its next deployment tidies up: it was never
+    /// live there.
+    ///
+    /// # Errors
+    /// It can't be removed from a host that answers.
+    pub(crate) fn undo(&self, site: &Site, fleet: &Fleet, id: &str) -> Result<Undo> {
+        let outcomes =
+            fleet.each(site, &named(site, &self.hosts), Hold::Locked, Again::Yes, |host, connection| {
+                stage::unstage(&site.hosts[host], id, connection)
+            });
+        let mut removed = 0;
+        let mut left = Vec::new();
+        let mut failed = Vec::new();
+        for (host, outcome) in outcomes {
+            match outcome {
+                Ok(there) => removed += usize::from(there),
+                Err(_) if !fleet.is_connected(host) => left.push(site.hosts[host].name.clone()),
+                Err(error) if error.kind == ErrorKind::Locked => left.push(site.hosts[host].name.clone()),
+                Err(error) => failed.push((host, error)),
+            }
+        }
+        if !failed.is_empty() {
+            return Err(joined(site, failed));
+        }
+        let mut words = Vec::new();
+        if removed > 0 {
+            words.push(format!("removed release {id} from {}", count(removed)));
+        }
+        if !left.is_empty() {
+            words.push(format!("{} can't be reached: its next deployment tidies up", left.join(", ")));
+        }
+        match words.is_empty() {
+            true => Ok(Undo::Nothing),
+            false => Ok(Undo::Undone { summary: words.join("; ") }),
+        }
+    }
+}
+
+fn staged_receipt(staged: &[Staged], head: &Head) -> Receipt {
+    let sum = |part: fn(&Staged) -> u64| staged.iter().map(part).sum::<u64>();
+    let [sent, linked, bytes] =
+        [sum(|one| one.sent as u64), sum(|one| one.linked as u64), sum(|one| one.bytes)].map(grouped);
+    let summary = format!("{sent} files sent ({bytes} bytes), {linked} linked");
+    let receipt = Receipt::new(Outcome::Changed, summary);
+    receipt.fact("wire_bytes", sum(|one| one.wire)).data(head)
+}
+
+/// The first failed check as an error, for what could only be checked on the way.
+fn first_failure(checks: Vec<Check>) -> Result<()> {
+    match checks.into_iter().find(|check| check.status == CheckStatus::Fail) {
+        Some(check) => Err(Error { hint: check.hint, ..Error::failed(check.message) }),
+        None => Ok(()),
+    }
+}
