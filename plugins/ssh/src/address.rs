@@ -227,8 +227,9 @@ impl Host {
     }
 
     fn pinned_in(&self, approach: &Approach) -> PathBuf {
-        let plain = self.name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-        approach.scratch.join(format!("known-{plain}"))
+        // No two hosts may share it, and no name is too long or too strange for it.
+        let name = blake3::hash(self.name.as_bytes()).to_hex();
+        approach.scratch.join(format!("known-{}", &name[..32]))
     }
 
     /// What a person would type to run `line` there.
@@ -306,6 +307,19 @@ mod tests {
             let error = host(address).unwrap_err();
             assert!(error.message.starts_with("`config.hosts`: "), "{address:?}: {}", error.message);
         }
+    }
+
+    #[test]
+    fn hosts_of_similar_names_have_pinned_keys_of_their_own() {
+        let approach = Approach { accept_new: false, scratch: "/tmp/s".into() };
+        let file = |host: &str| {
+            let key = Some("ssh-ed25519 AAAAC3Nz".to_owned());
+            Host { host_key: key, ..self::host(host).unwrap() }.known_hosts(&approach).unwrap().0
+        };
+        let files: std::collections::BTreeSet<_> =
+            ["a.b", "a-b", "a_b", "u@a.b", "u-a.b", "a.b:22"].into_iter().map(file).collect();
+        assert_eq!(files.len(), 6, "{files:?}");
+        assert!(files.iter().all(|file| file.parent() == Some(Path::new("/tmp/s"))));
     }
 
     #[test]
