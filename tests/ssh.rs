@@ -176,6 +176,64 @@ fn a_second_batch_that_fails_takes_the_first_back_and_the_third_is_never_touched
 }
 
 #[test]
+fn hosts_that_may_fail_go_back_at_once_and_are_named_with_what_they_have() {
+    let Some(fleet) = Fleet::new(4) else { return };
+    let rolling = |more: serde_json::Value| {
+        let mut config =
+            json!({"strategy": {"rolling": {"batch": 1, "max_failures": 1}}, "health": sick_check(&fleet)});
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        fleet.config(config);
+    };
+    rolling(json!({"restart": slow_restart(&fleet)}));
+    fleet.deploy("one");
+    make_sick(&fleet, 1);
+    hold_restart(&fleet, 2);
+    let run = fleet.start("two");
+    wait_for_restart(&fleet, 2);
+    // The third is still at it, and the second has gone back.
+    assert_eq!(fleet.live(), ["two", "one", "two", "one"]);
+    let_restart_go(&fleet, 2);
+    let said = Said::from(run.wait_with_output().unwrap());
+    assert_eq!(said.code, Some(0), "{}", all(&said));
+    assert_eq!(fleet.live(), ["two", "one", "two", "two"]);
+    assert!(all(&said).contains("`web2` failed and has version one"), "{}", all(&said));
+    assert!(all(&said).contains("behind: web2"), "{}", all(&said));
+    // It catches up when it is well again. Then the first host meddles with what is live on the second.
+    fs::remove_file(fleet.hosts[1].srv().join("sick")).unwrap();
+    fleet.deploy("three");
+    fleet.all_say("three");
+    let meddle = format!("ln -sfn releases/mine {}/current", fleet.base_of("web2"));
+    let line = format!("case $1 in *web1*) {meddle} ;; esac");
+    rolling(json!({"restart": ["sh", "-c", line, "sh", "{{host}}"]}));
+    let said = fleet.try_deploy("four");
+    assert_eq!(said.code, Some(0), "{}", all(&said));
+    assert!(all(&said).contains("`current` is a link to releases/mine"), "{}", all(&said));
+    assert_eq!(fs::read_link(fleet.base(1).join("current")).unwrap(), Path::new("releases/mine"));
+}
+
+#[test]
+fn a_host_that_vanishes_within_the_allowance_is_named_with_what_mends_it() {
+    let Some(mut fleet) = Fleet::new(2) else { return };
+    let rolling = json!({"rolling": {"batch": 1, "max_failures": 1}});
+    fleet.config(json!({"strategy": rolling, "restart": slow_restart(&fleet)}));
+    fleet.deploy("one");
+    hold_restart(&fleet, 0);
+    let run = fleet.start("two");
+    wait_for_restart(&fleet, 0);
+    fleet.hosts[0].vanish();
+    let said = Said::from(run.wait_with_output().unwrap());
+    assert_eq!(said.code, Some(0), "{}", all(&said));
+    assert!(all(&said).contains("to mend it: ssh web1"), "{}", all(&said));
+    assert!(all(&said).contains("behind: web1"), "{}", all(&said));
+    assert_eq!(fleet.live()[1], "two");
+    let_restart_go(&fleet, 0);
+    fleet.hosts[0].appear();
+    fleet.fill("three");
+    fleet.project.must(&["execute", "--yes", "--version", "three", "--wait", "60"]);
+    fleet.all_say("three");
+}
+
+#[test]
 fn a_canary_host_that_is_sick_goes_back_and_the_others_are_never_touched() {
     let Some(fleet) = Fleet::new(4) else { return };
     fleet.config(json!({

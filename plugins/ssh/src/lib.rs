@@ -52,7 +52,7 @@ use crate::{
     canary::Canary,
     config::Config,
     deploy::Wish,
-    fleet::{Fleet, Hold, count},
+    fleet::{Fleet, Hold},
     manifest::Head,
     prepared::Prepared,
     rollout::Rollout,
@@ -153,8 +153,7 @@ impl Target for Ssh {
                 let hosts = steps::switched_hosts(site, &switch);
                 let rollout = Rollout { site, fleet, session, switch: &switch, head: &head };
                 let switched = rollout.forward(&hosts)?;
-                let words = count(hosts.len() - switched.behind.len());
-                Ok(Receipt::new(Outcome::Changed, words).data(switched))
+                Ok(Receipt::new(Outcome::Changed, switched.words(hosts.len())).data(switched))
             }
             "verify" => data::<Verify>(step)?.run(site, fleet, request, session),
             "finalize" => data::<Finalize>(step)?.run(site, fleet, id),
@@ -182,7 +181,7 @@ impl Target for Ssh {
             canary if canary.starts_with("canary_") => {
                 Ok(rollout::back(site, fleet, &data::<Canary>(step)?.switch, &self.session))
             }
-            once if once.starts_with("run_once_") => Ok(data::<Once>(step)?.undo()),
+            once if once.starts_with("run_once_") => Ok(data::<Once>(step)?.undo(request.receipt.as_ref())),
             other => Err(unknown_step(other)),
         }
     }

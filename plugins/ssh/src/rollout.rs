@@ -9,7 +9,7 @@ use pop_deploy_plugin_api::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    fleet::{Again, Fleet, Hold, count, joined, together},
+    fleet::{Again, Fleet, Hold, Outcome, count, joined, together},
     manifest::Head,
     site::Site,
     strategy::{Rolling, Strategy},
@@ -30,6 +30,15 @@ pub(crate) struct Switched {
 pub(crate) struct Behind {
     pub(crate) host: String,
     pub(crate) why: String,
+}
+
+impl Switched {
+    /// What became of so many hosts.
+    pub(crate) fn words(&self, hosts: usize) -> String {
+        let names: Vec<_> = self.behind.iter().map(|behind| behind.host.as_str()).collect();
+        let switched = count(hosts - names.len());
+        if names.is_empty() { switched } else { format!("{switched}; behind: {}", names.join(", ")) }
+    }
 }
 
 impl Strategy {
@@ -84,6 +93,7 @@ impl Rollout<'_> {
     fn rolling(&self, hosts: &[usize], rolling: Rolling) -> Result<Switched> {
         let size = rolling.batch.of(self.site.hosts.len());
         let mut failed: Vec<(usize, Error)> = Vec::new();
+        let mut leaving = Leaving::default();
         let batches: Vec<_> = hosts.chunks(size).collect();
         for (index, batch) in batches.iter().enumerate() {
             if index > 0 {
@@ -91,36 +101,92 @@ impl Rollout<'_> {
             }
             self.session.checkpoint()?;
             self.session.progress("switching, batch by batch", index as u64, batches.len() as u64, "batches");
-            let outcomes = self.fleet.each(self.site, batch, Hold::Locked, Again::Yes, |host, connection| {
-                self.switch.go(self.site, host, self.release(), connection, self.session)?;
-                verify::live(self.site, host, self.head, connection, self.session)
-            });
-            let troubles = outcomes.into_iter().filter_map(|(host, outcome)| Some((host, outcome.err()?)));
-            failed.extend(troubles);
-            let gave_up = failed.iter().any(|(_, error)| error.kind == ErrorKind::Cancelled);
+            let troubles = self.batch(batch);
+            failed.extend(troubles.iter().cloned());
+            let gave_up = troubles.iter().any(|(_, error)| error.kind == ErrorKind::Cancelled);
             if gave_up || failed.len() > rolling.max_failures {
                 return Err(joined(self.site, failed));
             }
+            // Before the next batch: a host that serves a bad release is the worst place to leave it.
+            self.leave_behind(troubles, HashSet::new(), &mut leaving);
         }
-        self.leave_behind(failed)
+        Ok(Switched { behind: self.look_again(leaving) })
     }
 
-    /// Switches those that may fail back to what they had.
-    fn leave_behind(&self, failed: Vec<(usize, Error)>) -> Result<Switched> {
-        let mut behind = Vec::new();
-        for (host, error) in failed {
-            let name = self.site.hosts[host].name.clone();
-            let back = self.fleet.on(self.site, host, Hold::Locked, Again::Yes, &|host, connection| {
-                self.switch.back(self.site, host).run(connection, self.session).map(drop)
-            });
-            if let Err(other) = back {
-                return Err(joined(self.site, vec![(host, error), (host, other)]));
-            }
-            self.session.warn(format!("`{name}` stays on the release before: {}", error.message));
-            behind.push(Behind { host: name, why: error.message });
-        }
-        Ok(Switched { behind })
+    /// Goes live on the hosts of a batch, and verifies; those that failed.
+    fn batch(&self, hosts: &[usize]) -> Vec<(usize, Error)> {
+        let outcomes = self.fleet.each(self.site, hosts, Hold::Locked, Again::Yes, |host, connection| {
+            self.switch.go(self.site, host, self.release(), connection, self.session)?;
+            verify::live(self.site, host, self.head, connection, self.session)
+        });
+        outcomes.into_iter().filter_map(|(host, outcome)| Some((host, outcome.err()?))).collect()
     }
+
+    /// Switches hosts that may fail back to what they had, and says how each was left.
+    fn leave_behind(&self, failed: Vec<(usize, Error)>, cut_off: HashSet<usize>, leaving: &mut Leaving) {
+        let hosts: Vec<_> = failed.iter().map(|(host, _)| *host).collect();
+        let outcomes = each_back(self.site, self.fleet, self.switch, &hosts, self.session, cut_off);
+        for ((host, error), (_, outcome)) in failed.into_iter().zip(outcomes) {
+            let name = &self.site.hosts[host];
+            let left = match outcome {
+                Ok(Moved::Now | Moved::Already) => {
+                    format!("`{name}` failed and has {} again", self.switch.before_words(self.site, host))
+                }
+                Ok(Moved::Elsewhere(current)) => format!(
+                    "`{name}` failed, and its `current` is {current}, which this run didn't make: it stays so"
+                ),
+                Err(trouble) => {
+                    self.session.warn(self.switch.mend(self.site, host, &trouble));
+                    leaving.lost.push((host, error));
+                    continue;
+                }
+            };
+            self.session.warn(format!("{left}: {}", error.message));
+            leaving.behind.push(Behind { host: name.name.clone(), why: error.message });
+        }
+    }
+
+    /// Tries hosts once more that couldn't be switched back when it was their turn. What nobody gets to now is named already,
+    /// with what mends it.
+    fn look_again(&self, mut leaving: Leaving) -> Vec<Behind> {
+        let lost = std::mem::take(&mut leaving.lost);
+        let cut_off = lost.iter().map(|(host, _)| *host).collect();
+        self.leave_behind(lost, cut_off, &mut leaving);
+        let lost = leaving.lost.into_iter().map(|(host, error)| Behind {
+            host: self.site.hosts[host].name.clone(),
+            why: format!("{}; it couldn't be switched back", error.message),
+        });
+        leaving.behind.into_iter().chain(lost).collect()
+    }
+}
+
+/// Hosts that failed as many may, on their way back.
+#[derive(Default)]
+struct Leaving {
+    behind: Vec<Behind>,
+    /// Those that nobody got to yet, and why they failed.
+    lost: Vec<(usize, Error)>,
+}
+
+/// Puts back what was live before on these hosts. An attempt on one of `cut_off` was cut off, maybe before it restarted.
+fn each_back(
+    site: &Site,
+    fleet: &Fleet,
+    switch: &Switch,
+    hosts: &[usize],
+    session: &Session,
+    cut_off: HashSet<usize>,
+) -> Vec<Outcome<Moved>> {
+    let tried = Mutex::new(cut_off);
+    fleet.each(site, hosts, Hold::Locked, Again::Yes, |host, connection| {
+        let first = tried.lock().is_ok_and(|mut tried| tried.insert(host));
+        let back = switch.back(site, host);
+        let moved = back.run(connection, session)?;
+        if moved == Moved::Already && !first {
+            back.restart(connection, session)?;
+        }
+        Ok(moved)
+    })
 }
 
 /// Puts back what was live before, on every host whatever fails on another.
@@ -130,23 +196,13 @@ impl Rollout<'_> {
 pub(crate) fn back(site: &Site, fleet: &Fleet, switch: &Switch, session: &Session) -> Undo {
     let hosts: Vec<_> =
         fleet.all().into_iter().filter(|host| switch.before.contains_key(&site.hosts[*host].name)).collect();
-    let tried = Mutex::new(HashSet::new());
-    let outcomes = fleet.each(site, &hosts, Hold::Locked, Again::Yes, |host, connection| {
-        let first = tried.lock().is_ok_and(|mut tried| tried.insert(host));
-        let back = switch.back(site, host);
-        let moved = back.run(connection, session)?;
-        if moved == Moved::Already && !first {
-            // The attempt before was cut off: maybe before it restarted.
-            back.restart(connection, session)?;
-        }
-        Ok(moved)
-    });
+    let outcomes = each_back(site, fleet, switch, &hosts, session, HashSet::new());
     let mut moved = 0;
     let mut lost = Vec::new();
     for (host, outcome) in outcomes {
         match outcome {
             Ok(Moved::Now) => moved += 1,
-            Ok(Moved::Already | Moved::Elsewhere) => {}
+            Ok(Moved::Already | Moved::Elsewhere(_)) => {}
             Err(error) => lost.push(switch.mend(site, host, &error)),
         }
     }

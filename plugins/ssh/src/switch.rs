@@ -11,6 +11,7 @@ use crate::{
     lock::told,
     quote,
     site::Site,
+    survey::Current,
 };
 
 /// What `point` at the far end ends with when `current` is something else than was thought.
@@ -45,14 +46,14 @@ impl Before {
 }
 
 /// What a switch of one host came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Moved {
     /// It leads there now.
     Now,
     /// It did already.
     Already,
-    /// It is none of this run's business.
-    Elsewhere,
+    /// It is something that this run didn't expect, and leaves alone.
+    Elsewhere(Current),
 }
 
 /// A way that `current` may go on one host.
@@ -103,7 +104,7 @@ impl Move<'_> {
         self.told.end(Some(answer.status), begun.elapsed(), session);
         match answer.status {
             0 => {}
-            OTHER => return Ok(Moved::Elsewhere),
+            OTHER => return Ok(Moved::Elsewhere(Current::of(&answer))),
             ALREADY => return Ok(Moved::Already),
             _ => return Err(told(&answer, format!("can't switch `{folder}` on `{host}`"))),
         }
@@ -176,11 +177,24 @@ impl Switch {
         match forward.run(connection, session)? {
             Moved::Now => Ok(()),
             Moved::Already => forward.restart(connection, session),
-            Moved::Elsewhere => Err(Error::failed(format!(
-                "`{}/current` on `{}` isn't what it was when the plan was made",
+            Moved::Elsewhere(current) => Err(Error::failed(format!(
+                "`{}/current` on `{}` isn't what it was when the plan was made: it is {current}",
                 site.bases[host], site.hosts[host]
             ))
             .hint("find out who changed it, then deploy again")),
+        }
+    }
+
+    /// What a host had before, in words.
+    pub(crate) fn before_words(&self, site: &Site, host: usize) -> String {
+        match self.before.get(&site.hosts[host].name) {
+            None => "nothing".to_owned(),
+            Some(before) if before.link.is_empty() => "nothing live".to_owned(),
+            Some(Before { link, release: None }) => format!("`{link}`"),
+            Some(Before { release: Some(release), .. }) => match &release.version {
+                Some(version) => format!("version {version} (release {})", release.id),
+                None => format!("release {}", release.id),
+            },
         }
     }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     command,
     fleet::{Again, Fleet, Hold},
+    quote,
     site::Site,
 };
 
@@ -37,9 +38,13 @@ impl Once {
         Ok(Receipt::new(Outcome::Changed, ""))
     }
 
-    /// There is no way back, and a person must know.
-    pub(crate) fn undo(&self) -> Undo {
-        let line = crate::quote::line(&self.argv);
-        Undo::Undone { summary: format!("{line} on {} can't be taken back: it stays done", self.host) }
+    /// There is no way back, and a person must know. Without a receipt it may have been cut off anywhere.
+    pub(crate) fn undo(&self, receipt: Option<&Receipt>) -> Undo {
+        let line = quote::line(&self.argv);
+        let left = match receipt {
+            Some(_) => "it stays done",
+            None => "look there what it did",
+        };
+        Undo::Undone { summary: format!("{line} on {} can't be taken back: {left}", self.host) }
     }
 }
