@@ -160,6 +160,67 @@ fn a_host_process_killed_during_an_upload_is_taken_back_by_the_next_run() {
     });
 }
 
+/// A migration that notes each run on the first host, and in this version waits for a file `go` there.
+fn migration(fleet: &Fleet, waits_in: &str) -> serde_json::Value {
+    let line = "cd \"$1/..\"; echo \"$2\" >>migrations; while [ \"$2\" = \"$3\" ] && [ ! -e go ]; do sleep 0.05; done";
+    json!({"run_once": [{"command": ["sh", "-c", line, "sh", fleet.base_of("{{host}}"), "{{version}}", waits_in]}]})
+}
+
+fn migrations(fleet: &Fleet) -> String {
+    fs::read_to_string(fleet.hosts[0].srv().join("migrations")).unwrap_or_default().replace('\n', " ")
+}
+
+/// A run that is killed in the midst of its migration, for which a resumed one finds everything ready.
+fn killed_in_migration(fleet: &Fleet, word: &str) {
+    fleet.config(migration(fleet, word));
+    let before = migrations(fleet);
+    let mut run = fleet.start(word);
+    wait_for("the migration", || (migrations(fleet) != before).then_some(()));
+    run.kill().unwrap();
+    run.wait().unwrap();
+    nothing_runs_on(fleet);
+    fs::write(fleet.hosts[0].srv().join("go"), "").unwrap();
+}
+
+#[test]
+fn a_migration_that_was_cut_off_runs_again_only_when_somebody_says_so() {
+    let Some(fleet) = Fleet::new(2) else { return };
+    killed_in_migration(&fleet, "one");
+    let resume = ["execute", "--resume", "--yes", "--wait", "60"];
+    let said = fleet.project.run(&resume);
+    assert_eq!(said.code, Some(4), "{}", all(&said));
+    for words in ["`run_once_1` at target `web`", "migrations", "--cut-off done", "--cut-off again"] {
+        assert!(all(&said).contains(words), "{words}: {}", all(&said));
+    }
+    assert_eq!(fleet.live(), ["-", "-"]);
+    assert_eq!(migrations(&fleet), "one ");
+    fleet.project.must(&[&resume[..], &["--cut-off", "done"]].concat());
+    fleet.all_say("one");
+    assert_eq!(migrations(&fleet), "one ");
+
+    fs::remove_file(fleet.hosts[0].srv().join("go")).unwrap();
+    killed_in_migration(&fleet, "two");
+    fleet.project.must(&[&resume[..], &["--cut-off", "again"]].concat());
+    fleet.all_say("two");
+    assert_eq!(migrations(&fleet), "one two two ");
+}
+
+#[test]
+fn a_run_that_left_a_host_behind_is_resumed_without_it() {
+    let Some(mut fleet) = Fleet::new(2) else { return };
+    fleet.hosts[1].vanish();
+    fleet.config(migration(&fleet, "one"));
+    let mut run = fleet.project.start(&["execute", "--yes", "--version", "one", "--skip-unreachable"]);
+    wait_for("the migration", || (!migrations(&fleet).is_empty()).then_some(()));
+    run.kill().unwrap();
+    run.wait().unwrap();
+    nothing_runs_on(&fleet);
+    let resume = ["execute", "--resume", "--yes", "--wait", "60", "--cut-off", "done"];
+    let said = fleet.project.must(&resume);
+    assert!(all(&said).contains("behind: web2"), "{}", all(&said));
+    assert_eq!(fleet.live(), ["one", "-"]);
+}
+
 #[test]
 fn a_second_operator_is_told_who_deploys_and_gets_his_turn_when_that_one_is_killed() {
     let Some(fleet) = Fleet::new(3) else { return };

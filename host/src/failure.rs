@@ -52,6 +52,9 @@ pub enum Failure {
     /// It can't be gone on with.
     #[error("run `{}` can't be resumed", run.id)]
     CantResume { run: Box<PastRun>, source: Box<Error> },
+    /// Nobody knows whether a step that nothing takes back was done.
+    #[error("{}", cut_off(.0))]
+    CutOff(Box<PastRun>),
     /// Nothing died.
     #[error("there is nothing to resume: no run at {targets} was interrupted")]
     NothingToResume { targets: String },
@@ -172,7 +175,7 @@ impl Failure {
             Self::Interrupted(_) | Self::CantResume { .. } => Exit::InterruptedRun,
             Self::NothingToGoBackTo { .. } => Exit::NoRelease,
             Self::Declined => Exit::Failed,
-            Self::Panicked => Exit::Stuck,
+            Self::CutOff(_) | Self::Panicked => Exit::Stuck,
             Self::Page(_) => Exit::Failed,
         }
     }
@@ -203,6 +206,13 @@ impl Failure {
             }
             Self::CantResume { run, .. } => {
                 Some(format!("`pop-deploy rollback{}` takes it back", run.info.flags()))
+            }
+            Self::CutOff(run) => {
+                let resume = format!("pop-deploy execute --resume{}", run.info.flags());
+                Some(format!(
+                    "look there whether it was done: `{resume} --cut-off done` goes on after it, `{resume} --cut-off again` runs it once more, `pop-deploy rollback{}` takes back all the rest",
+                    run.info.flags()
+                ))
             }
             Self::NothingToResume { .. } => Some("leave out `--resume`".into()),
             Self::CanaryOpen(run) => {
@@ -292,6 +302,15 @@ fn canary_stands(run: &PastRun) -> String {
         run.info.version.as_deref().map_or(String::new(), |version| format!(" of version {version}"));
     let target = run.open_target().map_or("?", |target| &target.planned.target);
     format!("a canary{version} is open at target `{target}`, since {} by {}", run.started_at, run.info.actor)
+}
+
+fn cut_off(run: &PastRun) -> String {
+    let steps = run.cut_off().map(|(target, past)| {
+        let commands: Vec<_> = past.step.commands.iter().map(|command| format!(" `{command}`")).collect();
+        format!("`{}` at target `{target}`,{}", past.step.id, commands.concat())
+    });
+    let steps = steps.collect::<Vec<_>>().join(", and ");
+    format!("run `{}` was cut off in {steps}: it may have run, and nothing takes it back", run.id)
 }
 
 fn how_it_stands(run: &PastRun) -> String {

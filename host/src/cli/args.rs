@@ -196,12 +196,24 @@ pub struct Execute {
     /// Go on with a run that was interrupted, from the first step that isn't done
     #[arg(long, conflicts_with_all = ["version", "dry_run", "mode", "action"])]
     pub resume: bool,
+    /// What becomes of a step that nothing takes back, a migration say, and that the run was cut off in
+    #[arg(long, value_enum, value_name = "WHAT", requires = "resume")]
+    pub cut_off: Option<CutOff>,
     /// Speak the popkit wrapper's dialect
     #[arg(long, value_name = "ACTION", help_heading = "For the popkit wrapper")]
     pub action: Option<ExecuteAction>,
     /// Answer the question whether to look or to deploy, and none of the others [the dialect's default: dry_run]
     #[arg(long, value_enum)]
     pub mode: Option<PopkitMode>,
+}
+
+/// What becomes of a step that nothing takes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CutOff {
+    /// It was done: go on after it
+    Done,
+    /// Run it once more
+    Again,
 }
 
 /// How long a canary waits.

@@ -6,7 +6,7 @@ use pop_deploy_plugin_api::protocol::Unreachable;
 
 use super::{
     Conversation,
-    args::{Execute, PopkitMode, Talk, Until},
+    args::{CutOff, Execute, PopkitMode, Talk, Until},
     command_line, exit, open, questions, selection,
 };
 use crate::{
@@ -64,7 +64,7 @@ fn hold_talk(
     };
     let report = if wanted.resume {
         order.mode = Mode::Resume;
-        go_on(&order, &names, conversation)?
+        go_on(&order, &names, cut_off(wanted), conversation)?
     } else {
         let version = version::of_project(&project.dir, wanted.version.as_deref());
         if let Some(version) = &version {
@@ -129,11 +129,24 @@ fn until(wanted: &Execute) -> journal::Until {
     }
 }
 
+fn cut_off(wanted: &Execute) -> Option<resume::CutOff> {
+    wanted.cut_off.map(|cut_off| match cut_off {
+        CutOff::Done => resume::CutOff::Done,
+        CutOff::Again => resume::CutOff::Again,
+    })
+}
+
 /// Finishes the oldest run that died at one of these targets.
-fn go_on(order: &Order<'_>, targets: &[&str], conversation: &Conversation) -> Result<Report, Failure> {
+fn go_on(
+    order: &Order<'_>,
+    targets: &[&str],
+    cut_off: Option<resume::CutOff>,
+    conversation: &Conversation,
+) -> Result<Report, Failure> {
     let Some(past) = recover::unfinished(order.project, targets)?.into_iter().next() else {
         return Err(Failure::NothingToResume { targets: targets.join(", ") });
     };
+    resume::check(&past, cut_off)?;
     let how_it_stands = Failure::Interrupted(Box::new(past.clone())).to_string();
     let confirmation = questions::confirm_resume(&how_it_stands);
     if conversation.is_asked_by_a_program() {
@@ -142,7 +155,7 @@ fn go_on(order: &Order<'_>, targets: &[&str], conversation: &Conversation) -> Re
     if !conversation.confirm_text("", &confirmation) {
         return Err(Failure::Declined);
     }
-    resume::go_on(order, &past, conversation.reporter(order.project))
+    resume::go_on(order, &past, cut_off, conversation.reporter(order.project))
 }
 
 /// The targets; where there are several and none is named, somebody is asked.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use pop_deploy_plugin_api::{
     Error,
-    protocol::{Command, Release, Step, StepReceipt, Undo},
+    protocol::{Command, Release, Step, StepReceipt, Undo, Unreachable},
 };
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -64,6 +64,13 @@ pub struct RunInfo {
     /// How long its canary waits; absent where it goes all the way at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<Until>,
+    /// What becomes of hosts that it can't reach.
+    #[serde(default, skip_serializing_if = "fails")]
+    pub unreachable: Unreachable,
+}
+
+fn fails(unreachable: &Unreachable) -> bool {
+    *unreachable == Unreachable::Fails
 }
 
 /// What is known of a target once it is planned: all that a later rollback needs beside the receipts.

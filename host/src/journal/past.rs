@@ -85,6 +85,14 @@ impl PastRun {
         self.targets.iter().flat_map(|target| &target.steps).any(|step| step.undo_begun)
     }
 
+    /// The steps that nothing takes back and that may have been done, each with its target: they were begun and left no receipt.
+    pub fn cut_off(&self) -> impl Iterator<Item = (&str, &PastStep)> {
+        self.targets.iter().flat_map(|target| {
+            let steps = target.steps.iter().filter(|step| step.is_cut_off());
+            steps.map(|step| (target.planned.target.as_str(), step))
+        })
+    }
+
     /// The target whose canary waits for a verdict.
     pub fn open_target(&self) -> Option<&PastTarget> {
         self.targets.iter().find(|target| target.ending == Some(TargetEnding::CanaryOpen))
@@ -100,6 +108,16 @@ impl PastStep {
     /// Whether it was taken back: nothing of it is left.
     pub fn is_settled(&self) -> bool {
         matches!(self.undone, Some(Undo::Undone { .. } | Undo::Nothing))
+    }
+
+    /// Whether it is done for good, whatever was taken back around it.
+    pub fn stays_done(&self) -> bool {
+        self.step.irreversible && self.receipt.is_some()
+    }
+
+    /// Whether nothing takes it back and nobody knows whether it was done.
+    pub fn is_cut_off(&self) -> bool {
+        self.step.irreversible && self.receipt.is_none()
     }
 }
 

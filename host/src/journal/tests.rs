@@ -4,7 +4,7 @@ use std::{fs, io::Write, os::fd::AsFd, os::unix::fs::PermissionsExt};
 
 use pop_deploy_plugin_api::{
     Error,
-    protocol::{Effect, Outcome, Phase, Receipt, Release, Step, StepReceipt, Undo},
+    protocol::{Effect, Outcome, Phase, Receipt, Release, Step, StepReceipt, Undo, Unreachable},
     redact::Redactor,
 };
 use semver::Version;
@@ -28,6 +28,7 @@ fn info() -> RunInfo {
         version: Some("1".to_owned()),
         commit: None,
         canary: None,
+        unreachable: Unreachable::default(),
     }
 }
 

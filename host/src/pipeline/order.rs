@@ -96,6 +96,7 @@ impl Order<'_> {
                 Mode::Canary(until) => Some(until),
                 _ => None,
             },
+            unreachable: self.errands.first().map(Errand::unreachable).unwrap_or_default(),
         }
     }
 
@@ -121,6 +122,13 @@ impl Errand<'_> {
         match &self.goal {
             Goal::Forward { commit, .. } => commit.as_deref(),
             Goal::Back { to, .. } => to.release.commit.as_deref(),
+        }
+    }
+
+    fn unreachable(&self) -> Unreachable {
+        match &self.goal {
+            Goal::Forward { unreachable, .. } => *unreachable,
+            Goal::Back { .. } => Unreachable::Fails,
         }
     }
 

@@ -31,7 +31,8 @@ pub(super) struct Reopened<'a> {
     pub(super) around: Surroundings,
     order: &'a Order<'a>,
     mode: Mode,
-    journal: Journal,
+    /// Where it is kept what happens.
+    pub(super) journal: Journal,
     held: Vec<OwnedFd>,
     begun: Instant,
     _locks: Vec<TargetLock>,

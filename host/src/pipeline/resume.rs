@@ -1,11 +1,12 @@
 //! Finishes a run that died: its stored plans, from the first step that isn't done.
 //!
 //! The inputs must be what they were: each plugin plans once more, and the fingerprint of that plan must be the stored
-//! one's. A step that was begun and left nothing behind is taken back first, so that it begins anew.
+//! one's. A step that was begun and left nothing behind is taken back first, so that it begins anew. One that nothing takes
+//! back may be done all the same: what becomes of it, somebody must say.
 
 use pop_deploy_plugin_api::{
     Error,
-    protocol::{PastRelease, Plan, PlanRequest, Rollout, Unreachable},
+    protocol::{Outcome, PastRelease, Plan, PlanRequest, Receipt, Rollout, StepReceipt},
 };
 
 use super::{
@@ -18,14 +19,40 @@ use super::{
 };
 use crate::{
     failure::Failure,
-    journal::{self, PastRun, PastTarget, RunKind},
+    journal::{self, Entry, PastRun, PastTarget, RunKind},
 };
+
+/// What becomes of a step that nothing takes back and that may have been done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CutOff {
+    /// It was done, somebody says.
+    Done,
+    /// It runs again.
+    Again,
+}
+
+/// Whether somebody has to say what becomes of a step of the run `past` before it goes on.
+///
+/// # Errors
+/// There is such a step, and nobody said.
+pub fn check(past: &PastRun, cut_off: Option<CutOff>) -> Result<(), Failure> {
+    match past.cut_off().next() {
+        Some(_) if cut_off.is_none() => Err(Failure::CutOff(Box::new(past.clone()))),
+        _ => Ok(()),
+    }
+}
 
 /// Goes on with the run `past` and records how that went.
 ///
 /// # Errors
 /// What kept it from going on: it stands as it stood.
-pub fn go_on(order: &Order<'_>, past: &PastRun, reporter: Box<dyn Listener>) -> Result<Report, Failure> {
+pub fn go_on(
+    order: &Order<'_>,
+    past: &PastRun,
+    cut_off: Option<CutOff>,
+    reporter: Box<dyn Listener>,
+) -> Result<Report, Failure> {
+    check(past, cut_off)?;
     let run = Reopened::open(order, &past.id, Mode::Resume, reporter)?;
     let refused = |error| Failure::CantResume { run: Box::new(run.past.clone()), source: Box::new(error) };
     let mut members = Vec::new();
@@ -39,6 +66,9 @@ pub fn go_on(order: &Order<'_>, past: &PastRun, reporter: Box<dyn Listener>) -> 
         member.plan_again(&request).and_then(|now| compare(target, &stored, &now)).map_err(refused)?;
         run.around.bus.tell_of(&member.name, What::Planned(&stored));
         stand(&mut member, target, stored);
+        if cut_off == Some(CutOff::Done) {
+            pass_over(&run, &mut member, target)?;
+        }
         members.push(member);
     }
     let hooks = run.hooks();
@@ -92,7 +122,7 @@ fn request(order: &Order<'_>, run: &PastRun, target: &PastTarget) -> Result<Plan
     let release = planned.release.clone();
     if run.info.kind != RunKind::Rollback {
         let rollout = run.info.canary.map_or(Rollout::Full, |_| Rollout::Canary);
-        return Ok(PlanRequest::Deploy { release, rollout, unreachable: Unreachable::Fails });
+        return Ok(PlanRequest::Deploy { release, rollout, unreachable: run.info.unreachable });
     }
     let past = journal::receipts_of(&order.project.data, &release.id, &planned.target)?;
     let (identity, receipts) = past.unzip();
@@ -119,11 +149,11 @@ pub(super) fn stand(member: &mut Member, target: &PastTarget, stored: Plan) {
     member.was_live = target.was_live();
     for past in &target.steps {
         let Some(index) = stored.steps.iter().position(|step| step.id == past.step.id) else { continue };
-        if past.is_settled() {
+        if past.is_settled() && !past.stays_done() {
             continue;
         }
         member.begun.push(index);
-        if let Some(done) = past.receipt.as_ref().filter(|_| !past.undo_begun) {
+        if let Some(done) = past.receipt.as_ref().filter(|_| past.stays_done() || !past.undo_begun) {
             member.steps.push(StepReport {
                 ending: StepEnding::Done(done.receipt.outcome, done.receipt.summary.clone()),
                 ..StepReport::not_run(&past.step)
@@ -132,4 +162,18 @@ pub(super) fn stand(member: &mut Member, target: &PastTarget, stored: Plan) {
         }
     }
     member.plan = Some(stored);
+}
+
+/// Has what was cut off count as done, now and should this process die too.
+fn pass_over(run: &Reopened<'_>, member: &mut Member, target: &PastTarget) -> Result<(), Failure> {
+    for past in target.steps.iter().filter(|past| past.is_cut_off()) {
+        let receipt = StepReceipt {
+            step: past.step.id.clone(),
+            plugin_version: target.planned.plugin_version.clone(),
+            receipt: Receipt::new(Outcome::Unchanged, "it was done before, somebody said"),
+        };
+        run.journal.append(&Entry::receipt(&member.name, &receipt))?;
+        member.receipts.push(receipt);
+    }
+    Ok(())
 }
