@@ -82,6 +82,51 @@ fn an_image_of_another_platform_never_starts() {
 }
 
 #[test]
+fn an_image_that_is_built_from_one_of_another_platform_never_starts() {
+    let shop = shop!("foreign");
+    let port = shop.fixed_port();
+    shop.must_deploy("1", Behaviour::Well);
+    let foreign = r#"
+        set -e
+        mkdir image && cd image
+        docker save "$0" | tar -x
+        sed -i 's/"architecture":"[a-z0-9]*"/"architecture":"s390x"/' [0-9a-f]*.json
+        sed -i 's/"RepoTags":\[[^]]*/"RepoTags":["foreign:latest"/' manifest.json
+        tar -c . | docker load
+    "#;
+    let folder = tempfile::tempdir().unwrap();
+    let mut script = shop.engine.shell(foreign);
+    script.args([&*format!("{}:1", shop.image())]).current_dir(&folder);
+    assert!(script.status().unwrap().success());
+    shop.project.write("Dockerfile", "FROM foreign\nENV VERSION=2\n");
+    let said = shop.run(&["execute", "--yes", "--version", "2"]);
+    assert_eq!(said.code, Some(1), "{}{}", said.stdout, said.stderr);
+    says(&said, "the image is for linux/s390x, and was to be for linux/");
+    assert_eq!(shop.get(port), "1");
+}
+
+#[test]
+fn a_tag_that_somebody_moved_since_is_not_moved_back() {
+    let shop = shop!("theirs");
+    shop.edit(|config| drop(config.as_object_mut().unwrap().remove("run")));
+    shop.must_deploy("1", Behaviour::Well);
+    shop.must_deploy("2", Behaviour::Well);
+    let (image, theirs) = (shop.image(), shop.digest("1"));
+    shop.project.hook(
+        "pre_verify",
+        &format!("docker tag {image}:1 {image}:latest && docker push {image}:latest && exit 1"),
+    );
+    let said = shop.deploy("3", Behaviour::Well);
+    assert_eq!(said.code, Some(8), "{}{}", said.stdout, said.stderr);
+    says(&said, &format!("somebody else moved it to {theirs} since"));
+    assert_eq!(shop.digest("latest"), theirs);
+
+    shop.project.hook("pre_verify", "exit 1");
+    assert_eq!(shop.deploy("4", Behaviour::Well).code, Some(8));
+    assert_eq!(shop.digest("latest"), theirs);
+}
+
+#[test]
 fn a_port_that_is_taken_at_the_last_moment_leaves_the_old_one_serving() {
     let shop = shop!("taken");
     let port = shop.fixed_port();
@@ -150,10 +195,22 @@ fn a_push_that_is_denied_changes_nothing_that_runs_and_a_login_mends_it() {
         &format!("#!/bin/sh\necho \"$*\" >>{}\nPATH='{path}' exec docker \"$@\"\n", seen.display()),
     );
     fs::set_permissions(spy.join("docker"), fs::Permissions::from_mode(0o755)).unwrap();
+    // A keeper of passwords that would be asked to keep this one.
+    let kept = shop.project.path().join("kept");
+    shop.project.write(
+        "spy/docker-credential-spy",
+        &format!("#!/bin/sh\necho \"$1\" >>{}\ncat >>{0}\necho '{{}}'\n", kept.display()),
+    );
+    fs::set_permissions(spy.join("docker-credential-spy"), fs::Permissions::from_mode(0o755)).unwrap();
+    let users = json!({"credsStore": "spy", "credHelpers": {&guarded.address: "spy"}}).to_string();
+    shop.project.write("home/.docker/config.json", &users);
     shop.dockerfile("2", Behaviour::Well);
     let mut command = shop.command(&["execute", "--yes", "--version", "2"]);
     let said = Said::from(command.env("PATH", format!("{}:{path}", spy.display())).output().unwrap());
     assert_eq!(said.code, Some(0), "{}{}", said.stdout, said.stderr);
+    assert_eq!(shop.project.read("home/.docker/config.json"), users);
+    let asked = fs::read_to_string(kept).unwrap_or_default();
+    assert!(!asked.lines().any(|line| line == "store"), "{asked}");
     assert_eq!(shop.get(port), "2");
     assert!(fs::read_to_string(seen).unwrap().contains("--env=API_KEY --"));
     for secret in [PASSWORD, "planted-key-7a1", "Y2k6czNjcmV0"] {

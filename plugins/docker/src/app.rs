@@ -8,6 +8,7 @@ use pop_deploy_plugin_api::{
 
 use crate::{
     config::{Config, Proxy, Run},
+    platform::Platform,
     reference::{Repository, check_name, check_tag, name_from},
     runtime, service,
 };
@@ -87,6 +88,11 @@ impl App {
         self.config.run.is_some() || self.config.service.is_some()
     }
 
+    /// The platforms that the config names.
+    pub(crate) fn platforms(&self) -> impl Iterator<Item = Platform> {
+        self.config.platforms.iter().filter_map(|text| Platform::parse(text))
+    }
+
     /// The container that a release of that id has.
     pub(crate) fn container(&self, id: &str) -> String {
         format!("{}-{id}", self.name)
@@ -140,11 +146,7 @@ fn check_reachable(run: &Run, config: &Config) -> Result<()> {
 
 fn check_build(config: &Config) -> Result<()> {
     for (index, platform) in config.platforms.iter().enumerate() {
-        let words: Vec<_> = platform.split('/').collect();
-        let fits = |word: &&str| {
-            !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
-        };
-        if !(2..=3).contains(&words.len()) || !words.iter().all(fits) {
+        if Platform::parse(platform).is_none() {
             let platform = platform.escape_debug();
             return Err(Error::config(format!("`config.platforms[{index}]`: `{platform}` is no platform"))
                 .hint("write it like linux/amd64"));

@@ -13,6 +13,7 @@ use crate::{
     command::{self, inspect_image},
     engine::Engine,
     labels,
+    platform::Platform,
 };
 
 /// `build`, as its step keeps it.
@@ -40,11 +41,10 @@ impl Build {
         release: &Release,
         tags: &Tags,
         before: BTreeMap<String, Option<String>>,
-        platform: &str,
+        platform: &Platform,
     ) -> Step {
         let names: Vec<_> = tags.all.iter().map(|tag| app.repository.tagged(tag)).collect();
-        let build =
-            Self { tags: before, platform: wanted(app, platform).map(str::to_owned), secrets: secrets(app) };
+        let build = Self { tags: before, platform: wanted(app, platform), secrets: secrets(app) };
         let mut step =
             Step::new("build", Phase::Build, Effect::Create, format!("Building {}", app.repository))
                 .reason(format!("the image of this version, as {}", names.join(", ")))
@@ -71,11 +71,10 @@ impl Build {
             return Err(Error::failed("the build ended well, and the image isn't there")
                 .hint("check whether the builder keeps its result elsewhere (`docker buildx ls`)"));
         };
+        let made = image.platform();
         if let Some(wanted) = &self.platform
-            && !image.platform().starts_with(wanted.as_str())
-            && !wanted.starts_with(&image.platform())
+            && !Platform::parse(wanted).is_some_and(|wanted| wanted.fits(&made))
         {
-            let made = image.platform();
             return Err(Error::failed(format!("the image is for {made}, and was to be for {wanted}"))
                 .hint("correct `platforms`, or what the Dockerfile is FROM"));
         }
@@ -116,7 +115,7 @@ pub(crate) fn secrets(app: &App) -> BTreeMap<String, Secret> {
     app.config.build_args.iter().filter_map(secret).collect()
 }
 
-fn build_command(app: &App, release: &Release, names: &[String], platform: &str) -> Command {
+fn build_command(app: &App, release: &Release, names: &[String], platform: &Platform) -> Command {
     let mut build = command::Build::default();
     build.option("file", local(&app.config.dockerfile).display().to_string());
     for name in names {
@@ -127,8 +126,8 @@ fn build_command(app: &App, release: &Release, names: &[String], platform: &str)
         build.option("label", format!("{name}={value}"));
     }
     // The engine's own platform needs no word, and the old builder takes none.
-    if let Some(wanted) = app.config.platforms.iter().find(|wanted| *wanted != platform) {
-        build.option("platform", wanted);
+    if let Some(wanted) = app.platforms().find(|wanted| !wanted.fits(platform)) {
+        build.option("platform", wanted.to_string());
     }
     for (name, value) in &app.config.build_args {
         match value.plain() {
@@ -144,14 +143,15 @@ fn build_command(app: &App, release: &Release, names: &[String], platform: &str)
 }
 
 /// Only BuildKit keeps a secret out of the image, or builds for another platform than the engine's.
-pub(crate) fn needs_buildkit(app: &App, platform: &str) -> bool {
+pub(crate) fn needs_buildkit(app: &App, platform: &Platform) -> bool {
     app.config.build_args.values().any(|value| value.secret().is_some())
-        || app.config.platforms.iter().any(|wanted| wanted != platform)
+        || app.platforms().any(|wanted| !wanted.fits(platform))
 }
 
 /// The platform that the image must be for.
-fn wanted<'a>(app: &'a App, platform: &'a str) -> Option<&'a str> {
-    app.config.platforms.first().map(String::as_str).or(app.runs().then_some(platform))
+fn wanted(app: &App, platform: &Platform) -> Option<String> {
+    let named = app.config.platforms.first().cloned();
+    named.or_else(|| app.runs().then(|| platform.to_string()))
 }
 
 /// The names among `secrets` that a Dockerfile takes as an `ARG`: they would never arrive.

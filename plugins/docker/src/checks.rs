@@ -35,8 +35,7 @@ pub(crate) fn engine(app: &App, info: &Info) -> Vec<Check> {
         format!("docker {} on `{}` answers, {platform}", info.server_version, info.name),
     )];
     let platforms = &app.config.platforms;
-    let fits = |wanted: &String| platform.starts_with(wanted.as_str()) || wanted.starts_with(&platform);
-    if app.runs() && !platforms.is_empty() && !platforms.iter().any(fits) {
+    if app.runs() && !platforms.is_empty() && !app.platforms().any(|wanted| wanted.fits(&platform)) {
         checks.push(Check::fail(
             "platform",
             format!("the engine runs {platform}, and the image is for {}", platforms.join(", ")),

@@ -61,6 +61,11 @@ pub(crate) fn inspect_image(reference: &str) -> Command {
     docker(["image", "inspect", "--format={{json .}}", reference])
 }
 
+/// The tags of a repository on the engine, each with its image on a line.
+pub(crate) fn tagged(repository: &str) -> Command {
+    docker(["image", "ls", "--no-trunc", "--format={{.Tag}} {{.ID}}", repository])
+}
+
 /// What the engine knows of containers.
 pub(crate) fn inspect<S: AsRef<str>>(containers: impl IntoIterator<Item = S>) -> Command {
     let words = ["container", "inspect"].map(str::to_owned);

@@ -18,13 +18,18 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
-    /// Logs in with `command`.
+    /// Logs in at `registry` with `command`.
     ///
     /// # Errors
     /// The password can't be resolved; the registry refuses it, or doesn't answer.
-    pub(crate) fn obtain(login: &Login, command: &Command, session: &Session) -> Result<Self> {
+    pub(crate) fn obtain(
+        login: &Login,
+        registry: &str,
+        command: &Command,
+        session: &Session,
+    ) -> Result<Self> {
         let password = login.password.reveal(session)?;
-        let credentials = Self::beside_the_users(session)?;
+        let credentials = Self::beside_the_users(registry, session)?;
         let finished = credentials
             .lend(Process::new(command))
             .quiet()
@@ -42,8 +47,9 @@ impl Credentials {
         Ok(credentials)
     }
 
-    /// The user's configuration without its passwords' keeper: a login here must not go into a keychain.
-    fn beside_the_users(session: &Session) -> Result<Self> {
+    /// The user's configuration, whose passwords' keepers keep none for `registry`: a login here must not go into a
+    /// keychain. For other registries, which images are made FROM, they go on.
+    fn beside_the_users(registry: &str, session: &Session) -> Result<Self> {
         let folder = session.scratch.join("docker");
         match fs::DirBuilder::new().mode(0o700).recursive(true).create(&folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -55,7 +61,13 @@ impl Credentials {
         let text = users.as_ref().and_then(|folder| fs::read_to_string(folder.join("config.json")).ok());
         let mut config: Map<String, Value> =
             text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-        config.remove("credsStore");
+        let mut keepers =
+            config.remove("credHelpers").and_then(|it| it.as_object().cloned()).unwrap_or_default();
+        for name in names(registry) {
+            // No program at all: docker keeps the password in the file, which is ours.
+            keepers.insert(name.to_owned(), Value::String(String::new()));
+        }
+        config.insert("credHelpers".to_owned(), Value::Object(keepers));
         write_private(&folder.join("config.json"), &Value::Object(config).to_string())?;
         for part in ["contexts", "cli-plugins"] {
             let Some(theirs) = users.as_ref().map(|folder| folder.join(part)).filter(|path| path.exists())
@@ -83,6 +95,14 @@ impl Drop for Credentials {
     fn drop(&mut self) {
         // The folder is a temporary one and goes with the session in any case.
         fs::remove_file(self.folder.join("config.json")).unwrap_or_default();
+    }
+}
+
+/// What docker calls a registry in its configuration.
+fn names(registry: &str) -> Vec<&str> {
+    match registry {
+        "docker.io" => vec!["docker.io", "index.docker.io", "https://index.docker.io/v1/"],
+        other => vec![other],
     }
 }
 

@@ -1,6 +1,9 @@
 //! The engine, as the user's own `docker` program reaches it: what it is, and what it holds.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use pop_deploy_plugin_api::{
     Error, Finished, Process, Result, Session,
@@ -12,6 +15,7 @@ use crate::{
     command::{self, Insecure},
     credentials::Credentials,
     labels::{self, Labels},
+    platform::Platform,
 };
 
 /// How long a question may take: an engine or registry that says nothing for so long is as good as gone.
@@ -73,7 +77,7 @@ struct ClientPlugin {
 #[serde(rename_all = "PascalCase")]
 struct RegistryConfig {
     #[serde(default)]
-    index_configs: std::collections::BTreeMap<String, Index>,
+    index_configs: BTreeMap<String, Index>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -176,7 +180,7 @@ struct RestartPolicy {
 #[serde(rename_all = "PascalCase")]
 struct NetworkSettings {
     #[serde(default)]
-    ports: Option<std::collections::BTreeMap<String, Option<Vec<Binding>>>>,
+    ports: Option<BTreeMap<String, Option<Vec<Binding>>>>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -194,9 +198,13 @@ struct Binding {
 pub(crate) struct Image {
     pub(crate) id: String,
     #[serde(default)]
-    pub(crate) architecture: String,
+    architecture: String,
     #[serde(default)]
-    pub(crate) os: String,
+    variant: String,
+    #[serde(default)]
+    os: String,
+    #[serde(default)]
+    repo_digests: Vec<String>,
     #[serde(default)]
     config: Option<ImageConfig>,
 }
@@ -245,16 +253,17 @@ impl Info {
         (host.is_empty() && matches!(context, "" | "default")) || host.starts_with("unix:")
     }
 
-    /// The engine's own platform, in the words of images: `linux/amd64`.
-    pub(crate) fn platform(&self) -> String {
-        let architecture = match self.architecture.as_str() {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            "armv7l" => "arm/v7",
-            "i686" => "386",
-            other => other,
+    /// The engine's own platform, in the words of images.
+    pub(crate) fn platform(&self) -> Platform {
+        let (architecture, variant) = match self.architecture.as_str() {
+            "x86_64" => ("amd64", ""),
+            "aarch64" => ("arm64", ""),
+            "armv7l" => ("arm", "v7"),
+            "armv6l" => ("arm", "v6"),
+            "i686" => ("386", ""),
+            other => (other, ""),
         };
-        format!("{}/{architecture}", self.os)
+        Platform::new(&self.os, architecture, variant)
     }
 }
 
@@ -307,9 +316,14 @@ impl Image {
         self.config.as_ref()?.labels.as_ref().and_then(labels::release)
     }
 
-    /// `linux/amd64`.
-    pub(crate) fn platform(&self) -> String {
-        format!("{}/{}", self.os, self.architecture)
+    /// What it is for.
+    pub(crate) fn platform(&self) -> Platform {
+        Platform::new(&self.os, &self.architecture, &self.variant)
+    }
+
+    /// Whether a registry gave it that digest.
+    pub(crate) fn has_digest(&self, digest: &str) -> bool {
+        self.repo_digests.iter().any(|name| name.rsplit_once('@').is_some_and(|(_, its)| its == digest))
     }
 }
 
@@ -447,6 +461,16 @@ impl Engine {
             return Ok(None);
         }
         parsed(&finished.success()?.stdout, "docker image inspect").map(Some)
+    }
+
+    /// The tags of a repository on the engine, and the image that each stands for.
+    ///
+    /// # Errors
+    /// The engine can't be read.
+    pub(crate) fn tagged(&self, repository: &str) -> Result<BTreeMap<String, String>> {
+        let finished = self.ask(&command::tagged(repository))?.success()?;
+        let pair = |line: &str| line.split_once(' ').map(|(tag, id)| (tag.to_owned(), id.to_owned()));
+        Ok(finished.stdout.lines().filter_map(pair).collect())
     }
 
     /// What the registry says of a reference.

@@ -19,6 +19,7 @@ mod engine;
 mod finalize;
 mod labels;
 mod look;
+mod platform;
 mod proxy;
 mod published;
 mod push;
@@ -160,7 +161,11 @@ impl Target for Docker {
             }
             id if id.starts_with(canary::PREFIX) => data::<Part>(step)?.undo(&self.engine),
             id if id.starts_with("push:") => {
-                steps::log_in(&self.app, &mut self.engine)?;
+                // Who was logged in elsewhere may still push, and there is nothing better to try.
+                if let Err(error) = steps::log_in(&self.app, &mut self.engine) {
+                    let words: Vec<_> = std::iter::once(error.message).chain(error.causes).collect();
+                    self.engine.session.warn(words.join(": "));
+                }
                 data::<Push>(step)?.undo(request.receipt.as_ref(), &self.engine)
             }
             _ => Err(steps::strange(step)),

@@ -124,7 +124,8 @@ impl Push {
         Error { message: format!("can't push `{}`", self.reference), ..error }.hint(hint)
     }
 
-    /// Has the tag stand for what it stood for. A tag that is new stays: the docker program can't take it away.
+    /// Has the tag stand for what it stood for. A tag that is new stays: the docker program can't take it away. One that
+    /// somebody else moved since is theirs.
     ///
     /// # Errors
     /// The registry can't be read, or refuses.
@@ -144,11 +145,23 @@ impl Push {
         };
         match &self.before {
             Some(before) if *before == now => Ok(Undo::Nothing),
+            _ if !self.is_ours(&now, receipt, engine)? => Ok(Undo::Undone {
+                summary: format!("`{}` stays: somebody else moved it to {now} since", self.reference),
+            }),
             Some(before) if is_digest(before) => {
                 self.move_to(before, engine)?;
                 Ok(Undo::Undone { summary: format!("`{}` stands for {before} again", self.reference) })
             }
             _ => Ok(Undo::Undone { summary: format!("`{}` stays in the registry, unused", self.reference) }),
+        }
+    }
+
+    /// Whether the tag stands for what this step pushed. Without a receipt the engine knows: it keeps the digest of a push
+    /// that ended well.
+    fn is_ours(&self, now: &str, receipt: Option<&Receipt>, engine: &Engine) -> Result<bool> {
+        match receipt.and_then(|receipt| Pushed::deserialize(&receipt.data).ok()) {
+            Some(pushed) => Ok(pushed.digest == now),
+            None => Ok(engine.image(&self.reference)?.is_some_and(|image| image.has_digest(now))),
         }
     }
 

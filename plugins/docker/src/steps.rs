@@ -35,7 +35,7 @@ pub(crate) fn log_in(app: &App, engine: &mut Engine) -> Result<()> {
     if let (Some(login), Some(command)) = (&app.config.login, login(app))
         && !engine.logged_in()
     {
-        engine.with(Credentials::obtain(login, &command, &engine.session)?);
+        engine.with(Credentials::obtain(login, app.repository.host(), &command, &engine.session)?);
     }
     Ok(())
 }
