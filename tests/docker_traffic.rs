@@ -2,9 +2,13 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use std::fs;
+
 use front::{Front, Visitors};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use shop::{Behaviour, Shop};
+use support::wait_for;
 
 #[path = "support/engine.rs"]
 mod engine;
@@ -55,6 +59,47 @@ fn no_visitor_sees_a_switch_or_a_rollback() {
     );
     let versions = (0..=switches).chain([8888]).map(|number: u32| number.to_string()).collect();
     assert_eq!(visit.seen, versions, "of {} requests", visit.asked);
+    shop.must(&["verify"]);
+}
+
+#[test]
+fn a_reload_that_fails_or_is_interrupted_is_repeated_on_the_way_back() {
+    let shop = match Shop::open("unread") {
+        Ok(shop) => shop,
+        Err(why) => return support::skipped(why),
+    };
+    let front = Front::open();
+    behind(&front, &shop);
+    let proxy = front.proxy();
+    // The proxy has read the new file by then, whatever becomes of the program that told it to.
+    let reload = |after: &str| {
+        let script = format!(
+            "\"$@\" && if rm once 2>/dev/null; then until [ -e new ]; do sleep 0.05; done; {after}; fi"
+        );
+        let words = [json!("sh"), json!("-c"), json!(script), json!("reload")];
+        words.into_iter().chain(proxy["reload"].as_array().unwrap().clone()).collect::<Vec<_>>()
+    };
+    shop.must_deploy("1", Behaviour::Well);
+    let first = shop.containers();
+    let visitors = Visitors::come(front.port, 50);
+    for (after, code) in [("exit 1", 8), ("touch waits; sleep 600", 130)] {
+        shop.edit(|config| config["run"]["proxy"]["reload"] = json!(reload(after)));
+        shop.project.write("once", "");
+        shop.dockerfile("2", Behaviour::Well);
+        let run = shop.command(&["execute", "--yes", "--version", "2"]).spawn().unwrap();
+        wait_for("the new container's traffic", || (front.get() == "2").then_some(()));
+        shop.project.write("new", "");
+        if code == 130 {
+            wait_for("the reload", || shop.project.path().join("waits").exists().then_some(()));
+            kill_process(Pid::from_child(&run), Signal::INT).unwrap();
+        }
+        let said: support::Said = run.wait_with_output().unwrap().into();
+        assert_eq!(said.code, Some(code), "{}{}", said.stdout, said.stderr);
+        assert_eq!((front.get(), shop.containers()), ("1".to_owned(), first.clone()), "{after}");
+        fs::remove_file(shop.project.path().join("new")).unwrap();
+    }
+    let visit = visitors.leave();
+    assert!(visit.failed.is_empty(), "{} of {}: {:?}", visit.failed.len(), visit.asked, visit.failed[0]);
     shop.must(&["verify"]);
 }
 

@@ -16,6 +16,11 @@ use crate::{
     reference::check_name,
 };
 
+/// The ending of the file that is about to take the place of the other.
+const NEW: &str = ".pop-deploy-new";
+/// The ending of the mark that the proxy may have read something else than the file says.
+const UNREAD: &str = ".pop-deploy-unread";
+
 /// An instance behind the proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Server {
@@ -71,7 +76,7 @@ impl Upstream {
     /// A placeholder in a command that isn't there.
     pub(crate) fn new(proxy: &Proxy, app: &str, session: &Session) -> Result<Self> {
         let file = session.project.join(&proxy.file);
-        let temporary = temporary(&file).display().to_string();
+        let temporary = beside(&file, NEW).display().to_string();
         let fill = |key: &str, argv: &[String]| {
             Placeholders::default().with("file", temporary.clone()).fill_command(key, argv).map(Command::new)
         };
@@ -119,13 +124,13 @@ impl Upstream {
                 ))
             ),
             ProxyKind::Caddy => {
-                let addresses: Vec<_> = servers.iter().map(|server| server.address.as_str()).collect();
-                let weights: Vec<_> = servers.iter().map(|server| server.weight.to_string()).collect();
-                let policy = match servers.len() {
-                    0 | 1 => String::new(),
-                    _ => format!("    lb_policy weighted_round_robin {}\n", weights.join(" ")),
-                };
-                format!("reverse_proxy {} {{\n{policy}}}\n", addresses.join(" "))
+                // Weights are only known to newer ones: each server stands there as often as its share asks for.
+                let part = servers.iter().map(|server| server.weight).fold(0, common_divisor).max(1);
+                let addresses: String = servers
+                    .iter()
+                    .map(|server| format!(" {}", server.address).repeat((server.weight / part) as usize))
+                    .collect();
+                format!("reverse_proxy{addresses} {{\n    lb_policy round_robin\n}}\n")
             }
             ProxyKind::Haproxy => format!(
                 "backend {name}\n{}",
@@ -155,22 +160,27 @@ impl Upstream {
     /// Puts a file that says `text` in place, tested, and has the proxy read it.
     ///
     /// # Errors
-    /// It can't be written, or the proxy doesn't take it: then the file is again what it was, and the proxy knows
-    /// nothing of this.
+    /// It can't be written, or the proxy doesn't take it: then the file is again what it was. Whether the proxy read it
+    /// meanwhile isn't known when the command that has it do so failed: see [`is_unread`](Self::is_unread).
     pub(crate) fn put(&self, text: &str, session: &Session) -> Result<()> {
         let before = self.read()?;
-        let temporary = temporary(&self.file);
+        let temporary = beside(&self.file, NEW);
         self.write(&temporary, text)?;
         let tests_new_file = self.test.as_ref().is_some_and(|test| mentions(test, &temporary));
         if tests_new_file && let Err(error) = self.try_out(session) {
             remove(&temporary)?;
             return Err(error);
         }
+        let was_unread = self.is_unread()?;
+        self.mark()?;
         fs::rename(&temporary, &self.file).at("replace", &self.file)?;
         // Most proxies only test a whole configuration, with the file in its place. They don't read it before they are
         // told to.
         if !tests_new_file && let Err(error) = self.try_out(session) {
             self.put_back(before.as_deref())?;
+            if !was_unread {
+                self.unmark()?;
+            }
             return Err(error);
         }
         if let Err(error) = self.reload(session) {
@@ -189,16 +199,36 @@ impl Upstream {
     /// # Errors
     /// It can't be written, or the proxy doesn't reload.
     pub(crate) fn restore(&self, before: Option<&str>, session: &Session) -> Result<()> {
+        self.mark()?;
         self.put_back(before)?;
         self.reload(session)
     }
 
+    /// Whether the proxy may have read something else than the file says: no reload since it changed ended well.
+    ///
+    /// # Errors
+    /// The folder can't be read.
+    pub(crate) fn is_unread(&self) -> Result<bool> {
+        let mark = beside(&self.file, UNREAD);
+        fs::exists(&mark).at("look at", &mark)
+    }
+
+    /// Left before the file changes, so that it is there however a run ends.
+    fn mark(&self) -> Result<()> {
+        let mark = beside(&self.file, UNREAD);
+        fs::write(&mark, "").at("write", &mark)
+    }
+
+    fn unmark(&self) -> Result<()> {
+        remove(&beside(&self.file, UNREAD))
+    }
+
     fn put_back(&self, before: Option<&str>) -> Result<()> {
-        remove(&temporary(&self.file))?;
+        remove(&beside(&self.file, NEW))?;
         match before {
             None => remove(&self.file),
             Some(text) => {
-                let temporary = temporary(&self.file);
+                let temporary = beside(&self.file, NEW);
                 self.write(&temporary, text)?;
                 fs::rename(&temporary, &self.file).at("replace", &self.file)
             }
@@ -221,8 +251,10 @@ impl Upstream {
     }
 
     fn reload(&self, session: &Session) -> Result<()> {
-        let Some(reload) = &self.reload else { return Ok(()) };
-        Process::new(reload).run(session)?.success().map(|_| ())
+        if let Some(reload) = &self.reload {
+            Process::new(reload).run(session)?.success()?;
+        }
+        self.unmark()
     }
 }
 
@@ -242,15 +274,19 @@ fn usual_commands(kind: ProxyKind) -> (Option<&'static [&'static str]>, Option<&
     }
 }
 
+fn common_divisor(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { common_divisor(b, a % b) }
+}
+
 fn mentions(command: &Command, file: &Path) -> bool {
     let file = file.display().to_string();
     command.argv.iter().any(|word| word.contains(&file))
 }
 
 /// Beside the file, so that taking its place is a rename; with an ending that no include pattern takes.
-fn temporary(file: &Path) -> PathBuf {
+fn beside(file: &Path, ending: &str) -> PathBuf {
     let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(".pop-deploy-new");
+    name.push(ending);
     file.with_file_name(name)
 }
 

@@ -126,7 +126,7 @@ impl Switch {
     pub(crate) fn run(&self, engine: &Engine) -> Result<Receipt> {
         let text = self.upstream.render(&[self.server(&self.container, engine)?]);
         let receipt = |outcome| Receipt::new(outcome, "").data(Switched { at: now() });
-        if self.upstream.read()?.as_deref() == Some(&text) {
+        if self.upstream.read()?.as_deref() == Some(&text) && !self.upstream.is_unread()? {
             return Ok(receipt(Outcome::Unchanged));
         }
         self.upstream.put(&text, &engine.session)?;
@@ -160,9 +160,9 @@ impl Switch {
     /// # Errors
     /// The engine can't be read, or the proxy doesn't take the file.
     pub(crate) fn undo(&self, engine: &Engine) -> Result<Undo> {
-        let now = self.upstream.read()?;
+        let is_back = self.upstream.read()? == self.before && !self.upstream.is_unread()?;
         let Some(old) = &self.old else {
-            if now == self.before {
+            if is_back {
                 return Ok(Undo::Nothing);
             }
             self.upstream.restore(self.before.as_deref(), &engine.session)?;
@@ -178,7 +178,7 @@ impl Switch {
             }
             Some(there) => there.state.running && engine.goes_on(old, self.stop_grace)?,
         };
-        if runs && now == self.before {
+        if runs && is_back {
             return Ok(Undo::Nothing);
         }
         let text = match (runs, &self.before) {
