@@ -33,17 +33,13 @@ impl Sight {
     /// # Errors
     /// There is no engine, or something can't be read.
     pub(crate) fn take(app: &App, engine: &Engine, tags: &[String]) -> Result<Self> {
-        let names: Vec<_> = tags.iter().map(|tag| app.repository.tagged(tag)).collect();
         let upstream = match app.proxy() {
             Some(proxy) => Upstream::new(proxy, &app.name, &engine.session)?.read()?,
             None => None,
         };
         thread::scope(|scope| {
             let containers = scope.spawn(|| containers(app, engine));
-            let images: Vec<_> = names
-                .iter()
-                .map(|name| scope.spawn(|| Ok((name.clone(), engine.image(name)?.map(|it| it.id)))))
-                .collect();
+            let images = scope.spawn(|| images(app, engine, tags));
             let info = engine.info();
             let manifests: Vec<_> = match (&info, app.config.push) {
                 (Ok(info), true) => {
@@ -64,7 +60,7 @@ impl Sight {
                 all,
                 ours,
                 manifests: manifests.into_iter().map(joined).collect::<Result<_>>()?,
-                images: images.into_iter().map(joined).collect::<Result<_>>()?,
+                images: joined(images)?,
                 upstream,
             })
         })
@@ -123,6 +119,19 @@ pub(crate) fn containers(app: &App, engine: &Engine) -> Result<(Vec<Listed>, Vec
     Ok((all, ours))
 }
 
-fn joined<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+/// The names that the app's image has by `tags`, and the images that have them on the engine.
+fn images(app: &App, engine: &Engine, tags: &[String]) -> Result<BTreeMap<String, Option<String>>> {
+    if tags.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let tagged = engine.tagged(&app.repository.to_string())?;
+    Ok(tags.iter().map(|tag| (app.repository.tagged(tag), tagged.get(tag).cloned())).collect())
+}
+
+/// The answer of a thread that looked.
+///
+/// # Errors
+/// That of the thread.
+pub(crate) fn joined<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     thread.join().unwrap_or_else(|_| Err(Error::failed("looking at the engine panicked")))
 }

@@ -68,7 +68,8 @@ impl Rollout {
         if let Some(built) = built {
             watch.check_image(&first, built)?;
         }
-        let asked = watch.wait_for_health(&first, self.health.as_ref(), self.port)?;
+        let seen = Seen::of(&first, self.port);
+        let asked = watch.wait_for_health(&seen, self.health.as_ref())?;
         let answered = now();
         while begun.elapsed() < Duration::from_millis(self.min_ready) {
             let left = Duration::from_millis(self.min_ready).saturating_sub(begun.elapsed());
@@ -81,7 +82,25 @@ impl Rollout {
             words.push(Some(format!("nothing was served for {:.1} s", gap.as_secs_f64())));
         }
         let words: Vec<_> = words.into_iter().flatten().collect();
-        Ok(Receipt::new(Outcome::Changed, words.join("; ")))
+        Ok(Receipt::new(Outcome::Changed, words.join("; ")).data(seen))
+    }
+}
+
+/// What `rollout` leaves: how the container is to be asked. It stays so as long as that isn't started again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Seen {
+    /// Where it answers.
+    address: Option<String>,
+    /// Whether its image has a HEALTHCHECK.
+    has_healthcheck: bool,
+}
+
+impl Seen {
+    fn of(container: &Container, port: Option<u16>) -> Self {
+        Self {
+            address: port.and_then(|port| container.address(port)),
+            has_healthcheck: container.has_healthcheck(),
+        }
     }
 }
 
@@ -111,16 +130,22 @@ impl Public {
     ///
     /// # Errors
     /// It isn't healthy, or the container ended; with its last lines.
-    pub(crate) fn run(&self, engine: &Engine) -> Result<Receipt> {
+    pub(crate) fn run(&self, request: &RunRequest, engine: &Engine) -> Result<Receipt> {
         let watch = Watch { container: &self.container, engine };
-        self.ask(&watch).map_err(|error| watch.with_logs(error))
+        let rollout = request.receipts.iter().find(|kept| kept.step == "rollout");
+        let seen = rollout.and_then(|kept| Seen::deserialize(&kept.receipt.data).ok());
+        self.ask(&watch, seen).map_err(|error| watch.with_logs(error))
     }
 
-    fn ask(&self, watch: &Watch<'_>) -> Result<Receipt> {
-        let first = watch.look()?;
-        let words = match &self.health {
-            Some(health) if is_public(health) => Some(health.wait(&watch.engine.session)?.detail),
-            health => watch.wait_for_health(&first, health.as_ref(), self.port)?,
+    fn ask(&self, watch: &Watch<'_>, seen: Option<Seen>) -> Result<Receipt> {
+        let words = match (&self.health, seen) {
+            (Some(health), _) if is_public(health) => Some(watch.ask(health)?),
+            (health, Some(seen)) => watch.wait_for_health(&seen, health.as_ref())?,
+            // Another version of the plugin ran `rollout`.
+            (health, None) => {
+                let seen = Seen::of(&watch.look()?, self.port);
+                watch.wait_for_health(&seen, health.as_ref())?
+            }
         };
         watch.look()?;
         Ok(Receipt::new(Outcome::Changed, words.unwrap_or_default()))
@@ -203,41 +228,44 @@ impl Watch<'_> {
     }
 
     /// Waits until it is healthy on its own address; says what it answered.
-    fn wait_for_health(
-        &self,
-        container: &Container,
-        health: Option<&Health>,
-        port: Option<u16>,
-    ) -> Result<Option<String>> {
-        let session = &self.engine.session;
-        let healthy = match health.map(|health| (health, health.question())) {
-            None if !container.has_healthcheck() => return Ok(None),
-            None | Some((_, Question::Docker)) => return self.wait_for_docker(session).map(Some),
-            Some((health, Question::Command(argv))) => {
-                let command = exec(self.container, argv);
-                health.wait_by(session, &command.to_string(), || {
-                    self.look()?;
-                    let asked = Process::new(&command).quiet().timeout(health.timeout.span()).run(session);
-                    Attempt::of_command(asked)
-                })
-            }
-            Some((health, _)) => {
-                let own = match port.and_then(|port| container.address(port)) {
-                    Some(address) => health.toward(&address),
-                    // Nothing is published: only the address in the config is left.
-                    None => health.clone(),
-                };
-                let probe = Probe::new(&own, session)?;
-                own.wait_by(session, probe.what(), || {
-                    let attempt = probe.attempt(session)?;
-                    if !attempt.is_healthy() {
-                        self.look()?;
-                    }
-                    Ok(attempt)
-                })
-            }
+    fn wait_for_health(&self, seen: &Seen, health: Option<&Health>) -> Result<Option<String>> {
+        let answer = match health.map(|health| (health, health.question())) {
+            None if !seen.has_healthcheck => return Ok(None),
+            None | Some((_, Question::Docker)) => self.wait_for_docker(&self.engine.session),
+            Some((health, Question::Command(argv))) => self.ask_within(health, argv),
+            Some((health, _)) => match &seen.address {
+                Some(address) => self.ask(&health.toward(address)),
+                // Nothing is published: only the address in the config is left.
+                None => self.ask(health),
+            },
         };
-        healthy.map(|healthy| Some(healthy.detail))
+        answer.map(Some)
+    }
+
+    /// Asks by a command in the container.
+    fn ask_within(&self, health: &Health, argv: &[String]) -> Result<String> {
+        let session = &self.engine.session;
+        let command = exec(self.container, argv);
+        let healthy = health.wait_by(session, &command.to_string(), || {
+            self.look()?;
+            let asked = Process::new(&command).quiet().timeout(health.timeout.span()).run(session);
+            Attempt::of_command(asked)
+        })?;
+        Ok(healthy.detail)
+    }
+
+    /// Asks by `http` or `tcp`; a container that isn't up any more ends the waiting.
+    fn ask(&self, health: &Health) -> Result<String> {
+        let session = &self.engine.session;
+        let probe = Probe::new(health, session)?;
+        let healthy = health.wait_by(session, probe.what(), || {
+            let attempt = probe.attempt(session)?;
+            if !attempt.is_healthy() {
+                self.look()?;
+            }
+            Ok(attempt)
+        })?;
+        Ok(healthy.detail)
     }
 
     /// Waits for the verdict of the image's own HEALTHCHECK.
@@ -289,6 +317,6 @@ impl Watch<'_> {
 pub(crate) fn run(request: &RunRequest, engine: &Engine) -> Result<Receipt> {
     match request.step.id.as_str() {
         "rollout" => steps::data::<Rollout>(&request.step)?.run(request, engine),
-        _ => steps::data::<Public>(&request.step)?.run(engine),
+        _ => steps::data::<Public>(&request.step)?.run(request, engine),
     }
 }

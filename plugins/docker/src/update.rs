@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, TcpListener},
+    thread,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -16,8 +17,9 @@ use crate::{
     app::{App, Tags},
     command::{self, IMAGE, Insecure, OWN_PORT},
     config::Run,
-    engine::{Engine, Manifest},
+    engine::{Container, Engine, Manifest},
     labels::APP,
+    look::joined,
     push, runtime, steps,
 };
 
@@ -139,10 +141,8 @@ impl Update {
     /// # Errors
     /// A tag was moved meanwhile; the engine can't start it.
     pub(crate) fn run(&self, app: &App, request: &RunRequest, engine: &Engine) -> Result<Receipt> {
-        self.check_tags(request, engine)?;
-        self.check_place(engine)?;
         // A resumed run may have started it already.
-        if let Some(there) = engine.container(&self.container)? {
+        if let Some(there) = self.look(request, engine)? {
             self.check_ours(there.label(APP))?;
             if there.state.running {
                 let updated = Updated {
@@ -183,6 +183,17 @@ impl Update {
             image,
             stopped_at,
         }))
+    }
+
+    /// The container, where it is there already. What else must be so is looked at meanwhile.
+    fn look(&self, request: &RunRequest, engine: &Engine) -> Result<Option<Container>> {
+        thread::scope(|scope| {
+            let there = scope.spawn(|| engine.container(&self.container));
+            let place = scope.spawn(|| self.check_place(engine));
+            let tags = self.check_tags(request, engine);
+            let (there, place) = (joined(there), joined(place));
+            tags.and(place).and(there)
+        })
     }
 
     fn explained(&self, error: Error) -> Error {
