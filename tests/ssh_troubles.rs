@@ -194,6 +194,87 @@ fn an_upload_that_arrives_in_part_is_found_out() {
     assert!(fleet.releases(0).is_empty(), "{:?}", fleet.releases(0));
 }
 
+#[test]
+fn a_connection_that_is_lost_once_the_release_is_made_doesnt_make_it_a_second_time() {
+    // Right behind the last rename of a stage, all that runs at the far end dies, and with it the connection.
+    let kill = "/bin/mv \"$@\" || exit\ncase $1 in */releases/.tmp-*)\n\
+        mkdir \"${0%/*}/died\" 2>/dev/null && read -r _ _ _ _ _ session _ </proc/$$/stat && kill -s KILL -- \"-$session\" ;; esac";
+    let kind = Kind { programs: vec![("mv", kill)], ..Kind::default() };
+    let Some(fleet) = Fleet::of_one("web1", kind) else { return };
+    let said = fleet.deploy("one");
+    assert!(all(&said).contains("looking again"), "{}", all(&said));
+    fleet.all_say("one");
+    assert_eq!(fleet.releases(0).len(), 1, "{:?}", fleet.releases(0));
+    fleet.project.must(&["verify"]);
+}
+
+#[test]
+fn what_cannot_be_linked_is_copied() {
+    // As where somebody gave the files to root, and `fs.protected_hardlinks` is on.
+    let refuse = "[ \"$1\" != -al ] || { mkdir \"$3\"; echo 'Operation not permitted' >&2; exit 1; }\nexec /bin/cp \"$@\"";
+    let kind = Kind { programs: vec![("cp", refuse)], ..Kind::default() };
+    let Some(fleet) = Fleet::of_one("web1", kind) else { return };
+    fleet.deploy("one");
+    let said = fleet.deploy("two");
+    assert!(all(&said).contains("`web1` lets nobody link"), "{}", all(&said));
+    fleet.all_say("two");
+    fleet.project.must(&["rollback", "--yes"]);
+    fleet.all_say("one");
+}
+
+/// The oldest ways of everything: a folder as lock, each file by itself, groups that aren't leaders', `rm` before `mv`.
+#[test]
+fn a_host_without_the_better_tools_does_all_of_it() {
+    let plain = "case $1 in -Tf | -hf) echo 'unknown option' >&2; exit 64 ;; esac\nexec /bin/mv \"$@\"";
+    let kind = Kind {
+        lacks: vec!["flock", "setsid", "tar", "bsdtar", "busybox"],
+        programs: vec![("mv", plain)],
+        ..Kind::default()
+    };
+    let Some(fleet) = Fleet::of_one("old", kind) else { return };
+    let base = fleet.base_of("{{host}}");
+    let line = "echo \"$2\" >>\"$1/../restarts\"; [ \"$2\" != three ]";
+    fleet.config(json!({"restart": ["sh", "-c", line, "sh", base, "{{version}}"], "shared": ["uploads/"]}));
+    fleet.project.write("public/twin.txt", &"the same\n".repeat(1000));
+    fleet.deploy("one");
+    fleet.project.write("public/another.txt", &"the same\n".repeat(1000));
+    let said = fleet.deploy("two");
+    assert!(all(&said).contains("`current` was away for a moment"), "{}", all(&said));
+    let said = fleet.try_deploy("three");
+    assert_eq!(said.code, Some(8), "{}", all(&said));
+    fleet.all_say("two");
+    fleet.project.must(&["rollback", "--yes"]);
+    fleet.all_say("one");
+    fleet.project.must(&["verify"]);
+    let restarts = fs::read_to_string(fleet.hosts[0].srv().join("restarts")).unwrap();
+    assert_eq!(restarts, "one\ntwo\nthree\ntwo\none\n");
+
+    // The folder is a lock like any other.
+    let other = Fleet::project_in(&fleet.lab);
+    fleet.config_of(&other, json!({}));
+    fleet.project.gate("pre_switch");
+    let run = fleet.start("four");
+    fleet.project.wait_at_gate();
+    let said = other.run(&["execute", "--yes", "--version", "five"]);
+    assert_eq!(said.code, Some(5), "{}", all(&said));
+    assert!(all(&said).contains(fleet.lab.user()), "{}", all(&said));
+    fleet.project.write("go", "");
+    let said = Said::from(run.wait_with_output().unwrap());
+    assert_eq!(said.code, Some(0), "{}", all(&said));
+    fleet.all_say("four");
+    assert!(!fleet.base(0).join(".pop-deploy/lock.d").exists());
+}
+
+#[test]
+fn a_login_shell_of_another_kind_is_no_trouble() {
+    let Some(csh) = sshd::program("tcsh") else { return skipped("no tcsh") };
+    let Some(fleet) = Fleet::of_one("csh", Kind { shell: Some(csh), ..Kind::default() }) else { return };
+    fleet.deploy("one");
+    fleet.deploy("two");
+    fleet.project.must(&["rollback", "--yes"]);
+    fleet.all_say("one");
+}
+
 /// Names that are something else to a shell, to `tar`, to `xargs`, to `sha256sum`.
 const NAMES: [&str; 14] = [
     "with space",

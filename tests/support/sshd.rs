@@ -48,6 +48,10 @@ pub struct Kind {
     pub max_sessions: Option<u32>,
     /// Programs that it finds before its own, by name: lines of a shell script.
     pub programs: Vec<(&'static str, &'static str)>,
+    /// Programs that it doesn't have, by name.
+    pub lacks: Vec<&'static str>,
+    /// The login shell, where it isn't `/bin/sh`.
+    pub shell: Option<PathBuf>,
     /// The bytes and inodes of the disk that its base is on; 0 is as many as one likes.
     pub disk: Option<(u64, u64)>,
     /// Another path for its `srv`, which can be the same on every host.
@@ -273,7 +277,8 @@ impl Host {
             fs::write(self.folder.join("banner"), "*** Authorised use only. ***\n").unwrap();
             config.push_str(&format!("Banner {folder}/banner\n"));
         }
-        if self.kind.busybox || self.kind.noisy || !self.kind.programs.is_empty() {
+        let Kind { busybox, noisy, programs, lacks, shell, .. } = &self.kind;
+        if *busybox || *noisy || !programs.is_empty() || !lacks.is_empty() || shell.is_some() {
             self.write_shell();
             config.push_str(&format!("ForceCommand {folder}/shell\n"));
         }
@@ -283,12 +288,25 @@ impl Host {
     /// What stands between sshd and the command: another login shell, and its profile.
     fn write_shell(&self) {
         let mut lines = String::from("cd\n");
-        let mut shell = PathBuf::from("/bin/sh");
+        let mut shell = self.kind.shell.clone().unwrap_or_else(|| PathBuf::from("/bin/sh"));
         if self.kind.busybox {
             let bin = self.folder.join("bin");
             shell = bin.join("sh");
             fs::create_dir(&bin).unwrap();
             said(Command::new(program("busybox").unwrap()).args(["--install", "-s"]).arg(&bin));
+            lines.push_str(&format!("export PATH={}\n", bin.display()));
+        }
+        if !self.kind.lacks.is_empty() {
+            let bin = self.folder.join("bin");
+            fs::create_dir(&bin).unwrap();
+            let there = ["/usr/bin", "/bin"].map(|folder| fs::read_dir(folder).unwrap().flatten());
+            for program in there.into_iter().flatten().map(|program| program.path()) {
+                let name = program.file_name().unwrap();
+                if !self.kind.lacks.iter().any(|lacking| name == *lacking) {
+                    // What is in both folders is there already.
+                    std::os::unix::fs::symlink(&program, bin.join(name)).unwrap_or_default();
+                }
+            }
             lines.push_str(&format!("export PATH={}\n", bin.display()));
         }
         if !self.kind.programs.is_empty() {

@@ -18,6 +18,7 @@ use crate::{
     shipment::Shipment,
     site::Site,
     survey::Survey,
+    verify::{self, Look},
 };
 
 /// What `seal` at the far end ends with when what is there isn't what was sent.
@@ -114,9 +115,21 @@ impl Staging<'_> {
         let fresh = content_digest(way.sent.iter().map(|index| &manifest.files[*index])).to_string();
         let (tree, all) = (manifest.head.tree.to_string(), manifest.head.content.to_string());
         sent.push(connection.send_beside(&["seal", &tree, &fresh, &all])?);
-        self.judge(host, way, &connection.wait_all(&sent)?)?;
+        let answers = connection.wait_all(&sent)?;
+        let opened = answers.first();
+        if !opened.is_some_and(|answer| answer.says("taken") && self.is_there(host, connection)) {
+            self.judge(host, way, &answers)?;
+        }
+        if opened.is_some_and(|answer| answer.says("copied")) {
+            self.session.warn(format!("`{host}` lets nobody link to what is live there: it was copied"));
+        }
         let linked = manifest.files.len() - way.sent.len();
         Ok(Staged { sent: way.sent.len(), linked, bytes: way.bytes, wire })
+    }
+
+    /// Whether the release is there already, whole: the connection was lost after it had got its name.
+    fn is_there(&self, host: &Host, connection: &mut Connection) -> bool {
+        verify::compare(host, &self.prepared.manifest.head, Look::Whole, connection).is_ok()
     }
 
     /// The lists that the far end works by.
