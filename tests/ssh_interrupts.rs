@@ -41,9 +41,9 @@ fn nothing_runs_on(fleet: &Fleet) {
     });
 }
 
-/// A restart that never ends in version two, and starts a child that doesn't either.
+/// A restart that never ends in version two, and starts a child that doesn't either and is deaf to SIGTERM.
 fn endless_restart(fleet: &Fleet) -> serde_json::Value {
-    let line = "if [ \"$2\" = two ]; then touch \"$1/../restarting\"; sleep 601 & sleep 602; fi";
+    let line = "if [ \"$2\" = two ]; then (trap '' TERM; exec sleep 601) & touch \"$1/../restarting\"; sleep 602; fi";
     json!(["sh", "-c", line, "sh", fleet.base_of("{{host}}"), "{{version}}"])
 }
 

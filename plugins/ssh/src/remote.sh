@@ -650,9 +650,17 @@ run() {
 			status=$?
 			kill -0 "$group" 2>/dev/null || break
 		done
-		rm -f "$tmp/group.$id"
+		[ ! -e "$tmp/stopped.$id" ] || end_group "$group"
+		rm -f "$tmp/group.$id" "$tmp/stopped.$id"
 		printf '%s %s\n' "$mark" "$status" >&5
 	) </dev/null 9>&- &
+}
+
+# What a command started that was told to end doesn't outlive it for long.
+end_group() {
+	kill -s 0 -- "-$1" 2>/dev/null || return 0
+	sleep 1
+	kill -s KILL -- "-$1" 2>/dev/null
 }
 
 # Passes lines on until the command has ended. What a daemon says later nobody hears, but the pipe stays open for it.
@@ -676,6 +684,7 @@ signal() {
 	for file in "$tmp"/group.*; do
 		if [ -f "$file" ] && read -r group <"$file" && [ -n "$group" ]; then
 			running=1
+			[ "$1" = 0 ] || true 2>/dev/null >"$tmp/stopped.${file##*.}"
 			kill -s "$1" -- "-$group" 2>/dev/null || kill -s "$1" "$group" 2>/dev/null
 		fi
 	done
