@@ -263,6 +263,106 @@ fn restarts(fleet: &Fleet, host: usize) -> String {
     fs::read_to_string(fleet.hosts[host].srv().join("restarts")).unwrap()
 }
 
+/// A canary that somebody is to judge, on the first host of four.
+fn open_canary(fleet: &Fleet, word: &str) {
+    fleet.fill(word);
+    fleet.project.must(&["execute", "--canary", "--until", "manual", "--yes", "--version", word]);
+    assert_eq!(fleet.live(), [word, "one", "one", "one"]);
+}
+
+#[test]
+fn a_canary_on_the_first_host_waits_and_is_aborted_or_promoted_by_another_process() {
+    let Some(fleet) = Fleet::new(4) else { return };
+    fleet.deploy("one");
+    open_canary(&fleet, "two");
+    let said = fleet.try_deploy("three");
+    assert_eq!(said.code, Some(3), "{}", all(&said));
+    fleet.project.must(&["abort", "--yes"]);
+    fleet.all_say("one");
+    open_canary(&fleet, "three");
+    fleet.project.must(&["promote", "--yes"]);
+    fleet.all_say("three");
+    fleet.project.must(&["rollback", "--yes"]);
+    fleet.all_say("one");
+}
+
+#[test]
+fn a_host_that_cannot_be_reached_stops_everything_or_stays_behind_and_catches_up() {
+    let Some(mut fleet) = Fleet::new(3) else { return };
+    fleet.deploy("one");
+    fleet.hosts[1].vanish();
+    let said = fleet.try_deploy("two");
+    assert_eq!(said.code, Some(3), "{}", all(&said));
+    assert!(all(&said).contains("web2"), "{}", all(&said));
+    fleet.all_say("one");
+    let said = fleet.project.must(&["execute", "--yes", "--version", "two", "--skip-unreachable"]);
+    assert!(all(&said).contains("behind: web2"), "{}", all(&said));
+    assert_eq!(fleet.live(), ["two", "one", "two"]);
+    fleet.hosts[1].appear();
+    let said = fleet.project.run(&["verify"]);
+    assert_ne!(said.code, Some(0), "{}", all(&said));
+    assert!(all(&said).contains("not all hosts have the same release"), "{}", all(&said));
+    fleet.deploy("three");
+    fleet.all_say("three");
+}
+
+#[test]
+fn a_migration_runs_on_its_host_before_any_host_is_live_and_one_that_fails_keeps_them_so() {
+    let Some(fleet) = Fleet::new(3) else { return };
+    let line = "cat index.html \"$1/current/index.html\" >\"$1/../seen\"; echo \"$2\" >>\"$1/../migrations\"; [ \"$2\" != two ]";
+    let command = ["sh", "-c", line, "sh", &fleet.base_of("{{host}}"), "{{version}}"];
+    fleet.config(json!({"run_once": [{"host": "web2", "command": command}]}));
+    fleet.deploy("zero");
+    fleet.deploy("one");
+    let seen = fs::read_to_string(fleet.hosts[1].srv().join("seen")).unwrap();
+    assert_eq!(seen, format!("{}{}", "one\n".repeat(100), "zero\n".repeat(100)));
+    let said = fleet.try_deploy("two");
+    assert_eq!(said.code, Some(8), "{}", all(&said));
+    assert!(all(&said).contains("can't be taken back"), "{}", all(&said));
+    fleet.all_say("one");
+    fleet.project.must(&["rollback", "--yes"]);
+    fleet.all_say("zero");
+    assert_eq!(fs::read_to_string(fleet.hosts[1].srv().join("migrations")).unwrap(), "zero\none\ntwo\n");
+    assert!([0, 2].iter().all(|host| !fleet.hosts[*host].srv().join("migrations").exists()));
+}
+
+#[test]
+fn what_becomes_another_kind_of_thing_comes_over_and_what_others_left_in_the_live_release_does_not() {
+    let Some(fleet) = Fleet::new(1) else { return };
+    let source = fleet.project.path().join("public");
+    fleet.project.write("public/file-then-folder", "a file");
+    fleet.project.write("public/folder-then-file/inner", "inner");
+    fleet.project.write("public/folder-then-link/inner", "inner");
+    std::os::unix::fs::symlink("same.txt", source.join("link-then-file")).unwrap();
+    fleet.deploy("one");
+    let live = fs::canonicalize(fleet.base(0).join("current")).unwrap();
+    for folder in ["", "folder-then-file", "a"] {
+        fs::set_permissions(live.join(folder), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(live.join(folder).join("foreign"), "foreign").unwrap();
+    }
+    fs::remove_file(source.join("file-then-folder")).unwrap();
+    fs::remove_dir_all(source.join("folder-then-file")).unwrap();
+    fs::remove_dir_all(source.join("folder-then-link")).unwrap();
+    fs::remove_file(source.join("link-then-file")).unwrap();
+    fleet.project.write("public/file-then-folder/inner", "inner");
+    fleet.project.write("public/folder-then-file", "a file");
+    std::os::unix::fs::symlink("a", source.join("folder-then-link")).unwrap();
+    fleet.project.write("public/link-then-file", "a file");
+    fleet.deploy("two");
+    fleet.all_say("two");
+    let current = fleet.base(0).join("current");
+    let read = |path: &str| fs::read_to_string(current.join(path)).unwrap_or_default();
+    assert_eq!(read("file-then-folder/inner"), "inner");
+    assert_eq!([read("folder-then-file"), read("link-then-file")], ["a file", "a file"]);
+    assert_eq!(fs::read_link(current.join("folder-then-link")).unwrap(), Path::new("a"));
+    assert!(!current.join("link-then-file").is_symlink());
+    for foreign in ["foreign", "a/foreign"] {
+        assert!(!current.join(foreign).exists(), "{foreign}");
+        assert!(live.join(foreign).exists(), "{foreign}");
+    }
+    fleet.project.must(&["verify"]);
+}
+
 #[test]
 fn equal_size_and_time_with_other_content_is_shipped_and_new_times_alone_are_not() {
     let Some(fleet) = Fleet::new(1) else { return };
