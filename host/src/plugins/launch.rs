@@ -22,7 +22,7 @@ use serde_json::Value;
 use super::{
     confine::Limits,
     strays::Mark,
-    wire::{ANSWERS, FIRST_KEPT, REQUESTS},
+    wire::{ANSWERS, ASIDES, FIRST_KEPT, JOBS},
 };
 
 /// The hidden first argument that makes the executable a worker.
@@ -85,17 +85,20 @@ pub fn this_executable() -> PathBuf {
 pub(super) struct Launched {
     pub(super) child: Child,
     pub(super) mark: Mark,
-    pub(super) to: File,
-    pub(super) from: File,
+    pub(super) jobs: File,
+    pub(super) asides: File,
+    pub(super) answers: File,
 }
 
 /// Starts a worker in the project folder that sees the base environment and what `wishes` name.
 pub(super) fn launch(options: &Options, context: &TargetContext, wishes: &[String]) -> io::Result<Launched> {
-    let (requests, to) = pipe_with(PipeFlags::CLOEXEC)?;
-    let (from, answers) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (to_do, jobs) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (to_hear, asides) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (answers, to_say) = pipe_with(PipeFlags::CLOEXEC)?;
     let mut mappings = vec![
-        FdMapping { parent_fd: requests, child_fd: REQUESTS },
-        FdMapping { parent_fd: answers, child_fd: ANSWERS },
+        FdMapping { parent_fd: to_do, child_fd: JOBS },
+        FdMapping { parent_fd: to_hear, child_fd: ASIDES },
+        FdMapping { parent_fd: to_say, child_fd: ANSWERS },
     ];
     for (child_fd, kept) in (FIRST_KEPT..).zip(&options.keep_open) {
         mappings.push(FdMapping { parent_fd: kept.try_clone()?, child_fd });
@@ -118,7 +121,7 @@ pub(super) fn launch(options: &Options, context: &TargetContext, wishes: &[Strin
         .fd_mappings(mappings)
         .map_err(io::Error::other)?
         .spawn()?;
-    Ok(Launched { child, mark, to: to.into(), from: from.into() })
+    Ok(Launched { child, mark, jobs: jobs.into(), asides: asides.into(), answers: answers.into() })
 }
 
 fn is_wanted(name: &OsString, wishes: &[String]) -> bool {

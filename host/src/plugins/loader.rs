@@ -19,7 +19,7 @@ use pop_deploy_plugin_api::ffi::{
 };
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
-use super::wire::{ANSWERS, FIRST_KEPT, REQUESTS};
+use super::wire::{ANSWERS, ASIDES, FIRST_KEPT, JOBS};
 
 /// Why a library didn't become a plugin.
 #[derive(Debug, thiserror::Error)]
@@ -57,9 +57,20 @@ fn in_short(error: &LibraryError) -> String {
     text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
 }
 
-/// The pipes that a host hands to its worker: requests and answers. To be called once, before anything else opens a file.
-pub(super) fn inherited_pipes() -> io::Result<(File, File)> {
-    Ok((inherit(REQUESTS)?.into(), inherit(ANSWERS)?.into()))
+/// The worker's ends of the pipes that its host hands to it.
+pub(super) struct Pipes {
+    pub(super) jobs: File,
+    pub(super) asides: File,
+    pub(super) answers: File,
+}
+
+/// The pipes that this process inherited. To be called once, before anything else opens a file.
+pub(super) fn inherited_pipes() -> io::Result<Pipes> {
+    Ok(Pipes {
+        jobs: inherit(JOBS)?.into(),
+        asides: inherit(ASIDES)?.into(),
+        answers: inherit(ANSWERS)?.into(),
+    })
 }
 
 /// Keeps `count` more inherited files open until this process ends, and to itself.

@@ -1,7 +1,7 @@
 //! The worker: a process that loads one plugin and lends it a voice.
 //!
-//! The main thread runs the plugin. A control thread reads the host's pipe all the time, so that a cancel arrives while the
-//! plugin works and the end of the host is noticed whatever the plugin does.
+//! The main thread reads jobs and runs the plugin. A second one listens to the host all the time, so that a cancel arrives while
+//! the plugin works and the end of the host is noticed whatever the plugin does.
 
 use std::{
     collections::BTreeMap,
@@ -28,8 +28,8 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::{
     confine::{self, Limits},
     groups::Groups,
-    loader,
-    wire::{self, FromWorker, LARGEST_ANSWER, LARGEST_EVENT, ToWorker},
+    loader::{self, Pipes},
+    wire::{self, Aside, FromWorker, Job, LARGEST_ANSWER, LARGEST_EVENT},
 };
 
 /// The exit code of a process that was called as a worker by somebody who isn't its host.
@@ -38,29 +38,33 @@ const NOT_A_WORKER: u8 = 2;
 /// Serves one plugin over the pipes that this process inherited, until the host says that it is over. To be called
 /// before anything else when the first argument is `__worker`.
 pub fn serve() -> ExitCode {
-    let Ok((requests, answers)) = loader::inherited_pipes() else { return ExitCode::from(NOT_A_WORKER) };
+    let Ok(Pipes { jobs, asides, answers }) = loader::inherited_pipes() else {
+        return ExitCode::from(NOT_A_WORKER);
+    };
     let link = Arc::new(Link::new(answers));
-    let (jobs, work) = mpsc::channel();
-    let control = link.clone();
+    let listening = link.clone();
     thread::spawn(move || {
         // However it ends, the host is gone.
-        listen(requests, &control, &jobs).unwrap_or_default();
-        control.groups.kill();
+        listen(asides, &listening).unwrap_or_default();
+        listening.groups.kill();
         // This process leads the group, and goes with it.
         kill_current_process_group(Signal::KILL).unwrap_or_default();
     });
-    Plugin { link, foreign: None, session: None }.work(&work)
+    let mut plugin = Plugin { link, foreign: None, session: None };
+    // Where the host says no more, it is gone, and the other thread ends this process.
+    plugin.work(jobs).unwrap_or_default();
+    drop(plugin.session.take());
+    ExitCode::SUCCESS
 }
 
-/// The control thread: reads until the host is gone.
-fn listen(requests: File, link: &Link, jobs: &mpsc::Sender<ToWorker>) -> io::Result<()> {
-    let mut requests = BufReader::with_capacity(64 << 10, requests);
+/// Hears what the host says besides jobs until it is gone.
+fn listen(asides: File, link: &Link) -> io::Result<()> {
+    let mut asides = BufReader::new(asides);
     let mut line = Vec::new();
-    while wire::read_line(&mut requests, &mut line)? {
+    while wire::read_line(&mut asides, &mut line)? {
         match serde_json::from_slice(&line)? {
-            ToWorker::Cancel { id } => link.cancelled.store(id, Ordering::Relaxed),
-            ToWorker::Answer { id, result } => link.answer(id, result),
-            job => jobs.send(job).map_err(io::Error::other)?,
+            Aside::Cancel { id } => link.cancelled.store(id, Ordering::Relaxed),
+            Aside::Answer { id, result } => link.answer(id, result),
         }
     }
     Ok(())
@@ -91,7 +95,7 @@ impl Link {
         }
     }
 
-    /// Says something to the host. Should the host be gone, the control thread ends this process.
+    /// Says something to the host. Should the host be gone, the listening thread ends this process.
     fn say(&self, message: &FromWorker) {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         wire::write(&*answers, message).unwrap_or_default();
@@ -163,23 +167,24 @@ struct Plugin {
 }
 
 impl Plugin {
-    fn work(mut self, work: &mpsc::Receiver<ToWorker>) -> ExitCode {
-        for job in work {
-            let (id, result) = match job {
-                ToWorker::Load { id, plugin, expected, kept, limits, only } => {
+    /// Does one job after the other until it is told to close.
+    fn work(&mut self, jobs: File) -> io::Result<()> {
+        let mut jobs = BufReader::with_capacity(64 << 10, jobs);
+        let mut line = Vec::new();
+        while wire::read_line(&mut jobs, &mut line)? {
+            let (id, result) = match serde_json::from_slice(&line)? {
+                Job::Load { id, plugin, expected, kept, limits, only } => {
                     let prepared = prepare(kept, limits, only.as_deref());
                     (id, prepared.and_then(|confined| self.load(&plugin, &expected).map(|()| confined)))
                 }
-                ToWorker::Open { id, request } => (id, self.open(id, &request)),
-                ToWorker::Ask { id, method, params } => (id, self.ask(&method, &params)),
-                ToWorker::Call { id, method, params } => (id, self.call(id, &method, &params)),
-                ToWorker::Close => break,
-                ToWorker::Cancel { .. } | ToWorker::Answer { .. } => continue,
+                Job::Open { id, request } => (id, self.open(id, &request)),
+                Job::Ask { id, method, params } => (id, self.ask(&method, &params)),
+                Job::Call { id, method, params } => (id, self.call(id, &method, &params)),
+                Job::Close => break,
             };
             self.link.say(&FromWorker::Answered { id, result });
         }
-        drop(self.session.take());
-        ExitCode::SUCCESS
+        Ok(())
     }
 
     fn load(&mut self, plugin: &Path, expected: &Build) -> Result<()> {

@@ -30,7 +30,7 @@ use super::{
     outbox::Outbox,
     output::{Tail, pass_on},
     strays::Mark,
-    wire::{self, FromWorker, ToWorker},
+    wire::{self, Aside, FromWorker, Job},
 };
 
 /// How long a worker that closed its pipe may take to end by itself.
@@ -79,7 +79,8 @@ pub(super) enum Reply {
 
 /// A worker, as its threads share it.
 pub(super) struct Watched {
-    pub(super) outbox: Outbox,
+    jobs: Outbox,
+    asides: Outbox,
     pub(super) tail: Tail,
     services: Arc<dyn Services>,
     groups: Groups,
@@ -104,12 +105,13 @@ struct State {
 impl Watched {
     /// Takes over a worker and starts to listen to it.
     pub(super) fn new(launched: Launched, services: Arc<dyn Services>) -> std::io::Result<Arc<Self>> {
-        let Launched { mut child, mark, to, from } = launched;
+        let Launched { mut child, mark, jobs, asides, answers } = launched;
         let pipes = (child.stdout.take(), child.stderr.take());
         let state =
             State { child: Some(child), pending: BTreeMap::new(), next: 1, progress: None, ending: None };
         let watched = Arc::new(Self {
-            outbox: Outbox::new(to)?,
+            jobs: Outbox::new(jobs)?,
+            asides: Outbox::new(asides)?,
             tail: Tail::default(),
             services,
             groups: Groups::default(),
@@ -127,7 +129,7 @@ impl Watched {
         let listener = watched.clone();
         thread::spawn(move || {
             // A reporter that panics must not leave those who wait for an answer waiting for ever.
-            drop(panic::catch_unwind(AssertUnwindSafe(|| listener.listen(from))));
+            drop(panic::catch_unwind(AssertUnwindSafe(|| listener.listen(answers))));
             listener.bury(&printed);
         });
         Ok(watched)
@@ -163,19 +165,24 @@ impl Watched {
         (id, receive)
     }
 
-    /// Says something to the worker.
-    pub(super) fn say(&self, message: &ToWorker) -> Result<()> {
-        let line = wire::line(message)
+    /// Gives the worker something to do, after what it does now.
+    pub(super) fn give(&self, job: &Job) -> Result<()> {
+        let line = wire::line(job)
             .map_err(|error| Error::failed("a question isn't representable as JSON").because(&error))?;
-        self.outbox.send(line);
+        self.jobs.send(line);
         Ok(())
+    }
+
+    /// Tells the worker something while it works. A number, JSON and strings are always representable.
+    fn tell(&self, aside: &Aside) {
+        self.asides.send(wire::line(aside).unwrap_or_default());
     }
 
     /// Asks the worker to end.
     pub(super) fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
         // A message without content is always representable.
-        self.say(&ToWorker::Close).unwrap_or_default();
+        self.give(&Job::Close).unwrap_or_default();
     }
 
     /// Asks every call that is running to stop.
@@ -190,8 +197,7 @@ impl Watched {
 
     /// Asks one call to stop.
     pub(super) fn ask_to_stop(&self, id: u64) {
-        // A number is always representable.
-        self.say(&ToWorker::Cancel { id }).unwrap_or_default();
+        self.tell(&Aside::Cancel { id });
     }
 
     /// Kills the worker and all that it started.
@@ -271,8 +277,7 @@ impl Watched {
                 wire::one_line(answer.to_string())
                     .map_err(|error| Error::failed("the host's answer isn't JSON").because(&error))
             });
-            // It is JSON, or an error made of strings.
-            asked.say(&ToWorker::Answer { id, result }).unwrap_or_default();
+            asked.tell(&Aside::Answer { id, result });
         });
     }
 
@@ -301,7 +306,8 @@ impl Watched {
             // Whoever waited may have given up.
             waiting.send(Reply::Ended(ending)).unwrap_or_default();
         }
-        self.outbox.close();
+        self.jobs.close();
+        self.asides.close();
         self.ended.notify_all();
     }
 }

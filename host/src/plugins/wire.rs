@@ -1,4 +1,7 @@
-//! What host and worker say to each other: one JSON object a line, over two pipes.
+//! What host and worker say to each other: one JSON object a line, over three pipes.
+//!
+//! Jobs and what can't wait for the end of a job come on a pipe each, so that the thread that does the jobs reads them itself: in a short
+//! call the time goes into waking threads.
 //!
 //! Both ends are the same executable, so nothing here needs to stay compatible. The plugin's own words travel as raw
 //! JSON: the worker checks that they are JSON at all, and only the host looks into them.
@@ -14,12 +17,14 @@ use serde_json::value::RawValue;
 
 use super::confine::Limits;
 
-/// The file descriptor on which a worker reads. High, so that a plugin that closes low numbers doesn't hit it.
-pub(super) const REQUESTS: i32 = 200;
+/// The file descriptor on which a worker reads jobs. High, so that a plugin that closes low numbers doesn't hit it.
+pub(super) const JOBS: i32 = 200;
+/// The file descriptor on which it reads asides.
+pub(super) const ASIDES: i32 = 201;
 /// The file descriptor on which a worker answers.
-pub(super) const ANSWERS: i32 = 201;
+pub(super) const ANSWERS: i32 = 202;
 /// The first of the descriptors that a worker only keeps open.
-pub(super) const FIRST_KEPT: i32 = 202;
+pub(super) const FIRST_KEPT: i32 = 203;
 
 /// The largest answer of a plugin, in bytes.
 pub(super) const LARGEST_ANSWER: usize = 64 << 20;
@@ -30,10 +35,10 @@ pub(super) const LARGEST_EVENT: usize = 256 << 10;
 /// The longest line: an answer and its envelope.
 const LONGEST_LINE: u64 = (LARGEST_ANSWER as u64) + 4096;
 
-/// From the host to its worker.
+/// From the host to its worker: what it does one after the other.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum ToWorker {
+pub(super) enum Job {
     /// Load this plugin, which must describe itself like this. The answer says whether writing is confined.
     Load {
         id: u64,
@@ -50,12 +55,18 @@ pub(super) enum ToWorker {
     Ask { id: u64, method: String, params: Box<RawValue> },
     /// Call a method of the session.
     Call { id: u64, method: String, params: Box<RawValue> },
+    /// End the session and the process.
+    Close,
+}
+
+/// From the host to its worker: what it hears while a job is running.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Aside {
     /// The call with this number should stop.
     Cancel { id: u64 },
     /// The answer to the plugin's request with this number.
     Answer { id: u64, result: Result<Box<RawValue>, Error> },
-    /// End the session and the process.
-    Close,
 }
 
 /// From a worker to its host.

@@ -1,6 +1,7 @@
 //! A target's worker process, as the pipeline sees it.
 
 use std::{
+    hint,
     path::Path,
     sync::{Arc, mpsc},
     time::{Duration, Instant},
@@ -18,11 +19,13 @@ use super::{
     confine,
     launch::{Options, Services, launch},
     watch::{Ending, Reply, Watched},
-    wire::{LARGEST_RECEIPT, ToWorker},
+    wire::{Job, LARGEST_RECEIPT},
 };
 
 /// How long a plugin may take to close its session before it is killed.
 const CLOSE: Duration = Duration::from_secs(2);
+/// How long an answer is watched for before the thread sleeps: being woken takes longer than a short call does.
+const AWAKE: Duration = Duration::from_micros(50);
 /// How long a killed process may take to be gone.
 const GONE: Duration = Duration::from_secs(1);
 
@@ -56,7 +59,7 @@ impl Worker {
     ) -> Result<Self> {
         let worker = Self::load(ready, &request.context, services, options)?;
         let request = to_raw_value(request).map_err(|error| strange_question("open", &error))?;
-        worker.ask("open", Some(options.start_deadline), |id| ToWorker::Open { id, request })?;
+        worker.ask("open", Some(options.start_deadline), |id| Job::Open { id, request })?;
         Ok(worker)
     }
 
@@ -74,7 +77,7 @@ impl Worker {
         let worker = Self::load(ready, context, services, options)?;
         let params =
             to_raw_value(&context.project).map_err(|error| strange_question(method::DETECT, &error))?;
-        let ask = |id| ToWorker::Ask { id, method: method::DETECT.to_owned(), params };
+        let ask = |id| Job::Ask { id, method: method::DETECT.to_owned(), params };
         let answer = worker.ask(method::DETECT, Some(options.start_deadline), ask)?;
         worker.read(method::DETECT, &answer)
     }
@@ -91,7 +94,7 @@ impl Worker {
         let mut worker = Self { watched, build: ready.build.clone(), grace: options.grace, confined: false };
         let deadline = Some(options.start_deadline);
         let kept = i32::try_from(options.keep_open.len()).unwrap_or_default();
-        let load = |id| ToWorker::Load {
+        let load = |id| Job::Load {
             id,
             plugin: ready.copy.clone(),
             expected: Box::new(ready.build.clone()),
@@ -123,7 +126,7 @@ impl Worker {
         deadline: Option<Duration>,
     ) -> Result<R> {
         let params = to_raw_value(params).map_err(|error| strange_question(method, &error))?;
-        let call = |id| ToWorker::Call { id, method: method.to_owned(), params };
+        let call = |id| Job::Call { id, method: method.to_owned(), params };
         let answer = self.ask(method, deadline, call)?;
         self.read(method, &answer)
     }
@@ -153,10 +156,10 @@ impl Worker {
         &self,
         method: &str,
         deadline: Option<Duration>,
-        question: impl FnOnce(u64) -> ToWorker,
+        question: impl FnOnce(u64) -> Job,
     ) -> Result<Box<RawValue>> {
         let (id, replies) = self.watched.expect();
-        self.watched.say(&question(id))?;
+        self.watched.give(&question(id))?;
         let mut stopping: Option<ErrorKind> = None;
         let mut until = deadline.map(|limit| Instant::now() + limit);
         loop {
@@ -304,6 +307,14 @@ impl Drop for Worker {
 fn next(replies: &mpsc::Receiver<Reply>, until: Option<Instant>) -> Option<Reply> {
     // The sender goes only after it has sent the ending.
     let gone = Reply::Ended(Ending::Disconnected);
+    let begun = Instant::now();
+    while begun.elapsed() < AWAKE {
+        match replies.try_recv() {
+            Ok(reply) => return Some(reply),
+            Err(mpsc::TryRecvError::Disconnected) => return Some(gone),
+            Err(mpsc::TryRecvError::Empty) => hint::spin_loop(),
+        }
+    }
     match until {
         None => Some(replies.recv().unwrap_or(gone)),
         Some(until) => match replies.recv_timeout(until.saturating_duration_since(Instant::now())) {
