@@ -47,7 +47,7 @@ test: ## Run every test there is; POP_DEPLOY_NO_SKIP=1 makes a skipped one a fai
 
 soak: ## Run the long forms of tests
 	$(CARGO) build --locked --workspace
-	POP_DEPLOY_SWITCHES=20 $(CARGO) test --locked -p pop-deploy --test docker_traffic
+	POP_DEPLOY_SWITCHES=20 $(CARGO) test --locked -p pop-deploy --test docker_traffic --test docker_service_traffic
 	POP_DEPLOY_EVERY_DEATH=1 $(CARGO) test --locked -p pop-deploy --test docker_crashes
 
 bench: build ## Measure against cp, rsync, Ansible, Capistrano, Python and docker by hand

@@ -2,12 +2,11 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::sync::OnceLock;
-
 use engine::free_port;
 use serde_json::json;
 use shop::{Behaviour, Shop};
 use support::{Said, wait_for};
+use swarm::{in_a_swarm, serves, versions};
 
 #[path = "support/engine.rs"]
 mod engine;
@@ -15,53 +14,8 @@ mod engine;
 mod shop;
 #[path = "support/mod.rs"]
 mod support;
-
-/// A shop whose image runs as a service in the Swarm that the tests of this file share; skipped where there is none.
-fn in_a_swarm(name: &'static str) -> Option<Shop> {
-    static BEGUN: OnceLock<Result<(), String>> = OnceLock::new();
-    let shop = match Shop::open(name) {
-        Ok(shop) => shop,
-        Err(why) => {
-            support::skipped(why);
-            return None;
-        }
-    };
-    let begun = BEGUN.get_or_init(|| {
-        let listen = format!("127.0.0.1:{}", free_port());
-        let said =
-            shop.engine.docker(&["swarm", "init", "--advertise-addr", "127.0.0.1", "--listen-addr", &listen]);
-        if said.code == Some(0) { Ok(()) } else { Err(said.stderr) }
-    });
-    if let Err(why) = begun {
-        support::skipped(&format!("no Swarm: {why}"));
-        return None;
-    }
-    shop.edit(|config| {
-        config.as_object_mut().unwrap().remove("run");
-        config.as_object_mut().unwrap().remove("health");
-        config["service"] = json!({
-            "name": name, "replicas": 2, "endpoint_mode": "dnsrr", "stop_grace": 0,
-            "ports": [{"published": 0, "target": 8080, "mode": "host"}],
-        });
-    });
-    Some(shop)
-}
-
-/// The versions that the service's running tasks are of.
-fn versions(shop: &Shop) -> Vec<String> {
-    let filter = format!("label=com.docker.swarm.service.name={}", shop.name);
-    let ids = shop.engine.must(&["ps", "--quiet", "--filter", &filter]);
-    let of = |id: &str| {
-        let env = shop.engine.docker(&["container", "inspect", "--format={{json .Config.Env}}", id]).stdout;
-        env.split("VERSION=").nth(1).map(|rest| rest.split('"').next().unwrap().to_owned())
-    };
-    ids.lines().filter_map(of).collect()
-}
-
-/// Waits until two tasks run, of this version and no other.
-fn serves(shop: &Shop, version: &str) {
-    wait_for(version, || (versions(shop) == [version, version]).then_some(()));
-}
+#[path = "support/swarm.rs"]
+mod swarm;
 
 fn spec(shop: &Shop) -> String {
     shop.engine.must(&["service", "inspect", "--format={{json .Spec}} {{.Version.Index}}", shop.name])
@@ -132,7 +86,10 @@ fn what_can_not_be_placed_or_is_not_ours_is_said_before_anything_is_built() {
     });
     let text = told(&shop.deploy("1", Behaviour::Well), 3);
     assert!(text.contains("2 nodes are needed; 1 are there"), "{text}");
-    shop.edit(|config| config["service"]["ports"] = json!(["8080"]));
+    shop.edit(|config| {
+        config["service"]["ports"] = json!(["8080"]);
+        config["service"]["endpoint_mode"] = json!("vip");
+    });
     shop.engine.must(&[
         "service",
         "create",
@@ -175,26 +132,60 @@ fn a_host_that_is_killed_in_an_update_leaves_something_to_mend() {
 #[test]
 fn a_canary_of_a_service_runs_beside_it_under_its_name() {
     let Some(shop) = in_a_swarm("part") else { return };
-    let canary = |version: &str, more: &[&str]| {
-        shop.dockerfile(version, Behaviour::Well);
+    let canary_of = |behaviour, version: &str, more: &[&str]| {
+        shop.dockerfile(version, behaviour);
         shop.run(&[&["execute", "--canary", "--yes", "--version", version], more].concat())
     };
-    let port = free_port();
-    let check = json!({"http": format!("http://127.0.0.1:{port}/"), "interval": 0.05, "expect_body": "1"});
+    let canary = |version: &str, more: &[&str]| canary_of(Behaviour::Well, version, more);
+    let (own, gate) = (free_port(), free_port());
+    let ask = |port: u16| json!({"http": format!("http://127.0.0.1:{port}/healthz"), "interval": 0.05});
     shop.edit(|config| {
         config["service"]["replicas"] = json!(1);
-        config["service"]["ports"] = json!([{"published": port, "target": 8080, "mode": "host"}]);
+        config["service"]["ports"] = json!([{"published": own, "target": 8080, "mode": "host"}]);
         config["service"]["update"] = json!({"order": "stop-first"});
         config["canary"] =
-            json!({"min_requests": 3, "steps": [{"percent": 50, "hold": 0, "checks": [check]}]});
+            json!({"min_requests": 6, "steps": [{"percent": 50, "hold": 0, "checks": [ask(gate)]}]});
     });
     shop.must_deploy("1", Behaviour::Well);
     let text = told(&canary("2", &[]), 2);
     assert!(text.contains("its service is on no network"), "{text}");
 
-    shop.engine.must(&["network", "create", "--driver=overlay", "front"]);
-    shop.edit(|config| config["service"]["networks"] = json!(["front"]));
+    shop.engine.overlay("front");
+    shop.edit(|config| {
+        config["service"]["networks"] = json!(["front"]);
+        config["service"]["endpoint_mode"] = json!("vip");
+    });
     shop.must_deploy("1", Behaviour::Well);
+    let text = told(&canary("2", &[]), 2);
+    assert!(text.contains("its service has a virtual address"), "{text}");
+    shop.engine.must(&["service", "rm", "part"]);
+    shop.edit(|config| {
+        config["service"]["endpoint_mode"] = json!("dnsrr");
+        config["canary"]["steps"][0]["checks"] = json!([ask(own)]);
+    });
+    shop.must_deploy("1", Behaviour::Well);
+    let text = told(&canary("2", &[]), 2);
+    assert!(text.contains(&format!("asks at port {own}, which the old tasks alone publish")), "{text}");
+
+    // What users ask leads to every task by the service's name.
+    shop.edit(|config| config["canary"]["steps"][0]["checks"] = json!([ask(gate)]));
+    let publish = format!("--publish=published={gate},target=8080,mode=host");
+    let image = format!("{}:1", shop.image());
+    shop.engine.must(&[
+        "service",
+        "create",
+        "--detach",
+        "--no-resolve-image",
+        "--name=gate",
+        "--network=front",
+        "--endpoint-mode=dnsrr",
+        "--env=APP=gate",
+        "--env=BEHAVIOUR=gate",
+        "--env=UPSTREAM=part:8080",
+        &publish,
+        &image,
+    ]);
+    shop.get(gate);
     let before = spec(&shop);
     let services = || {
         let names =
@@ -211,12 +202,10 @@ fn a_canary_of_a_service_runs_beside_it_under_its_name() {
     shop.must(&["abort", "--yes"]);
     assert_eq!((services(), spec(&shop)), (vec!["part 1/1".to_owned()], before.clone()));
 
-    shop.edit(|config| config["canary"]["steps"][0]["checks"][0]["expect_body"] = json!("something else"));
-    let text = told(&canary("3", &[]), 8);
+    let text = told(&canary_of(Behaviour::Unwell, "3", &[]), 8);
     assert!(text.contains("the canary is bad"), "{text}");
     assert_eq!((services(), spec(&shop)), (vec!["part 1/1".to_owned()], before));
 
-    shop.edit(|config| config["canary"]["steps"][0]["checks"][0]["expect_body"] = json!("1"));
     told(&canary("4", &[]), 0);
     assert_eq!(services(), ["part 1/1"]);
     wait_for("version 4", || (versions(&shop) == ["4"]).then_some(()));

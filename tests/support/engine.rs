@@ -47,6 +47,7 @@ wait "$child"
 # The namespaces of a Swarm's networks stay behind mounted, and with them the numbers of their tunnels taken.
 grep -o " $folder/exec/netns/[^ ]*" /proc/mounts | xargs -r umount
 ip link del "$bridge"
+ip link del "${bridge}g"
 rm -rf "$folder"
 "#;
 
@@ -81,6 +82,12 @@ fn shell(script: &str) -> Command {
     command
 }
 
+/// The address of a network that has a number.
+fn address(number: u32) -> Ipv4Addr {
+    let [_, _, high, low] = number.to_be_bytes();
+    Ipv4Addr::new(10, 128 | high, low, 1)
+}
+
 /// Why there can be no engine here; nothing where there can.
 pub fn missing() -> Option<&'static str> {
     if !rustix::process::geteuid().is_root() {
@@ -105,6 +112,8 @@ pub fn missing() -> Option<&'static str> {
 pub struct Engine {
     shell: Child,
     folder: PathBuf,
+    bridge: String,
+    number: u32,
 }
 
 impl Engine {
@@ -113,13 +122,42 @@ impl Engine {
         let number = std::process::id() * 8 + COUNT.fetch_add(1, Ordering::Relaxed);
         let bridge = format!("pd{}", number % 1_000_000_000);
         // One network in 10.128.0.0/9 for each of many engines at a time.
-        let [_, _, high, low] = number.to_be_bytes();
-        let address = Ipv4Addr::new(10, 128 | high, low, 1).to_string();
+        let address = address(number).to_string();
         let folder = tempfile::Builder::new().prefix("engine-").tempdir().unwrap().keep();
         let shell = shell(ENGINE).arg(&folder).args([&bridge, &address]).spawn().unwrap();
-        let engine = Self { shell, folder };
+        let engine = Self { shell, folder, bridge, number };
         wait_for("the engine", || (engine.docker(&["version"]).code == Some(0)).then_some(()));
         engine
+    }
+
+    /// Has it be a Swarm of its own, whose bridge is nobody else's.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn begin_swarm(&self) -> Result<(), String> {
+        let bridge = format!("com.docker.network.bridge.name={}g", self.bridge);
+        // Far enough from the numbers of the other engines of this test.
+        let [a, b, c, _] = address(self.number + 4).octets();
+        let subnet = format!("{a}.{b}.{c}.0/24");
+        let network = ["network", "create", "--subnet", &subnet, "--opt", &bridge, "docker_gwbridge"];
+        // An address of its own: managers gossip at a port that is always the same.
+        let own = format!("127.{a}.{b}.{c}");
+        let swarm = ["swarm", "init", "--advertise-addr", &own, "--listen-addr", &own];
+        for arguments in [&network[..], &swarm] {
+            let said = self.docker(arguments);
+            if said.code != Some(0) {
+                return Err(said.stderr);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a network of its Swarm, with a tunnel whose number no other engine of this machine takes.
+    pub fn overlay(&self, name: &str) {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let tunnel = 8192 + (self.number % 1_000_000) * 8 + COUNT.fetch_add(1, Ordering::Relaxed);
+        let tunnel = format!("com.docker.network.driver.overlay.vxlanid_list={tunnel}");
+        self.must(&["network", "create", "--driver=overlay", "--opt", &tunnel, name]);
     }
 
     /// Where it listens, as DOCKER_HOST has it.

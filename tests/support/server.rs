@@ -1,12 +1,13 @@
 //! A tiny web server for the tests' images: answers with its version, and behaves as the environment says.
 //!
 //! `VERSION` is what it answers; `BEHAVIOUR` is `well` (default), `crash` (ends at once), `crash-later` (ends after five
-//! seconds), `unwell` (answers `/healthz` with 503). `check` as its argument asks the server beside it, for a HEALTHCHECK.
+//! seconds), `unwell` (answers `/healthz` with 503), `gate` (hands every request on to `UPSTREAM`, to all of whose addresses
+//! in turn). `check` as its argument asks the server beside it, for a HEALTHCHECK.
 
 use std::{
     env,
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, ToSocketAddrs as _},
     process::exit,
     thread,
     time::Duration,
@@ -35,9 +36,28 @@ fn main() {
         _ => {}
     }
     let listener = TcpListener::bind(format!("0.0.0.0:{port}")).expect("the port is free");
-    for stream in listener.incoming().flatten() {
+    for (turn, stream) in listener.incoming().flatten().enumerate() {
+        if behaviour == "gate" {
+            thread::spawn(move || hand_on(stream, turn));
+            continue;
+        }
         let (behaviour, version) = (behaviour.clone(), version.clone());
         thread::spawn(move || answer(stream, &behaviour, &version));
+    }
+}
+
+fn hand_on(mut stream: TcpStream, turn: usize) {
+    let mut request = [0; 4096];
+    let read = stream.read(&mut request).unwrap_or(0);
+    let upstream = env::var("UPSTREAM").unwrap_or_default();
+    let mut addresses: Vec<_> = upstream.to_socket_addrs().into_iter().flatten().collect();
+    addresses.sort();
+    let Some(address) = addresses.get(turn % addresses.len().max(1)) else { return };
+    let Ok(mut server) = TcpStream::connect(address) else { return };
+    let mut answer = Vec::new();
+    // Who gets nothing sees that by the end of the connection.
+    if server.write_all(&request[..read]).is_ok() && server.read_to_end(&mut answer).is_ok() {
+        stream.write_all(&answer).unwrap_or_default();
     }
 }
 

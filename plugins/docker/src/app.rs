@@ -83,6 +83,11 @@ impl App {
         self.run()?.proxy.as_ref()
     }
 
+    /// Whether a proxy names the tasks of its service.
+    pub(crate) fn is_proxied_service(&self) -> bool {
+        self.config.service.as_ref().is_some_and(|service| service.proxy.is_some())
+    }
+
     /// Whether anything runs the image, or it is only built and pushed.
     pub(crate) fn runs(&self) -> bool {
         self.config.run.is_some() || self.config.service.is_some()

@@ -57,7 +57,7 @@ pub(crate) fn plan(app: &App, engine: &Engine, release: &Release, rollout: Exten
         checked.push(checks::live(app, sight.live(app)));
     }
     if let (Some(swarm), Some(service)) = (&swarm, &app.config.service) {
-        checked.extend(swarm.checks(app, service, &sight.info)?);
+        checked.extend(swarm.checks(app, service, &sight.info, None)?);
     }
     let ready = !checked.iter().any(|check| check.status == CheckStatus::Fail);
     let mut steps =
@@ -122,7 +122,7 @@ fn steps(
         steps.extend(running(app, run, engine, release, &Source::Built(tags, insecure), old, &sight.ours)?);
     }
     if let (Some(swarm), Some(service)) = (swarm, &app.config.service) {
-        steps.extend(swarm.steps(app, service, release, None)?);
+        steps.extend(swarm.steps(app, service, release, None, &engine.session)?);
     }
     if app.config.push {
         // Where nothing runs the image, the tags that move are what its users see: then moving them is the switch.

@@ -57,6 +57,23 @@ struct Docker {
     engine: Engine,
 }
 
+impl Docker {
+    /// The nodes of a Swarm fetch the image with the login of whoever updates the service.
+    fn log_in_for_nodes(&mut self) -> Result<()> {
+        match self.app.config.push {
+            true => steps::log_in(&self.app, &mut self.engine),
+            false => Ok(()),
+        }
+    }
+
+    /// What is taken back is on its nodes already: a registry that refuses the login must not stop that.
+    fn try_to_log_in(&mut self) {
+        if let Err(error) = self.log_in_for_nodes() {
+            self.engine.session.warn(format!("going back without a login: {}", error.message));
+        }
+    }
+}
+
 impl Target for Docker {
     type Config = Config;
 
@@ -124,7 +141,13 @@ impl Target for Docker {
                 data::<Pull>(step)?.run(&self.engine)
             }
             "update" if self.app.config.service.is_some() => {
+                self.log_in_for_nodes()?;
                 data::<service::Update>(step)?.run(&self.app, request, &self.engine)
+            }
+            "switch" if self.app.config.service.is_some() => data::<service::Switch>(step)?.run(&self.engine),
+            "health" if self.app.config.service.is_some() => data::<service::Public>(step)?.run(&self.engine),
+            "finalize" if self.app.config.service.is_some() => {
+                data::<service::Finalize>(step)?.run(request, &self.engine)
             }
             "rollout" if self.app.config.service.is_some() => {
                 data::<service::Rollout>(step)?.run(request, &self.engine)
@@ -133,7 +156,11 @@ impl Target for Docker {
             "rollout" | "health" => rollout::run(request, &self.engine),
             "switch" => data::<Switch>(step)?.run(&self.engine),
             "finalize" => data::<Finalize>(step)?.run(request, &self.engine),
+            id if id.starts_with(canary::PREFIX) && self.app.is_proxied_service() => {
+                data::<service::Weights>(step)?.run(&self.engine)
+            }
             id if id.starts_with(canary::PREFIX) && self.app.config.service.is_some() => {
+                self.log_in_for_nodes()?;
                 data::<service::Part>(step)?.run(&self.app, request, &self.engine)
             }
             id if id.starts_with(canary::PREFIX) => data::<Part>(step)?.run(&self.engine),
@@ -151,11 +178,19 @@ impl Target for Docker {
         match step.id.as_str() {
             "build" => data::<Build>(step)?.undo(&self.engine),
             "update" if self.app.config.service.is_some() => {
+                self.try_to_log_in();
                 data::<service::Update>(step)?.undo(&self.engine)
+            }
+            "switch" if self.app.config.service.is_some() => {
+                self.try_to_log_in();
+                data::<service::Switch>(step)?.undo(&self.engine)
             }
             "update" => data::<Update>(step)?.undo(&self.engine),
             "switch" => data::<Switch>(step)?.undo(&self.engine),
             "pull" | "rollout" | "health" | "finalize" | "retire" => Ok(Undo::Nothing),
+            id if id.starts_with(canary::PREFIX) && self.app.is_proxied_service() => {
+                data::<service::Weights>(step)?.undo(&self.engine)
+            }
             id if id.starts_with(canary::PREFIX) && self.app.config.service.is_some() => {
                 data::<service::Part>(step)?.undo(&self.engine)
             }

@@ -42,29 +42,29 @@ pub(crate) struct Upstream {
     reload: Option<Command>,
 }
 
-/// Refuses what would not be a file, a name or a command.
+/// Refuses what would not be a file, a name or a command; `key` is where this stands: `config.run.proxy`.
 ///
 /// # Errors
 /// That.
-pub(crate) fn check(proxy: &Proxy) -> Result<()> {
+pub(crate) fn check(key: &str, proxy: &Proxy) -> Result<()> {
     if let Some(name) = &proxy.upstream {
-        check_name("config.run.proxy.upstream", name)?;
+        check_name(&format!("{key}.upstream"), name)?;
     }
     if proxy.file.file_name().is_none()
         || proxy.file.as_os_str().as_encoded_bytes().iter().any(u8::is_ascii_control)
     {
         return Err(
-            Error::config("`config.run.proxy.file` is no file").hint("give the path of the upstream file")
+            Error::config(format!("`{key}.file` is no file")).hint("give the path of the upstream file")
         );
     }
     if proxy.port == 0 {
         return Err(
-            Error::config("`config.run.proxy.port` is no port").hint("give the one the container listens on")
+            Error::config(format!("`{key}.port` is no port")).hint("give the one the container listens on")
         );
     }
-    for (key, argv) in [("test", &proxy.test), ("reload", &proxy.reload)] {
+    for (command, argv) in [("test", &proxy.test), ("reload", &proxy.reload)] {
         if argv.as_ref().is_some_and(|argv| argv.first().is_none_or(String::is_empty)) {
-            return Err(Error::config(format!("`config.run.proxy.{key}`: no program is named"))
+            return Err(Error::config(format!("`{key}.{command}`: no program is named"))
                 .hint("give program and arguments, such as [\"nginx\", \"-t\"]"));
         }
     }
@@ -88,8 +88,8 @@ impl Upstream {
         Ok(Self {
             kind: proxy.kind,
             name: proxy.upstream.clone().unwrap_or_else(|| app.to_owned()),
-            test: test.map(|argv| fill("config.run.proxy.test", &argv)).transpose()?,
-            reload: reload.map(|argv| fill("config.run.proxy.reload", &argv)).transpose()?,
+            test: test.map(|argv| fill("proxy.test", &argv)).transpose()?,
+            reload: reload.map(|argv| fill("proxy.reload", &argv)).transpose()?,
             file,
         })
     }

@@ -57,8 +57,8 @@ pub(crate) fn plan(app: &App, engine: &Engine, to: &PastRelease) -> Result<Plan>
     let moves = app.config.push && !tags.moving.is_empty();
     let mut steps: Vec<Step> = image.pull(app).filter(|_| swarm.is_none() || moves).into_iter().collect();
     if let (Some(swarm), Some(service)) = (&swarm, &app.config.service) {
-        checked.extend(swarm.checks(app, service, &sight.info)?);
-        steps.extend(swarm.steps(app, service, release, Some(&image.name))?);
+        checked.extend(swarm.checks(app, service, &sight.info, Some(&image.name))?);
+        steps.extend(swarm.steps(app, service, release, Some(&image.name), &engine.session)?);
     }
     if let Some(run) = app.run() {
         checked.push(checks::live(app, live));

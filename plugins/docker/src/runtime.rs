@@ -127,7 +127,7 @@ pub(crate) fn check(run: &Run, config: &Config) -> Result<()> {
         );
     }
     if let Some(proxy) = &run.proxy {
-        crate::proxy::check(proxy)?;
+        crate::proxy::check("config.run.proxy", proxy)?;
         if config.run.as_ref().is_some_and(|run| run.network.as_deref() == Some("host")) {
             return Err(Error::config(
                 "`config.run.network` is the host's, where two containers would share a port",

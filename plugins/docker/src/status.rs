@@ -110,12 +110,13 @@ fn of_container(app: &App, sight: &Sight, live: Option<&Container>) -> Vec<Check
 /// There is no engine.
 pub(crate) fn diagnose(app: &App, engine: &Engine) -> Result<Vec<Diagnostic>> {
     if app.config.service.is_some() {
-        let lines = service::logs(&app.name, engine);
+        let names = service::names(&app.name, engine)?;
         let told = |source: &str, data| Diagnostic { source: source.to_owned(), data };
-        let logs = json!([{ "service": app.name, "lines": lines }]);
+        let logs = names.iter().map(|name| json!({ "service": name, "lines": service::logs(name, engine) }));
+        let states: Vec<_> = names.iter().map(|name| service::states(name, engine)).collect::<Result<_>>()?;
         return Ok(vec![
-            told("docker_logs", logs),
-            told("docker_tasks", service::states(&app.name, engine)?),
+            told("docker_logs", logs.collect()),
+            told("docker_tasks", states.concat().into()),
             told("docker_events", events(app, engine)?),
         ]);
     }

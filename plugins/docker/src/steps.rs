@@ -27,6 +27,11 @@ pub(crate) fn login(app: &App) -> Option<Command> {
     app.config.login.as_ref().map(|login| command::login(&login.username, app.repository.host()))
 }
 
+/// The login that nodes fetch the image with, where it comes from a registry.
+pub(crate) fn logins(app: &App) -> Vec<Command> {
+    login(app).filter(|_| app.config.push).into_iter().collect()
+}
+
 /// Logs in, unless this process did already.
 ///
 /// # Errors

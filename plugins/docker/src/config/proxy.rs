@@ -1,4 +1,4 @@
-//! The proxy in front of containers.
+//! The proxy in front of containers, or of the tasks of a service.
 
 use std::{path::PathBuf, time::Duration};
 

@@ -6,7 +6,7 @@ use pop_deploy_plugin_api::health::Seconds;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::Environment;
+use super::{Environment, Proxy};
 
 /// A Swarm service.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -51,6 +51,10 @@ pub(crate) struct Service {
     /// How an update goes from task to task.
     #[serde(default)]
     pub(crate) update: Update,
+    /// The proxy in front, which names each task by its address: a release is a service of its own beside the old one,
+    /// called `<name>-<release>`, and traffic moves when all of its tasks are healthy.
+    #[serde(default)]
+    pub(crate) proxy: Option<Proxy>,
 }
 
 fn one() -> u32 {

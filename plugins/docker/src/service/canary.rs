@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use pop_deploy_plugin_api::{
     Error, Result,
     canary::{Ask, Canary, CanaryStep, Share, refused},
-    health::{Health, Probe},
+    health::{Health, Probe, Question},
     protocol::{Command, Effect, Outcome, Phase, Receipt, RunRequest, Step, Undo},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
-    rollout::is_public,
+    ask::is_public,
     spec::Spec,
     state,
     update::{LOOK, push},
@@ -50,7 +50,8 @@ pub(crate) struct Retire {
 /// Puts the canary's steps around the update of a service to `to`.
 ///
 /// # Errors
-/// There is no network on whose alias two services could share, nothing is live, or a step isn't asked anything.
+/// There is no name by which two services share the requests, nothing is live, or a step isn't asked anything, or only the
+/// old tasks.
 pub(crate) fn add(
     app: &App,
     target: &str,
@@ -62,10 +63,17 @@ pub(crate) fn add(
     let Some(before) = before else {
         return Err(refused(target, "nothing is live that it could stand beside"));
     };
-    let name = format!("{}{SUFFIX}", app.name);
+    let name = name(&app.name);
     let Some(to) = to.clone().beside(&app.name) else {
         return Err(refused(target, "its service is on no network, where a second one could share its name"));
     };
+    if before.is_virtual() {
+        return Err(refused(
+            target,
+            "its service has a virtual address, which counts as one beside each of the canary's tasks",
+        )
+        .hint("make the service anew with `service.endpoint_mode` dnsrr, or have a `service.proxy` name each task"));
+    }
     let canary = app.config.canary.clone().unwrap_or_default();
     let parts = canary.steps.iter().enumerate().map(|(index, step)| {
         let health = app.config.health.clone();
@@ -76,16 +84,47 @@ pub(crate) fn add(
                 ))
                 .hint("ask by `http` or `tcp`, with the whole address that users use"));
             }
+            if let Some(port) = port(asked).filter(|port| before.publishes(*port)) {
+                return Err(Error::config(format!(
+                    "`config.canary.steps[{index}]` asks at port {port}, which the old tasks alone publish"
+                ))
+                .hint(
+                    "ask at what leads to the service by its name, or have a `service.proxy` name each task",
+                ));
+            }
         }
         let mut to = to.clone();
         to.replicas = tasks(step.share(), before.replicas);
-        Ok(Part { name: name.clone(), to, canary: canary.clone(), index, health }.step(before.replicas))
+        Ok(Part { name: name.clone(), to, canary: canary.clone(), index, health }
+            .step(before.replicas, steps::logins(app)))
     });
     let parts: Vec<_> = parts.collect::<Result<_>>()?;
     plan.splice(at..at, parts);
     let retire = plan.iter().position(|step| step.phase == Phase::Finalize).unwrap_or(plan.len());
     plan.insert(retire, Retire { name }.step());
     Ok(())
+}
+
+/// The port that a public question is put to.
+fn port(health: &Health) -> Option<u16> {
+    match health.question() {
+        Question::Tcp(address) => address.rsplit(':').next()?.parse().ok(),
+        Question::Http(address) => {
+            let (scheme, rest) = address.split_once("://")?;
+            let authority = rest.split(['/', '?', '#']).next()?;
+            let usual = if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 };
+            match authority.rsplit_once(':') {
+                Some((_, port)) if !port.contains(']') => port.parse().ok(),
+                _ => Some(usual),
+            }
+        }
+        Question::Command(_) | Question::Docker => None,
+    }
+}
+
+/// What the second service of an app is called.
+pub(crate) fn name(app: &str) -> String {
+    format!("{app}{SUFFIX}")
 }
 
 /// How many tasks beside `old` ones come closest to that share.
@@ -100,7 +139,7 @@ fn tasks(share: Share, old: u64) -> u64 {
 }
 
 impl Part {
-    fn step(&self, old: u64) -> Step {
+    fn step(&self, old: u64, logins: Vec<Command>) -> Step {
         let (name, new) = (&self.name, self.to.replicas);
         let about = new * 100 / (old + new).max(1);
         let mut step = Step::new(
@@ -116,14 +155,15 @@ impl Part {
         }
         step.awaits_verdict = self.index + 1 == self.canary.steps.len();
         step.creates = vec![name.clone()];
-        step.commands = vec![
+        step.commands = logins;
+        step.commands.extend([
             state::inspect(name),
             state::list_networks(),
             state::list_tasks(name),
             state::show_logs(name),
             self.scale(),
             self.to.create(name),
-        ];
+        ]);
         step
     }
 
@@ -253,6 +293,18 @@ fn remove(name: &str, engine: &Engine) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_port_of_a_question_is_its_own_or_the_usual_one() {
+        let of = |key: &str, address: &str| {
+            let health = serde_json::json!({ key: address });
+            serde_json::from_value::<Health>(health).ok().and_then(|health| port(&health))
+        };
+        assert_eq!(of("tcp", "[::1]:5432"), Some(5432));
+        assert_eq!(of("http", "https://shop.example/a:1"), Some(443));
+        assert_eq!(of("http", "http://[::1]/"), Some(80));
+        assert_eq!(of("http", "http://shop.example:8080/healthz"), Some(8080));
+    }
 
     #[test]
     fn a_share_of_the_requests_is_the_nearest_share_of_the_tasks() {

@@ -3,19 +3,33 @@
 //! Every change is `docker service update` with the words that lead from one [`Spec`] to another. That is also the way
 //! back: a rollback pushes the spec that we recorded, since `docker service rollback` toggles between two and forgets after
 //! an automatic one.
+//!
+//! Behind a proxy no task may stop before the proxy has forgotten it, and the Swarm stops each one as soon as its
+//! successor runs. So there a release is a service of its own, beside the old one, and traffic moves from one to the other.
 
+mod address;
+mod ask;
 mod canary;
+mod finalize;
+mod live;
+mod public;
 mod rollout;
 mod spec;
 mod state;
 mod swarm;
+mod switch;
 mod update;
+mod weights;
 
 pub(crate) use self::{
     canary::{Part, Retire},
+    finalize::Finalize,
+    public::Public,
     rollout::Rollout,
     spec::check,
-    state::{logs, states},
+    state::{logs, names, states},
     swarm::Swarm,
+    switch::Switch,
     update::Update,
+    weights::Weights,
 };

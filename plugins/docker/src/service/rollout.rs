@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use pop_deploy_plugin_api::{
     Error, Result,
-    health::{Health, Question},
     protocol::{Effect, Outcome, Phase, Receipt, RunRequest, Step},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
+    ask::Asked,
     spec::Spec,
     state::{self, Task},
     update::LOOK,
@@ -27,17 +27,18 @@ pub(crate) struct Rollout {
     /// How long every task must have run, in milliseconds.
     monitor: u64,
     parallelism: u64,
-    health: Option<Health>,
+    asked: Option<Asked>,
 }
 
 impl Rollout {
-    pub(crate) fn step(name: &str, spec: &Spec, health: Option<&Health>) -> Step {
+    pub(crate) fn step(name: &str, spec: &Spec, asked: Option<Asked>) -> Step {
+        let asking: Vec<_> = asked.iter().flat_map(Asked::commands).collect();
         let rollout = Self {
             name: name.to_owned(),
             replicas: spec.replicas,
             monitor: spec.monitor_ms,
             parallelism: spec.parallelism,
-            health: health.filter(|health| is_public(health)).cloned(),
+            asked,
         };
         let mut step =
             Step::new("rollout", Phase::Verify, Effect::None, format!("Watching the service {name}")).reason(
@@ -53,6 +54,7 @@ impl Rollout {
             state::list_tasks(name),
             state::show_logs(name),
         ];
+        step.commands.extend(asking);
         step.data(rollout)
     }
 
@@ -100,8 +102,8 @@ impl Rollout {
             }
             engine.session.pause(LOOK)?;
         }
-        let asked = self.health.as_ref().map(|health| health.wait(&engine.session)).transpose()?;
-        let asked = asked.map_or(String::new(), |healthy| format!("; {}", healthy.detail));
+        let asked = self.asked.as_ref().map(|asked| asked.wait(image, engine)).transpose()?;
+        let asked = asked.map_or(String::new(), |answer| format!("; {answer}"));
         Ok(Receipt::new(Outcome::Changed, format!("{} tasks{asked}", self.replicas)))
     }
 
@@ -136,15 +138,6 @@ impl Rollout {
             ));
         }
         Ok(state == "updating")
-    }
-}
-
-/// Whether the question has an address of its own: the Swarm asks each task's HEALTHCHECK itself.
-pub(crate) fn is_public(health: &Health) -> bool {
-    match health.question() {
-        Question::Http(address) => !address.starts_with('/'),
-        Question::Tcp(_) => true,
-        Question::Command(_) | Question::Docker => false,
     }
 }
 

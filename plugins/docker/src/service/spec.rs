@@ -9,6 +9,7 @@ use pop_deploy_plugin_api::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::address::{Reach, Way};
 use crate::{
     app::{App, check_lendable, check_variable},
     command::{IMAGE, docker},
@@ -20,6 +21,8 @@ use crate::{
 
 /// The references behind the variables that are secrets: the Swarm itself only knows values.
 const SECRETS: &str = "pop-deploy.secrets";
+/// The port at which a proxy finds each task.
+const PROXIED: &str = "pop-deploy.proxied";
 
 /// A service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,7 +35,7 @@ pub(crate) struct Spec {
     pub(crate) labels: Labels,
     ports: BTreeSet<Port>,
     networks: BTreeSet<String>,
-    /// The name that it shares on its networks, where it is a second service of an app.
+    /// The name that it shares on its networks with other services of its app.
     #[serde(default)]
     alias: Option<String>,
     constraints: BTreeSet<String>,
@@ -114,7 +117,33 @@ pub(crate) fn check(service: &Service) -> Result<()> {
             Error::config("`config.service.replicas` is 0").hint("give 1 at least: nothing would serve")
         );
     }
-    service.ports.iter().enumerate().try_for_each(|(index, port)| Port::of(index, port).map(drop))
+    let ports = service.ports.iter().enumerate();
+    let ports: Vec<_> = ports.map(|(index, port)| Port::of(index, port)).collect::<Result<_>>()?;
+    if let Some(proxy) = &service.proxy {
+        crate::proxy::check("config.service.proxy", proxy)?;
+        if let Some(port) = ports.iter().find(|port| port.published > 0) {
+            return Err(Error::config(format!(
+                "`config.service.ports`: {} can have one service at a time, and behind a proxy there are two for a while",
+                port.published
+            ))
+            .hint("leave the port out, or have the nodes choose: {\"published\": 0, \"target\": 80, \"mode\": \"host\"}"));
+        }
+    }
+    if endpoint_mode(service) == "dnsrr" && ports.iter().any(|port| port.mode == "ingress") {
+        return Err(Error::config(
+            "`config.service.ports`: a service of `endpoint_mode` dnsrr has no ingress ports",
+        )
+        .hint("publish with `mode: host`, or leave the port out behind a proxy"));
+    }
+    Ok(())
+}
+
+/// How the service's name leads to its tasks: behind a proxy to each, unless the config says otherwise.
+fn endpoint_mode(service: &Service) -> &'static str {
+    match (service.endpoint_mode, &service.proxy) {
+        (Some(EndpointMode::Dnsrr), _) | (None, Some(_)) => "dnsrr",
+        (Some(EndpointMode::Vip), _) | (None, None) => "vip",
+    }
 }
 
 impl Port {
@@ -182,14 +211,16 @@ impl Spec {
         if !references.is_empty() {
             labels.insert(SECRETS.to_owned(), serde_json::to_string(&references).unwrap_or_default());
         }
+        if let Some(proxy) = &service.proxy {
+            labels.insert(PROXIED.to_owned(), proxy.port.to_string());
+        }
         let ms = |seconds: pop_deploy_plugin_api::health::Seconds| {
             u64::try_from(seconds.span().as_millis()).unwrap_or(u64::MAX)
         };
-        let window = app
-            .config
-            .health
-            .as_ref()
-            .map_or(app.config.min_ready(), |health| health.window().max(app.config.min_ready()));
+        let min_ready = app.config.min_ready();
+        // Swarm must not call it done before we would call it well; beside the old one it has nothing to call.
+        let health = app.config.health.as_ref().filter(|_| service.proxy.is_none());
+        let window = health.map_or(min_ready, |health| health.window().max(min_ready));
         Ok(Self {
             image: None,
             replicas: service.replicas.into(),
@@ -208,11 +239,7 @@ impl Spec {
             memory: service.memory.as_deref().and_then(bytes).unwrap_or(0),
             nano_cpus: service.cpus.map_or(0, |cpus| (cpus * 1e9).round() as u64),
             stop_grace_ms: service.stop_grace.map_or(10_000, ms),
-            endpoint_mode: match service.endpoint_mode {
-                Some(EndpointMode::Dnsrr) => "dnsrr",
-                Some(EndpointMode::Vip) | None => "vip",
-            }
-            .to_owned(),
+            endpoint_mode: endpoint_mode(service).to_owned(),
             order: match service.update.order {
                 UpdateOrder::StartFirst => "start-first",
                 UpdateOrder::StopFirst => "stop-first",
@@ -220,7 +247,6 @@ impl Spec {
             .to_owned(),
             parallelism: service.update.parallelism.unwrap_or(1).into(),
             delay_ms: service.update.delay.map_or(0, ms),
-            // Swarm must not call it done before we would call it well.
             monitor_ms: service
                 .update
                 .monitor
@@ -281,7 +307,9 @@ impl Spec {
             env: env.collect(),
             ports: list("/EndpointSpec/Ports").iter().map(port).collect(),
             networks: list("/TaskTemplate/Networks").iter().map(network).collect(),
-            alias: None,
+            alias: list("/TaskTemplate/Networks")
+                .iter()
+                .find_map(|it| it["Aliases"][0].as_str().map(str::to_owned)),
             constraints: texts("/TaskTemplate/Placement/Constraints").iter().map(|it| spaced(it)).collect(),
             memory: number("/TaskTemplate/Resources/Limits/MemoryBytes"),
             nano_cpus: number("/TaskTemplate/Resources/Limits/NanoCPUs"),
@@ -311,10 +339,7 @@ impl Spec {
             words.option("publish", port.words());
         }
         for network in &self.networks {
-            match &self.alias {
-                Some(alias) => words.option("network", format!("name={network},alias={alias}")),
-                None => words.option("network", network),
-            }
+            words.option("network", self.network_word(network));
         }
         for constraint in &self.constraints {
             words.option("constraint", constraint);
@@ -349,7 +374,9 @@ impl Spec {
         for port in now.ports.difference(&self.ports) {
             words.option("publish-rm", Port { published: 0, ..port.clone() }.words());
         }
-        words.gone("network-add", self.networks.difference(&now.networks));
+        for network in self.networks.difference(&now.networks) {
+            words.option("network-add", self.network_word(network));
+        }
         words.gone("network-rm", now.networks.difference(&self.networks));
         words.gone("constraint-add", self.constraints.difference(&now.constraints));
         words.gone("constraint-rm", now.constraints.difference(&self.constraints));
@@ -373,6 +400,13 @@ impl Spec {
         words.option("update-monitor", format!("{}ms", self.monitor_ms));
         words.option("update-max-failure-ratio", self.max_failure_ratio.to_string());
         words.option("rollback-order", &self.order);
+    }
+
+    fn network_word(&self, network: &str) -> String {
+        match &self.alias {
+            Some(alias) => format!("name={network},alias={alias}"),
+            None => network.to_owned(),
+        }
     }
 
     fn image_word(&self) -> String {
@@ -406,6 +440,35 @@ impl Spec {
             .filter(|port| port.mode == "host" && port.published > 0)
             .map(|port| port.published)
             .collect()
+    }
+
+    /// How each task of the service `name` is reached at `port`.
+    pub(crate) fn reach(&self, name: &str, port: u16) -> Reach {
+        let published =
+            |it: &&Port| it.mode == "host" && it.protocol == "tcp" && it.target == u64::from(port);
+        let way = if self.ports.iter().any(|it| published(&it)) { Way::Node } else { Way::Bridge };
+        Reach { service: name.to_owned(), port, way }
+    }
+
+    /// The port at which a proxy finds each task; none where none is told of it.
+    pub(crate) fn proxied(&self) -> Option<u16> {
+        self.labels.get(PROXIED)?.parse().ok()
+    }
+
+    /// The first port that its tasks listen on, as far as is known.
+    pub(crate) fn listens(&self) -> Option<u16> {
+        let first = self.ports.iter().find(|port| port.protocol == "tcp");
+        self.proxied().or(first.and_then(|port| port.target.try_into().ok()))
+    }
+
+    /// Whether its name leads to one address for all of its tasks.
+    pub(crate) fn is_virtual(&self) -> bool {
+        self.endpoint_mode == "vip"
+    }
+
+    /// Whether that port leads to its tasks, and to those of no other service.
+    pub(crate) fn publishes(&self, port: u16) -> bool {
+        self.ports.iter().any(|it| it.published == u64::from(port))
     }
 
     /// Whether anything of it is reached through the Swarm's own balancing.

@@ -1,9 +1,9 @@
 //! A service as the Swarm tells it: its spec, how its update stands, its tasks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pop_deploy_plugin_api::{
-    Error, Result,
+    Error, Finished, Result,
     protocol::{Command, Release},
     serde_json::{self, Value, json},
 };
@@ -19,6 +19,8 @@ use crate::{
 /// A service.
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
+    pub(crate) name: String,
+    pub(crate) created: String,
     pub(crate) spec: Spec,
     pub(crate) update: Option<UpdateStatus>,
 }
@@ -37,8 +39,15 @@ pub(crate) struct UpdateStatus {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Task {
+    #[serde(rename = "ID", default)]
+    pub(crate) id: String,
     #[serde(default)]
     pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) node: String,
+    /// What its node publishes for it: `*:32768->80/tcp`, by commas.
+    #[serde(default)]
+    ports: String,
     #[serde(default)]
     image: String,
     #[serde(default)]
@@ -77,6 +86,13 @@ impl Task {
         self.image == image && (self.is("Failed") || self.is("Rejected"))
     }
 
+    /// The port at which its node publishes one of its own.
+    pub(crate) fn published(&self, port: u16) -> Option<u16> {
+        let inside = format!("->{port}/tcp");
+        let outside = self.ports.split(',').find_map(|it| it.trim().strip_suffix(&inside))?;
+        outside.rsplit(':').next()?.parse().ok()
+    }
+
     fn is(&self, state: &str) -> bool {
         self.current_state.split(' ').next() == Some(state)
     }
@@ -108,7 +124,7 @@ pub(crate) fn list_networks() -> Command {
 /// The Swarm can't be read.
 pub(crate) fn read(name: &str, engine: &Engine) -> Result<Option<Service>> {
     let finished = engine.ask(&inspect(name))?;
-    if !finished.status.success() && finished.stderr.to_lowercase().contains("no such service") {
+    if is_absent(&finished) {
         return Ok(None);
     }
     let found: Value = parsed(&finished.success()?.stdout, "docker service inspect")?;
@@ -118,7 +134,34 @@ pub(crate) fn read(name: &str, engine: &Engine) -> Result<Option<Service>> {
         _ => BTreeMap::new(),
     };
     let spec = Spec::read(&service["Spec"], &networks);
-    Ok(Some(Service { spec, update: serde_json::from_value(service["UpdateStatus"].clone()).ok() }))
+    Ok(Some(Service {
+        name: name.to_owned(),
+        created: service["CreatedAt"].as_str().unwrap_or_default().to_owned(),
+        spec,
+        update: serde_json::from_value(service["UpdateStatus"].clone()).ok(),
+    }))
+}
+
+/// Whether docker says that there is no such service.
+pub(crate) fn is_absent(finished: &Finished) -> bool {
+    let words = finished.stderr.to_lowercase();
+    !finished.status.success()
+        && (words.contains("no such service") || words.contains("service") && words.contains("not found"))
+}
+
+/// The names of an app's services, and of one that is called as it is, whoever made that.
+///
+/// # Errors
+/// The Swarm can't be read.
+pub(crate) fn names(app: &str, engine: &Engine) -> Result<BTreeSet<String>> {
+    let list = |filter: String| -> Result<String> {
+        Ok(engine.ask(&docker(["service", "ls", &filter, "--format={{.Name}}"]))?.success()?.stdout)
+    };
+    let (labelled, named) =
+        (list(format!("--filter=label={APP}={app}"))?, list(format!("--filter=name={app}"))?);
+    // The filter takes every name that begins so.
+    let named = named.lines().filter(|name| *name == app);
+    Ok(labelled.lines().chain(named).map(str::to_owned).collect())
 }
 
 fn networks(engine: &Engine) -> Result<BTreeMap<String, String>> {
@@ -134,20 +177,23 @@ fn networks(engine: &Engine) -> Result<BTreeMap<String, String>> {
     networks.map(|network| network.map(|network| (network.id, network.name))).collect()
 }
 
-/// The tasks of a service, newest first.
+/// The tasks of a service, newest first; none where there is no such service.
 ///
 /// # Errors
 /// The Swarm can't be read.
 pub(crate) fn tasks(name: &str, engine: &Engine) -> Result<Vec<Task>> {
-    let finished = engine.ask(&list_tasks(name))?.success()?;
-    finished.stdout.lines().map(|line| parsed(line, "docker service ps")).collect()
+    let finished = engine.ask(&list_tasks(name))?;
+    if is_absent(&finished) {
+        return Ok(Vec::new());
+    }
+    finished.success()?.stdout.lines().map(|line| parsed(line, "docker service ps")).collect()
 }
 
 /// What the Swarm says of each task, for people who look for a failure.
 ///
 /// # Errors
 /// The Swarm can't be read.
-pub(crate) fn states(name: &str, engine: &Engine) -> Result<Value> {
+pub(crate) fn states(name: &str, engine: &Engine) -> Result<Vec<Value>> {
     let told = |task: Task| json!({ "task": task.name, "image": task.image, "state": task.current_state, "error": task.error });
     Ok(tasks(name, engine)?.into_iter().map(told).collect())
 }

@@ -3,37 +3,50 @@
 use std::path::Path;
 
 use pop_deploy_plugin_api::{
-    Result,
+    Result, Session,
     health::Question,
-    protocol::{Check, Release, Step},
+    protocol::{Check, Phase, Release, Step},
     serde_json::Value,
 };
 use serde::Deserialize;
 
 use super::{
+    address::Way,
+    ask::{Asked, is_public},
     canary,
-    rollout::{Rollout, is_public},
+    finalize::Finalize,
+    live::{is_named, services},
+    public::Public,
+    rollout::Rollout,
     spec::Spec,
     state::{self, Service, parsed},
+    switch::{Served, Switch},
     update::Update,
+    weights,
 };
 use crate::{
     app::App,
     command::docker,
-    config,
+    config::{self, Proxy},
     engine::{Engine, Info},
+    proxy::Upstream,
 };
 
 /// What was seen.
 pub(crate) struct Swarm {
     state: State,
     nodes: Vec<Node>,
+    /// The service that serves.
     service: Option<Service>,
+    /// Others of the app.
+    others: Vec<Service>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct State {
+    #[serde(rename = "NodeID", default)]
+    node: String,
     #[serde(default)]
     local_node_state: String,
     #[serde(default)]
@@ -63,17 +76,15 @@ impl Swarm {
         let told = engine.ask(&docker(["info", "--format={{json .Swarm}}"]))?;
         let state: State = parsed(told.stdout.trim(), "docker info")?;
         if !state.control_available {
-            return Ok(Some(Self { state, nodes: Vec::new(), service: None }));
+            return Ok(Some(Self { state, nodes: Vec::new(), service: None, others: Vec::new() }));
         }
         let ids = engine.ask(&docker(["node", "ls", "--quiet"]))?.success()?.stdout;
         let ids = ids.lines().map(str::to_owned);
         let nodes =
             engine.ask(&docker(["node", "inspect"].map(str::to_owned).into_iter().chain(ids)))?.success()?;
-        Ok(Some(Self {
-            state,
-            nodes: parsed(&nodes.stdout, "docker node inspect")?,
-            service: state::read(&app.name, engine)?,
-        }))
+        let nodes = parsed(&nodes.stdout, "docker node inspect")?;
+        let (service, others) = services(app, engine)?;
+        Ok(Some(Self { state, nodes, service, others }))
     }
 
     /// The place: the service in its Swarm, from whichever manager that is seen.
@@ -87,11 +98,17 @@ impl Swarm {
         self.service.as_ref().and_then(Service::release)
     }
 
-    /// What speaks for and against a deployment.
+    /// What speaks for and against a deployment; `image` is absent until it is built.
     ///
     /// # Errors
     /// A port in the config that is none.
-    pub(crate) fn checks(&self, app: &App, service: &config::Service, info: &Info) -> Result<Vec<Check>> {
+    pub(crate) fn checks(
+        &self,
+        app: &App,
+        service: &config::Service,
+        info: &Info,
+        image: Option<&str>,
+    ) -> Result<Vec<Check>> {
         if self.state.local_node_state != "active" || !self.state.control_available {
             return Ok(vec![Check::fail(
                 "swarm",
@@ -110,12 +127,13 @@ impl Swarm {
             self.owner(app),
             self.update_check(),
             self.room(&spec),
+            self.pull_check(app, image),
+            self.proxy_check(app, service, &spec, info),
             balancing(&spec, info),
-            unasked(app),
+            unasked(app, service, &spec),
         ]
         .into_iter()
         .flatten()
-        .chain(self.pull_check(app))
         .collect())
     }
 
@@ -126,10 +144,14 @@ impl Swarm {
         })
     }
 
+    /// The nodes that may run its tasks.
+    fn fitting(&self, spec: &Spec) -> impl Iterator<Item = &Node> {
+        self.ready().filter(|node| spec.constraints().all(|constraint| meets(node, constraint)))
+    }
+
     fn nodes_check(&self, spec: &Spec) -> Check {
         let (ready, all) = (self.ready().count(), self.nodes.len());
-        let fitting =
-            self.ready().filter(|node| spec.constraints().all(|constraint| meets(node, constraint))).count();
+        let fitting = self.fitting(spec).count();
         match (ready, fitting) {
             (0, _) => Check::fail("nodes", format!("none of {all} nodes is ready"), "see `docker node ls`"),
             (_, 0) => {
@@ -149,7 +171,7 @@ impl Swarm {
         Some(match service.is_of(&app.name) || app.config.adopt {
             true => Check::pass(
                 "service",
-                format!("`{}` is there, with {} replicas", app.name, service.spec.replicas),
+                format!("`{}` is there, with {} replicas", service.name, service.spec.replicas),
             ),
             false => Check::fail(
                 "service",
@@ -174,7 +196,7 @@ impl Swarm {
     /// A fixed port of a node is taken as long as the old task runs.
     fn room(&self, spec: &Spec) -> Option<Check> {
         let ports = spec.node_ports();
-        let fitting = self.ready().filter(|node| spec.constraints().all(|it| meets(node, it))).count() as u64;
+        let fitting = self.fitting(spec).count() as u64;
         let needed = spec.replicas + u64::from(spec.starts_first() && self.service.is_some());
         (!ports.is_empty() && fitting < needed).then(|| {
             Check::fail(
@@ -185,15 +207,55 @@ impl Swarm {
         })
     }
 
-    fn pull_check(&self, app: &App) -> Option<Check> {
-        (self.nodes.len() > 1 && !app.config.push).then(|| {
-            Check::fail(
+    /// Other nodes get the image from the registry, by digest.
+    fn pull_check(&self, app: &App, image: Option<&str>) -> Option<Check> {
+        let others = self.nodes.len().saturating_sub(1);
+        let known = match image {
+            Some(image) => image.contains('@'),
+            None => app.config.tags.iter().any(|tag| tag.contains("{{")),
+        };
+        match (others, app.config.push, known) {
+            (0, ..) | (_, true, true) => None,
+            (_, false, _) => Some(Check::fail(
+                "push",
+                format!("`push` is false, and the other {others} nodes get the image from the registry"),
+                "leave `push` at true, or use a Swarm of one node",
+            )),
+            (_, true, false) => Some(Check::fail(
                 "push",
                 format!(
-                    "`push` is false, and the other {} nodes get the image from the registry",
-                    self.nodes.len() - 1
+                    "the other {others} nodes get the image from the registry, and tags that move are pushed only when it runs"
                 ),
-                "leave `push` at true, or use a Swarm of one node",
+                "add a tag with `{{version}}` in it to `tags`",
+            )),
+        }
+    }
+
+    /// A proxy on this machine must reach each task, and have no other service of the app to lead to.
+    fn proxy_check(&self, app: &App, service: &config::Service, spec: &Spec, info: &Info) -> Option<Check> {
+        let Some(proxy) = &service.proxy else {
+            let proxied = self.others.iter().find(|it| it.is_of(&app.name) && it.spec.proxied().is_some())?;
+            return Some(Check::fail(
+                "proxy",
+                format!(
+                    "the service `{}` of this app is behind a proxy, and `service.proxy` is gone",
+                    proxied.name
+                ),
+                "keep `service.proxy`, or remove that service and what the proxy says of it first",
+            ));
+        };
+        if spec.reach(&app.name, proxy.port).way == Way::Node {
+            return None;
+        }
+        let elsewhere = self.fitting(spec).any(|node| node["ID"].as_str() != Some(self.state.node.as_str()));
+        (elsewhere || !info.is_here()).then(|| {
+            Check::fail(
+                "proxy",
+                "tasks may run on nodes whose bridges the proxy here doesn't reach",
+                format!(
+                    "publish {{\"published\": 0, \"target\": {}, \"mode\": \"host\"}} in `service.ports`, or keep the tasks on this node by `constraints`",
+                    proxy.port
+                ),
             )
         })
     }
@@ -201,28 +263,65 @@ impl Swarm {
     /// The steps that have the service run `release`; `image` is absent until it is built.
     ///
     /// # Errors
-    /// A port in the config that is none.
+    /// A port in the config that is none; the proxy's file can't be read.
     pub(crate) fn steps(
         &self,
         app: &App,
         service: &config::Service,
         release: &Release,
         image: Option<&str>,
+        session: &Session,
     ) -> Result<Vec<Step>> {
         let to = Spec::of(app, service, release)?;
         let to = match image {
             Some(image) => to.with(image),
             None => to,
         };
-        let rollout = Rollout::step(&app.name, &to, app.config.health.as_ref());
+        let health = app.config.health.clone();
+        if let Some(proxy) = &service.proxy {
+            return self.beside(app, proxy, &app.container(&release.id), to, session);
+        }
+        let asked = health.and_then(|health| match (is_public(&health), health.question(), to.listens()) {
+            (true, ..) => Some(Asked::Public(health)),
+            (false, Question::Http(_), None) => None,
+            (false, _, port) => Some(Asked::Tasks(health, to.reach(&app.name, port.unwrap_or(0)))),
+        });
+        let rollout = Rollout::step(&app.name, &to, asked);
         let before = self.service.as_ref().map(|service| &service.spec);
-        Ok(vec![Update::step(&app.name, to, before), rollout])
+        Ok(vec![Update::step(app, &app.name, to, before), rollout])
+    }
+
+    /// The steps that start the service `name` beside the one that serves, and move the traffic to it.
+    fn beside(&self, app: &App, proxy: &Proxy, name: &str, to: Spec, session: &Session) -> Result<Vec<Step>> {
+        let all = || self.service.iter().chain(&self.others);
+        let there = all().find(|it| it.name == name).map(|it| &it.spec);
+        let old = self.service.as_ref().filter(|it| it.name != name).map(|it| Served {
+            reach: it.spec.reach(&it.name, it.spec.proxied().unwrap_or(proxy.port)),
+            spec: it.spec.clone(),
+        });
+        let reach = to.reach(name, proxy.port);
+        let own = app.config.health.clone().map(|health| Asked::Tasks(health, reach.clone()));
+        let public = match &app.config.health {
+            Some(health) if is_public(health) => Some(Asked::Public(health.clone())),
+            _ => own.clone(),
+        };
+        let rollout = Rollout::step(name, &to, own);
+        let health = Public::step(name, to.replicas, public);
+        let upstream = Upstream::new(proxy, &app.name, session)?;
+        let going = all().map(|it| it.name.clone()).filter(|it| it != name).collect();
+        Ok(vec![
+            Update::beside(app, name, to, there),
+            Step { phase: Phase::Stage, ..rollout },
+            Switch::new(upstream, reach, old, proxy.drain())?.step(),
+            health,
+            Finalize::step(proxy.drain(), going),
+        ])
     }
 
     /// Puts a canary's steps around those of [`steps`](Self::steps).
     ///
     /// # Errors
-    /// There can be none here; see [`canary::add`].
+    /// There can be none here; see [`canary::add`] and [`weights::add`].
     pub(crate) fn add_canary(
         &self,
         app: &App,
@@ -231,6 +330,9 @@ impl Swarm {
         target: &str,
         steps: &mut Vec<Step>,
     ) -> Result<()> {
+        if service.proxy.is_some() {
+            return weights::add(app, target, steps);
+        }
         let to = Spec::of(app, service, release)?;
         canary::add(app, target, &to, self.service.as_ref().map(|service| &service.spec), steps)
     }
@@ -248,7 +350,8 @@ impl Swarm {
             )]);
         };
         let image = service.spec.image.clone().unwrap_or_default();
-        let running = state::tasks(&app.name, engine)?.iter().filter(|task| task.runs(&image)).count() as u64;
+        let running =
+            state::tasks(&service.name, engine)?.iter().filter(|task| task.runs(&image)).count() as u64;
         let mut checks = vec![match running >= service.spec.replicas {
             true => Check::pass("tasks", format!("{running} tasks run {image}")),
             false => Check::fail(
@@ -258,6 +361,21 @@ impl Swarm {
             ),
         }];
         checks.extend(self.update_check());
+        if let Some(proxy) = app.config.service.as_ref().and_then(|service| service.proxy.as_ref()) {
+            let upstream = Upstream::new(proxy, &app.name, &engine.session)?.read()?.unwrap_or_default();
+            let file = proxy.file.display();
+            checks.push(match is_named(service, proxy, &upstream, engine) {
+                true => Check::pass("proxy", format!("`{file}` names every task")),
+                false => Check::fail(
+                    "proxy",
+                    format!(
+                        "`{file}` doesn't name every task of `{}`: one was started again elsewhere",
+                        service.name
+                    ),
+                    "deploy again",
+                ),
+            });
+        }
         Ok(checks)
     }
 }
@@ -288,16 +406,17 @@ fn meets(node: &Node, constraint: &str) -> bool {
     (found == value) == wanted
 }
 
-/// A question that only a task of its own could answer isn't put to a service.
-fn unasked(app: &App) -> Option<Check> {
+/// A question that can't be put to tasks.
+fn unasked(app: &App, service: &config::Service, spec: &Spec) -> Option<Check> {
     let health = app.config.health.as_ref()?;
-    if is_public(health) || matches!(health.question(), Question::Docker) {
+    let is_path = matches!(health.question(), Question::Http(path) if path.starts_with('/'));
+    if !is_path || service.proxy.is_some() || spec.listens().is_some() {
         return None;
     }
     let mut check =
-        Check::warn("health", "`health` isn't asked: of a service it needs the whole address that users use");
+        Check::warn("health", "`health` isn't asked: its `http` is a path, and no port of a task is known");
     check.hint =
-        Some("give `http` or `tcp` with a host, or have the image's HEALTHCHECK ask each task".to_owned());
+        Some("give `http` with the host that users use, or name the port in `service.ports`".to_owned());
     Some(check)
 }
 

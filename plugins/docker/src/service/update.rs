@@ -34,8 +34,20 @@ pub(crate) struct Update {
 }
 
 impl Update {
+    /// What leads back to `before`, whatever the service is now.
+    pub(crate) fn back(name: &str, before: &Spec) -> Self {
+        Self { name: name.to_owned(), to: before.clone(), before: Some(before.clone()) }
+    }
+
+    /// The step that makes the service `name` beside those that serve.
+    pub(crate) fn beside(app: &App, name: &str, to: Spec, before: Option<&Spec>) -> Step {
+        let step = Self::step(app, name, to, before);
+        Step { phase: Phase::Stage, title: format!("Starting the service {name}"), ..step }
+            .reason("beside what serves now: no traffic goes to it yet")
+    }
+
     /// The step that has the service `name` be `to`.
-    pub(crate) fn step(name: &str, to: Spec, before: Option<&Spec>) -> Step {
+    pub(crate) fn step(app: &App, name: &str, to: Spec, before: Option<&Spec>) -> Step {
         let (effect, reason, command) = match before {
             None => (Effect::Create, "there is no such service yet".to_owned(), to.create(name)),
             Some(before) => (
@@ -55,7 +67,8 @@ impl Update {
         if before.is_none() {
             step.creates = vec![name.to_owned()];
         }
-        step.commands = vec![state::inspect(name), state::list_networks(), command];
+        step.commands = steps::logins(app);
+        step.commands.extend([state::inspect(name), state::list_networks(), command]);
         step.data(Self { name: name.to_owned(), to, before: before.cloned() })
     }
 

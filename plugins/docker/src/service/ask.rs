@@ -1,0 +1,152 @@
+//! Health of a service: asked at its public address, or of each task at its own.
+
+use pop_deploy_plugin_api::{
+    Error, Process, Result,
+    health::{Attempt, Health, Probe, Question},
+    protocol::Command,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    address::{self, Reach},
+    state,
+};
+use crate::{engine::Engine, rollout::exec};
+
+/// The hole that a task's container goes into.
+const CONTAINER: &str = "container";
+
+/// Whom health asks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Asked {
+    /// Whoever answers at the address that users use.
+    Public(Health),
+    /// Each task, at its own address or in its own container.
+    Tasks(Health, Reach),
+}
+
+/// Whether the question has an address of its own.
+pub(crate) fn is_public(health: &Health) -> bool {
+    match health.question() {
+        Question::Http(address) => !address.starts_with('/'),
+        Question::Tcp(_) => true,
+        Question::Command(_) | Question::Docker => false,
+    }
+}
+
+impl Asked {
+    /// The commands that asking runs.
+    pub(crate) fn commands(&self) -> Vec<Command> {
+        let Self::Tasks(health, reach) = self else { return Vec::new() };
+        let list = [state::list_tasks(&reach.service), address::list_containers(&reach.service)];
+        match health.question() {
+            Question::Http(_) | Question::Tcp(_) => reach.commands(),
+            Question::Command(argv) => list.into_iter().chain([in_container(argv)]).collect(),
+            Question::Docker => list.into_iter().chain([has_healthcheck()]).collect(),
+        }
+    }
+
+    /// Asks until everybody is healthy; says what was answered.
+    ///
+    /// # Errors
+    /// One isn't, or can't be asked.
+    pub(crate) fn wait(&self, image: &str, engine: &Engine) -> Result<String> {
+        let (health, reach) = match self {
+            Self::Public(health) => return Ok(health.wait(&engine.session)?.detail),
+            Self::Tasks(health, reach) => (health, reach),
+        };
+        match health.question() {
+            Question::Http(_) | Question::Tcp(_) => by_address(health, reach, image, engine),
+            Question::Command(argv) => by_command(health, &in_container(argv), reach, image, engine),
+            Question::Docker => by_healthcheck(reach, image, engine),
+        }
+    }
+}
+
+fn by_address(health: &Health, reach: &Reach, image: &str, engine: &Engine) -> Result<String> {
+    let session = &engine.session;
+    let mut last = String::new();
+    for server in reach.servers(image, engine)? {
+        let own = health.toward(&server.address);
+        let probe = Probe::new(&own, session)?;
+        let healthy = own.wait_by(session, probe.what(), || {
+            let attempt = probe.attempt(session)?;
+            if !attempt.is_healthy() {
+                check_tasks(reach, image, engine)?;
+            }
+            Ok(attempt)
+        })?;
+        last = healthy.detail;
+    }
+    Ok(last)
+}
+
+/// Refuses to ask on when a task has failed meanwhile: it will not answer any more.
+fn check_tasks(reach: &Reach, image: &str, engine: &Engine) -> Result<()> {
+    match state::tasks(&reach.service, engine)?.iter().find(|task| task.failed(image)) {
+        None => Ok(()),
+        Some(task) => Err(Error::failed(format!("the task `{}` failed: {}", task.name, task.error))
+            .hint("look at its last lines")),
+    }
+}
+
+fn by_command(
+    health: &Health,
+    command: &Command,
+    reach: &Reach,
+    image: &str,
+    engine: &Engine,
+) -> Result<String> {
+    let mut last = String::new();
+    for container in here(reach, image, engine)? {
+        let command = command.fill(CONTAINER, &container)?;
+        let healthy = health.wait_by(&engine.session, &command.to_string(), || {
+            let process = Process::new(&command).quiet().timeout(health.timeout.span());
+            let attempt = Attempt::of_command(process.run(&engine.session))?;
+            if !attempt.is_healthy() {
+                check_tasks(reach, image, engine)?;
+            }
+            Ok(attempt)
+        })?;
+        last = healthy.detail;
+    }
+    Ok(last)
+}
+
+/// A task whose image has a HEALTHCHECK only counts as running once that says healthy: what is left is to see that there is one.
+fn by_healthcheck(reach: &Reach, image: &str, engine: &Engine) -> Result<String> {
+    for container in here(reach, image, engine)? {
+        let told = engine.ask(&has_healthcheck().fill(CONTAINER, &container)?)?.success()?.stdout;
+        if matches!(told.trim(), "" | "null" | "[\"NONE\"]") {
+            return Err(Error::failed("the image has no HEALTHCHECK, and `health.docker` is true")
+                .hint("give it one in the Dockerfile, or ask by `http`, `tcp` or `command`"));
+        }
+    }
+    Ok("HEALTHCHECK says healthy".to_owned())
+}
+
+/// The containers on this engine of the tasks that run `image`.
+fn here(reach: &Reach, image: &str, engine: &Engine) -> Result<Vec<String>> {
+    let tasks = state::tasks(&reach.service, engine)?;
+    let containers = address::containers(&reach.service, engine)?;
+    let of_task = |it: &address::Local| tasks.iter().any(|task| task.runs(image) && it.is_of(task));
+    let found: Vec<_> = containers.into_iter().filter(of_task).map(|it| it.id).collect();
+    if found.is_empty() {
+        return Err(Error::failed(format!(
+            "no task of `{}` runs on this node, where it could be asked",
+            reach.service
+        ))
+        .hint("ask by `http` or `tcp`, with the whole address that users use"));
+    }
+    Ok(found)
+}
+
+fn in_container(argv: &[String]) -> Command {
+    exec(&format!("<{CONTAINER}>"), argv).hole(CONTAINER)
+}
+
+fn has_healthcheck() -> Command {
+    let words = ["container", "inspect", "--format={{with .Config.Healthcheck}}{{json .Test}}{{end}}"];
+    crate::command::docker(words.into_iter().chain([format!("<{CONTAINER}>").as_str()])).hole(CONTAINER)
+}
