@@ -6,6 +6,7 @@ use super::completions::{self, Shell};
 use crate::{config::Environment, history, reporter::human::Loudness};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::ArgValueCandidates;
+use pop_deploy_plugin_api::protocol::Unreachable;
 
 use crate::validate;
 
@@ -157,6 +158,13 @@ impl From<Volume> for Loudness {
             (_, true) => Self::Loud,
             _ => Self::Usual,
         }
+    }
+}
+
+impl Execute {
+    /// What becomes of hosts that can't be reached.
+    pub(super) fn unreachable(&self) -> Unreachable {
+        if self.skip_unreachable { Unreachable::StaysBehind } else { Unreachable::Fails }
     }
 }
 

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use pop_deploy_plugin_api::protocol::Unreachable;
-
 use super::{
     Conversation,
     args::{CutOff, Execute, PopkitMode, Talk, Until},
@@ -71,7 +69,7 @@ fn hold_talk(
             version::check(version)?;
         }
         let commit = version::commit(&project.dir);
-        let unreachable = if wanted.skip_unreachable { Unreachable::StaysBehind } else { Unreachable::Fails };
+        let unreachable = wanted.unreachable();
         let goal = || Goal::Forward { version: version.clone(), commit: commit.clone(), unreachable };
         order.errands = targets.into_iter().map(|target| Errand { target, goal: goal() }).collect();
         deploy(wanted, order, conversation)?

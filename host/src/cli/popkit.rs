@@ -1,10 +1,16 @@
 //! The popkit wrapper's dialect: `--action` is present, one JSON object comes back.
 
-use std::{io::Write as _, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    io::Write as _,
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::{CommandFactory as _, error::ErrorKind};
 use pop_deploy_plugin_api::{
-    protocol::{Check, CheckStatus, Unreachable},
+    protocol::{Check, CheckStatus},
     redact::Redactor,
 };
 
@@ -68,7 +74,7 @@ pub(super) fn execute(wanted: &Execute, plugins: &SearchPath) -> ExitCode {
         Ok(request) => request,
         Err(answer) => return say(&answer, &Redactor::default()),
     };
-    let answer = match wanted.action {
+    request.reply(|request| match wanted.action {
         Some(ExecuteAction::Prepare) => {
             let version = version::of_project(&request.project.dir, wanted.version.as_deref());
             let commit = version::commit(&request.project.dir);
@@ -76,8 +82,7 @@ pub(super) fn execute(wanted: &Execute, plugins: &SearchPath) -> ExitCode {
         }
         Some(ExecuteAction::Verify) => request.look(named),
         _ => request.deploy(wanted),
-    };
-    say(&answer.in_environment(request.config.named_environment()), &request.redactor)
+    })
 }
 
 pub(super) fn rollback(wanted: &Rollback, plugins: &SearchPath) -> ExitCode {
@@ -97,14 +102,13 @@ pub(super) fn rollback(wanted: &Rollback, plugins: &SearchPath) -> ExitCode {
         Ok(request) => request,
         Err(answer) => return say(&answer, &Redactor::default()),
     };
-    let answer = match wanted.action {
+    request.reply(|request| match wanted.action {
         Some(RollbackAction::Assess) => popkit::assess(&request.source(named)),
         Some(RollbackAction::Verify) => request.look(named),
         Some(RollbackAction::Investigate) => request.investigate(named),
         Some(RollbackAction::Report) => request.report(named),
         _ => request.go_back(wanted, named),
-    };
-    say(&answer.in_environment(request.config.named_environment()), &request.redactor)
+    })
 }
 
 pub(super) fn validate(wanted: &Validate, plugins: &SearchPath) -> ExitCode {
@@ -120,8 +124,11 @@ pub(super) fn validate(wanted: &Validate, plugins: &SearchPath) -> ExitCode {
         // An unusable deploy.json is what this is asked to find, so it answers with its report all the same.
         Err(refused) => return say(&unusable(wanted, loads).unwrap_or(refused), &Redactor::default()),
     };
-    let answer = if loads { popkit::load_config(&request.source(None)) } else { request.validate(wanted) };
-    say(&answer.in_environment(request.config.named_environment()), &request.redactor)
+    request.reply(
+        |request| {
+            if loads { popkit::load_config(&request.source(None)) } else { request.validate(wanted) }
+        },
+    )
 }
 
 /// The reports where deploy.json can't be used; nothing where not even the folder is there.
@@ -186,6 +193,14 @@ impl<'a> Request<'a> {
         Ok(Self { tool, action, project, config, timestamp, plugins, wait, locked, redactor })
     }
 
+    /// Works out the answer and prints it. After a panic too, the wrapper gets its object.
+    fn reply(&self, answer: impl FnOnce(&Self) -> Answer) -> ExitCode {
+        // What the panic hook printed stands on standard error already.
+        let answer = catch_unwind(AssertUnwindSafe(|| answer(self)))
+            .unwrap_or_else(|_| self.refuse(&Failure::Panicked));
+        say(&answer.in_environment(self.config.named_environment()), &self.redactor)
+    }
+
     fn source<'s>(&'s self, target: Option<&'s str>) -> Source<'s> {
         Source { project: &self.project, config: &self.config, timestamp: &self.timestamp, target }
     }
@@ -241,7 +256,7 @@ impl<'a> Request<'a> {
             version::check(version).map_err(|error| refuse(error.into()))?;
         }
         let commit = version::commit(&self.project.dir);
-        let unreachable = Unreachable::Fails;
+        let unreachable = wanted.unreachable();
         let goal = || Goal::Forward { version: version.clone(), commit: commit.clone(), unreachable };
         let errands = targets.into_iter().map(|target| Errand { target, goal: goal() }).collect();
         let report = self.carry_out(mode, errands).map_err(refuse)?;

@@ -82,15 +82,17 @@ fn words(key: &str) -> Vec<String> {
     spaced.split_whitespace().map(str::to_owned).collect()
 }
 
-/// `https://user:***@host/` for a URL with a password in it.
+/// `https://user:***@host/` for every URL with a password in it.
 fn without_password(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    match authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':')) {
-        Some((user, password)) => {
-            let after = &rest[user.len() + 1 + password.len()..];
-            format!("{scheme}://{user}:{BLOT}{after}")
+    let mut parts = text.split("://");
+    let before = parts.next().unwrap_or_default().to_owned();
+    parts.fold(before, |text, part| {
+        let authority = part.split(['/', '?', '#', ' ']).next().unwrap_or_default();
+        match authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':')) {
+            Some((user, password)) => {
+                format!("{text}://{user}:{BLOT}{}", &part[user.len() + 1 + password.len()..])
+            }
+            None => format!("{text}://{part}"),
         }
-        None => text.to_owned(),
-    }
+    })
 }

@@ -184,14 +184,14 @@ fn literal_secrets_are_blotted_out_and_references_stay() {
     let config = json!({
         "apiKey": "a", "public_key": "b", "keep": 5, "PASSWORD": 1234, "monkey": "c", "token": {"file": "t"},
         "secrets": {"A": {"env": "A"}, "B": "d", "C": {"env": "A", "value": "e"}}, "auth_tokens": ["f"],
-        "url": "http://host:80/a@b", "proxy": "http://u:p@h@host/"
+        "url": "http://host:80/a@b", "proxy": "http://u:p@h@host/", "mirrors": "https://a:b@one https://two,https://c:d@three"
     });
     assert_eq!(
         masked(&config),
         json!({
             "apiKey": "***", "public_key": "b", "keep": 5, "PASSWORD": "***", "monkey": "c", "token": {"file": "t"},
             "secrets": {"A": {"env": "A"}, "B": "***", "C": {"env": "***", "value": "***"}}, "auth_tokens": ["***"],
-            "url": "http://host:80/a@b", "proxy": "http://u:***@host/"
+            "url": "http://host:80/a@b", "proxy": "http://u:***@host/", "mirrors": "https://a:***@one https://two,https://c:***@three"
         })
     );
 }
