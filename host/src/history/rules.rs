@@ -46,7 +46,7 @@ pub struct Assessment<'h> {
     pub current_status: Option<Status>,
     /// Where a rollback would go.
     pub rollback: Option<Deployed<'h>>,
-    /// How many records there are.
+    /// How many runs there are records of.
     pub total: usize,
     /// The newest failure, mended or not.
     pub last_failed: Option<&'h Record>,
@@ -208,9 +208,18 @@ impl<'h> TargetHistory<'h> {
             current_version,
             current_status: newest.and_then(|record| record.status),
             rollback,
-            total: self.records.len(),
+            total: self.runs(),
             last_failed: self.records.iter().copied().find(|record| is_failed(record)),
         }
+    }
+
+    /// A canary that was judged has two records.
+    fn runs(&self) -> usize {
+        let judged = |(at, record): (usize, &&Record)| {
+            record.status == Some(Status::CanaryOpen)
+                && self.records[..at].iter().any(|later| later.deployment_id == record.deployment_id)
+        };
+        self.records.len() - self.records.iter().enumerate().filter(|record| judged(*record)).count()
     }
 
     fn successes(&self, from: usize) -> impl Iterator<Item = &'h Record> {

@@ -49,6 +49,18 @@ fn history(records: &[&str]) -> History {
 }
 
 #[test]
+fn a_canary_that_was_judged_counts_once() {
+    let record = |id: &str, status: &str| json!({ "target": "docs", "version": "2", "deployment_id": id, "status": status });
+    let history = History::from_values(&[
+        record("c", "canary_open"),
+        record("b", "success"),
+        record("b", "canary_open"),
+        record("a", "success"),
+    ]);
+    assert_eq!(history.target("docs").assess().total, 3);
+}
+
+#[test]
 fn what_is_live_and_where_a_rollback_goes() {
     let table: [(&[&str], &str); 20] = [
         // newest first: live (by which deployment), rollback goes to; the wrapper: current → rollback
