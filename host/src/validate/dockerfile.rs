@@ -207,10 +207,13 @@ fn escape_character(text: &str) -> char {
     escape.filter_map(|value| value.chars().next()).next().unwrap_or('\\')
 }
 
-/// The word that ends the here-document which begins in this line.
+/// The word that ends the here-document which begins in this line: as in BuildKit, a word of its own, `<<EOF` or `3<<-"EOF"`.
 fn here_document(line: &str) -> Option<String> {
-    let (_, after) = line.split_once("<<").filter(|(before, _)| !before.ends_with('<'))?;
-    let word = after.trim_start_matches('-').split_whitespace().next()?.trim_matches(['"', '\'']);
-    let is_word = !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    is_word.then(|| word.to_owned())
+    line.split_whitespace().find_map(|word| {
+        let after = word.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix("<<")?;
+        let name = after.strip_prefix('-').unwrap_or(after).trim_matches(['"', '\'']);
+        let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        is_name.then(|| name.to_owned())
+    })
 }
