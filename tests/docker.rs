@@ -2,12 +2,17 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    process::{Command, Stdio},
+};
 
 use engine::{Access, PASSWORD, Registry, USER, free_port};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use shop::{Behaviour, Shop};
-use support::Said;
+use support::{Said, wait_for};
 
 #[path = "support/engine.rs"]
 mod engine;
@@ -220,6 +225,7 @@ fn a_push_that_is_denied_changes_nothing_that_runs_and_a_login_mends_it() {
             .output()
             .unwrap();
         assert_eq!(String::from_utf8_lossy(&found.stdout), "", "{secret}");
+        assert!(!shop.engine.log().contains(secret), "{secret}");
     }
     assert!(
         shop.engine
@@ -338,6 +344,51 @@ fn a_container_that_is_not_ours_is_refused_or_adopted() {
     assert_eq!(shop.get(port), "0");
     shop.must_deploy("1", Behaviour::Well);
     assert_eq!(shop.get(port), "1");
+    shop.must_deploy("2", Behaviour::Well);
+    assert_eq!(shop.get(port), "2");
+    assert_eq!(shop.engine.must(&["inspect", "--format={{.State.Running}}", "adopted"]), "false");
+    shop.must(&["rollback", "--yes"]);
+    assert_eq!(shop.get(port), "1");
+}
+
+#[test]
+fn an_interrupt_while_the_old_one_is_being_stopped_has_it_serve_again() {
+    let shop = shop!("slow");
+    let port = shop.fixed_port();
+    shop.edit(|config| config["run"]["stop_grace"] = json!(4));
+    // The first process of a container hears no SIGTERM that it doesn't ask for: it goes when it is killed.
+    let deaf = |version: &str| {
+        shop.dockerfile(version, Behaviour::Well);
+        let text = shop.project.read("Dockerfile");
+        shop.project.write("Dockerfile", &text.replace("SIGKILL", "SIGTERM"));
+    };
+    deaf("1");
+    shop.must(&["execute", "--yes", "--version", "1"]);
+    let first = shop.containers();
+    let path = std::env::var("PATH").unwrap();
+    let spy = shop.project.path().join("spy");
+    shop.project.write(
+        "spy/docker",
+        &format!("#!/bin/sh\n[ \"$1\" != stop ] || touch stopping\nPATH='{path}' exec docker \"$@\"\n"),
+    );
+    fs::set_permissions(spy.join("docker"), fs::Permissions::from_mode(0o755)).unwrap();
+    deaf("2");
+    let mut command = shop.command(&["execute", "--yes", "--version", "2"]);
+    let run = command
+        .env("PATH", format!("{}:{path}", spy.display()))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_for("the stop", || shop.project.path().join("stopping").exists().then_some(()));
+    let events =
+        ["events", "--since=1m", "--until=0s", "--filter=event=kill", "--format={{.Actor.Attributes.name}}"];
+    wait_for("the engine", || shop.engine.must(&events).contains(&first[0]).then_some(()));
+    kill_process(Pid::from_child(&run), Signal::INT).unwrap();
+    let said = Said::from(run.wait_with_output().unwrap());
+    assert_eq!(said.code, Some(130), "{}{}", said.stdout, said.stderr);
+    assert_eq!((shop.get(port), shop.containers()), ("1".to_owned(), first));
+    shop.must(&["verify"]);
 }
 
 #[test]
@@ -412,6 +463,7 @@ fn a_secret_for_the_build_is_in_no_layer_and_no_history() {
     let found =
         Command::new("grep").args(["-rlF", "planted-key-7a1", "."]).current_dir(shop.project.path()).output();
     assert_eq!(String::from_utf8_lossy(&found.unwrap().stdout), "");
+    assert!(!shop.engine.log().contains("planted-key-7a1"));
 }
 
 #[test]

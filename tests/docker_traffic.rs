@@ -104,6 +104,25 @@ fn a_reload_that_fails_or_is_interrupted_is_repeated_on_the_way_back() {
 }
 
 #[test]
+fn a_live_container_that_is_started_again_is_found_where_it_was() {
+    let shop = match Shop::open("restarted") {
+        Ok(shop) => shop,
+        Err(why) => return support::skipped(why),
+    };
+    let front = Front::open();
+    behind(&front, &shop);
+    shop.must_deploy("1", Behaviour::Well);
+    let file = front.file();
+    shop.engine.must(&["restart", "--time=1", &shop.running()]);
+    assert_eq!((front.get(), front.file()), ("1".to_owned(), file));
+    shop.must(&["verify"]);
+    shop.must_deploy("2", Behaviour::Well);
+    assert_eq!(front.get(), "2");
+    shop.must(&["rollback", "--yes"]);
+    assert_eq!(front.get(), "1");
+}
+
+#[test]
 fn a_proxy_that_does_not_take_the_file_keeps_the_old_one() {
     let shop = match Shop::open("picky") {
         Ok(shop) => shop,

@@ -33,6 +33,9 @@ const TAIL: usize = 16 * 1024;
 const GRACE: Duration = Duration::from_secs(5);
 /// How much of a quiet program's output is kept.
 const MOST_ANSWERED: u64 = 8 << 20;
+/// How long the last lines of a program that has ended may take to come: the threads that read them may have to wait for
+/// their turn, and they are what says why it failed.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How often it looks for the end of a program that has closed its output: that is about to come.
 const BLINK: Duration = Duration::from_millis(1);
 
@@ -253,7 +256,7 @@ impl Process {
             };
             // What the program wrote before its end is in the pipes already; a grandchild may hold them open.
             // An answer comes in one piece, and only then is it one.
-            let patience = if self.quiet { GRACE } else { TICK };
+            let patience = if self.quiet { GRACE } else { LAST_WORDS };
             while let Ok(line) = receive.recv_timeout(patience) {
                 take(line);
             }

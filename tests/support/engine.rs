@@ -6,6 +6,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     net::{Ipv4Addr, TcpListener, TcpStream},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
@@ -34,11 +35,19 @@ wait "$child"
 const ENGINE: &str = r#"
 folder=$1 bridge=$2 address=$3
 ip link add name "$bridge" type bridge && ip addr add "$address/24" dev "$bridge" && ip link set "$bridge" up
-dockerd --data-root "$folder/data" --exec-root "$folder/exec" --pidfile "$folder/pid" --host "unix://$folder/sock" \
-    --bridge "$bridge" --iptables=false --ip6tables=false --ip-masq=false --ip-forward=false --shutdown-timeout 1 \
-    </dev/null >"$folder/log" 2>&1 &
-child=$!
-read -r _
+start() {
+    dockerd --data-root "$folder/data" --exec-root "$folder/exec" --pidfile "$folder/pid" --host "unix://$folder/sock" \
+        --bridge "$bridge" --iptables=false --ip6tables=false --ip-masq=false --ip-forward=false --shutdown-timeout 1 \
+        </dev/null >>"$folder/log" 2>&1 &
+    child=$!
+}
+start
+# Each line asks for another one.
+while read -r _; do
+    kill "$child"
+    wait "$child"
+    start
+done
 export DOCKER_HOST="unix://$folder/sock"
 containers=$(docker ps --quiet)
 [ -z "$containers" ] || docker kill $containers >/dev/null
@@ -187,6 +196,23 @@ impl Engine {
 
     pub fn docker(&self, arguments: &[&str]) -> Said {
         self.command(arguments).output().unwrap().into()
+    }
+
+    /// What it wrote itself.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap()
+    }
+
+    /// Ends it, and its containers with it, and starts it again.
+    pub fn restart(&self) {
+        let id = self.folder.join("pid");
+        let before = fs::read_to_string(&id).unwrap();
+        writeln!(self.shell.stdin.as_ref().unwrap()).unwrap();
+        wait_for("another engine", || {
+            (fs::read_to_string(&id).is_ok_and(|now| !now.is_empty() && now != before)
+                && self.docker(&["version"]).code == Some(0))
+            .then_some(())
+        });
     }
 
     /// Runs it; it must succeed.

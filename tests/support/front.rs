@@ -1,10 +1,10 @@
-//! A real nginx in front of a shop, and visitors who never pause.
+//! A real proxy in front of a shop, and visitors who never pause.
 
 #![allow(dead_code, unreachable_pub, reason = "shared by tests that each use a part of it")]
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     sync::{
         Arc, Mutex,
@@ -14,7 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
+pub use proxies::Program;
+use serde_json::Value;
 
 use crate::{
     engine::{Tied, free_port},
@@ -22,10 +23,14 @@ use crate::{
     support::wait_for,
 };
 
+#[path = "proxies.rs"]
+mod proxies;
+
 /// The proxy.
 pub struct Front {
     // Before the folder, so that it has ended when that goes.
-    _nginx: Tied,
+    _runs: Tied,
+    program: Program,
     folder: tempfile::TempDir,
     /// Where visitors come.
     pub port: u16,
@@ -34,44 +39,29 @@ pub struct Front {
 impl Front {
     /// An nginx whose upstream leads nowhere yet.
     pub fn open() -> Self {
+        Self::of(Program::Nginx)
+    }
+
+    /// Another proxy, likewise.
+    pub fn of(program: Program) -> Self {
         let folder = tempfile::Builder::new().prefix("front-").tempdir().unwrap();
         let port = free_port();
-        let here = folder.path().display();
-        fs::write(folder.path().join("upstream.conf"), "upstream shop { server 127.0.0.1:9; }\n").unwrap();
-        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .map(|kind| format!("{kind}_temp_path {here}/{kind};\n"))
-            .concat();
-        let config = format!(
-            "daemon off;\npid {here}/pid;\nerror_log {here}/error;\nworker_processes 1;\nevents {{}}\nhttp {{\naccess_log off;\n{temporary}include {here}/upstream.conf;\nserver {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://shop; }} }}\n}}\n"
-        );
-        fs::write(folder.path().join("nginx.conf"), config).unwrap();
-        let configuration = folder.path().join("nginx.conf").display().to_string();
-        let nginx = Tied::start(
-            "nginx",
-            &["-c", &configuration, "-e", &folder.path().join("error").display().to_string()],
-        );
-        wait_for("nginx", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
-        Self { _nginx: nginx, folder, port }
+        program.set_up(folder.path(), port);
+        let words = program.start(folder.path());
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        let runs = Tied::start(words[0], &words[1..]);
+        wait_for("the proxy", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+        Self { _runs: runs, program, folder, port }
     }
 
     /// The `proxy` of a config that leads here.
     pub fn proxy(&self) -> Value {
-        let nginx = |words: &[&str]| -> Vec<String> {
-            let configuration = self.folder.path().join("nginx.conf").display().to_string();
-            let errors = self.folder.path().join("error").display().to_string();
-            let start =
-                ["/usr/sbin/nginx".to_owned(), "-c".to_owned(), configuration, "-e".to_owned(), errors];
-            start.into_iter().chain(words.iter().map(|word| (*word).to_owned())).collect()
-        };
-        json!({
-            "kind": "nginx",
-            "file": self.folder.path().join("upstream.conf"),
-            "upstream": "shop",
-            "port": 8080,
-            "drain": 2,
-            "test": nginx(&["-t", "-q"]),
-            "reload": nginx(&["-s", "reload"]),
-        })
+        self.program.config(self.folder.path())
+    }
+
+    /// What its file says.
+    pub fn file(&self) -> String {
+        fs::read_to_string(self.folder.path().join("upstream")).unwrap()
     }
 
     /// What a visitor gets.
@@ -85,7 +75,7 @@ pub struct Visitors {
     done: Arc<AtomicBool>,
     asked: Arc<AtomicU64>,
     failed: Arc<Mutex<Vec<String>>>,
-    seen: Arc<Mutex<BTreeSet<String>>>,
+    answers: Arc<Mutex<BTreeMap<String, u64>>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -93,7 +83,10 @@ pub struct Visitors {
 pub struct Visit {
     pub asked: u64,
     pub failed: Vec<String>,
+    /// The versions that answered.
     pub seen: BTreeSet<String>,
+    /// And how often each of them.
+    pub answers: BTreeMap<String, u64>,
 }
 
 impl Visitors {
@@ -104,19 +97,19 @@ impl Visitors {
             done: Arc::default(),
             asked: Arc::default(),
             failed: Arc::default(),
-            seen: Arc::default(),
+            answers: Arc::default(),
             threads: Vec::new(),
         };
         for _ in 0..VISITORS {
             let (done, asked) = (Arc::clone(&visitors.done), Arc::clone(&visitors.asked));
-            let (failed, seen) = (Arc::clone(&visitors.failed), Arc::clone(&visitors.seen));
+            let (failed, answers) = (Arc::clone(&visitors.failed), Arc::clone(&visitors.answers));
             visitors.threads.push(thread::spawn(move || {
                 let mut next = Instant::now();
                 while !done.load(Ordering::Relaxed) {
                     next += Duration::from_secs(1) * VISITORS / a_second;
                     asked.fetch_add(1, Ordering::Relaxed);
                     match get(port, "/") {
-                        Ok(version) => drop(seen.lock().unwrap().insert(version)),
+                        Ok(version) => *answers.lock().unwrap().entry(version).or_default() += 1,
                         Err(error) => failed.lock().unwrap().push(error.to_string()),
                     }
                     thread::sleep(next.saturating_duration_since(Instant::now()));
@@ -126,12 +119,20 @@ impl Visitors {
         visitors
     }
 
+    /// Has so many of them come, then leave.
+    pub fn so_many(port: u16, a_second: u32, requests: u64) -> Visit {
+        let visitors = Self::come(port, a_second);
+        wait_for("visitors", || (visitors.asked.load(Ordering::Relaxed) >= requests).then_some(()));
+        visitors.leave()
+    }
+
     /// Has them leave.
     pub fn leave(self) -> Visit {
         self.done.store(true, Ordering::Relaxed);
         self.threads.into_iter().for_each(|thread| thread.join().unwrap());
         let failed = std::mem::take(&mut *self.failed.lock().unwrap());
-        let seen = std::mem::take(&mut *self.seen.lock().unwrap());
-        Visit { asked: self.asked.load(Ordering::Relaxed), failed, seen }
+        let answers = std::mem::take(&mut *self.answers.lock().unwrap());
+        let seen = answers.keys().cloned().collect();
+        Visit { asked: self.asked.load(Ordering::Relaxed), failed, seen, answers }
     }
 }

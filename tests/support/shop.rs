@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
+    collections::BTreeSet,
     io::{self, Read as _, Write as _},
     net::TcpStream,
     path::PathBuf,
@@ -42,7 +43,7 @@ impl Behaviour {
     }
 }
 
-/// Everything that a dry run must leave as it is.
+/// Everything that a dry run must leave as it is: of the app, or [of all](Shop::whole).
 #[derive(Debug, PartialEq, Eq)]
 pub struct State {
     engine: Vec<String>,
@@ -236,6 +237,29 @@ impl Shop {
             registry: self.registry.content(&format!("acme/{}", self.name)),
             project: vec![history, runs.to_string()],
         }
+    }
+
+    /// The whole engine with all its specs, and the catalogue of the registry: for a test that has both to itself.
+    pub fn whole(&self) -> Vec<String> {
+        let of = |arguments: &[&str]| self.engine.must(arguments);
+        let images = of(&[
+            "image",
+            "ls",
+            "--all",
+            "--no-trunc",
+            "--format={{.ID}} {{.Repository}} {{.Tag}} {{.Digest}}",
+        ]);
+        let mut whole: Vec<_> = images.lines().map(str::to_owned).collect();
+        // Those of the same second come in any order.
+        whole.sort();
+        whole.push(format!("{:?}", self.registry.content("")));
+        for kind in ["container", "image", "network", "volume"] {
+            let all: &[&str] = if kind == "container" { &["--all"] } else { &[] };
+            let listed = of(&[&[kind, "ls", "--quiet"], all].concat());
+            let names: BTreeSet<_> = listed.lines().collect();
+            whole.extend(names.into_iter().map(|name| of(&[kind, "inspect", name])));
+        }
+        whole
     }
 }
 
