@@ -81,6 +81,49 @@ fn ctrl_c_during_a_restart_ends_it_everywhere_and_switches_back() {
 }
 
 #[test]
+fn ctrl_c_ends_a_restart_where_there_is_no_setsid_as_well() {
+    let kind = Kind { lacks: vec!["setsid", "busybox"], wrapped: true, ..Kind::default() };
+    let Some(fleet) = Fleet::of_one("old", kind) else { return };
+    let line = "if [ \"$2\" = two ]; then sleep 601 & sleep 602; fi";
+    fleet.config(json!({"restart": ["sh", "-c", line, "sh", "-", "{{version}}"]}));
+    fleet.deploy("one");
+    let run = fleet.start("two");
+    wait_for("the restart", || {
+        let running = fleet.hosts[0].processes();
+        ["sleep 601 ", "sleep 602 "]
+            .iter()
+            .all(|sleep| running.iter().any(|(_, line)| line == sleep))
+            .then_some(())
+    });
+    send(run.id(), Signal::INT);
+    let said = ended(run);
+    assert_eq!(said.code, Some(130), "{}", all(&said));
+    nothing_runs_on(&fleet);
+    fleet.all_say("one");
+}
+
+/// What goes on behind the shell's back ends too, where that shell leads no group.
+fn a_host_process_is_killed_during_the_seal(kind: Kind) {
+    let slow = "case $1 in */releases/.tmp-*) mkdir \"${0%/*}/sealing\" 2>/dev/null && sleep 603 ;; esac\nexec /bin/mv \"$@\"";
+    let kind = Kind { programs: vec![("mv", slow)], ..kind };
+    let Some(fleet) = Fleet::of_one("web1", kind) else { return };
+    let mut run = fleet.start("one");
+    let sealing = fleet.hosts[0].srv().parent().unwrap().join("programs/sealing");
+    wait_for("the seal", || sealing.exists().then_some(()));
+    run.kill().unwrap();
+    run.wait().unwrap();
+    nothing_runs_on(&fleet);
+    fleet.project.must(&["rollback", "--yes"]);
+    assert!(fleet.releases(0).is_empty(), "{:?}", fleet.releases(0));
+}
+
+#[test]
+fn a_host_process_killed_during_the_seal_leaves_nothing_running() {
+    a_host_process_is_killed_during_the_seal(Kind::default());
+    a_host_process_is_killed_during_the_seal(Kind { wrapped: true, ..Kind::default() });
+}
+
+#[test]
 fn a_killed_worker_leaves_nothing_running_over_there_and_the_run_switches_back() {
     let Some(fleet) = Fleet::new(2) else { return };
     let run = in_restart(&fleet);

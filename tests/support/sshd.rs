@@ -52,6 +52,8 @@ pub struct Kind {
     pub lacks: Vec<&'static str>,
     /// The login shell, where it isn't `/bin/sh`.
     pub shell: Option<PathBuf>,
+    /// Whether something stands between sshd and the login shell, which then leads no process group.
+    pub wrapped: bool,
     /// The bytes and inodes of the disk that its base is on; 0 is as many as one likes.
     pub disk: Option<(u64, u64)>,
     /// Another path for its `srv`, which can be the same on every host.
@@ -277,8 +279,8 @@ impl Host {
             fs::write(self.folder.join("banner"), "*** Authorised use only. ***\n").unwrap();
             config.push_str(&format!("Banner {folder}/banner\n"));
         }
-        let Kind { busybox, noisy, programs, lacks, shell, .. } = &self.kind;
-        if *busybox || *noisy || !programs.is_empty() || !lacks.is_empty() || shell.is_some() {
+        let Kind { busybox, noisy, programs, lacks, shell, wrapped, .. } = &self.kind;
+        if *busybox || *noisy || !programs.is_empty() || !lacks.is_empty() || shell.is_some() || *wrapped {
             self.write_shell();
             config.push_str(&format!("ForceCommand {folder}/shell\n"));
         }
@@ -322,7 +324,8 @@ impl Host {
                 "echo 'Welcome! You have mail.'\nprintf 'no line end'\necho 'tput: no terminal' >&2\n",
             );
         }
-        lines.push_str(&format!("exec {} -c \"$SSH_ORIGINAL_COMMAND\"", shell.display()));
+        let (exec, end) = if self.kind.wrapped { ("", "\nexit $?") } else { ("exec ", "") };
+        lines.push_str(&format!("{exec}{} -c \"$SSH_ORIGINAL_COMMAND\"{end}", shell.display()));
         script(&self.folder.join("shell"), &shell.display().to_string(), &lines);
     }
 }

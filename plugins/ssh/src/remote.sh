@@ -685,14 +685,34 @@ signal() {
 		if [ -f "$file" ] && read -r group <"$file" && [ -n "$group" ]; then
 			running=1
 			[ "$1" = 0 ] || true 2>/dev/null >"$tmp/stopped.${file##*.}"
-			kill -s "$1" -- "-$group" 2>/dev/null || kill -s "$1" "$group" 2>/dev/null
+			kill -s "$1" -- "-$group" 2>/dev/null || signal_family "$1" "$group"
 		fi
+	done
+}
+
+# Where there is no group to signal: a process and all that descends from it.
+signal_family() {
+	# Word splitting is meant: each word is a process.
+	# shellcheck disable=SC2046
+	kill -s "$1" $(descendants "$2") "$2" 2>/dev/null
+}
+# Looked up once: whoever looks is a descendant, too.
+descendants() {
+	everybody=$({ ps -A -o ppid= -o pid= || ps -o ppid,pid; } 2>/dev/null)
+	children "$1"
+}
+children() {
+	echo "$everybody" | while read -r parent child; do
+		[ "$parent" != "$1" ] || {
+			echo "$child"
+			children "$child"
+		}
 	done
 }
 
 finish() {
 	trap '' TERM HUP INT PIPE
-	[ -z "$leader" ] || kill -s TERM 0
+	if [ -n "$leader" ]; then kill -s TERM 0; else signal_family TERM $$; fi
 	if [ -n "$tmp" ]; then
 		signal TERM
 		for second in 1 2; do
@@ -703,7 +723,7 @@ finish() {
 		signal KILL
 	fi
 	unlock
-	[ -z "$leader" ] || kill -s KILL 0
+	if [ -n "$leader" ]; then kill -s KILL 0; else signal_family KILL $$; fi
 	exit
 }
 
