@@ -295,7 +295,7 @@ const NAMES: [&str; 14] = [
 
 fn hostile_names_come_over(kind: Kind) {
     let Some(fleet) = Fleet::of_one("web1", kind) else { return };
-    let base = format!("{}/it's a \"base\" $(touch pwned) ;", fleet.base_of("{{host}}"));
+    let base = format!("{}/-it's a\n\"base\" $(touch pwned) ;", fleet.base_of("{{host}}"));
     fleet.config(json!({
         "base": base,
         "restart": ["sh", "-c", "printf '%s|' \"$@\" >\"$0\"", format!("{}/words", fleet.hosts[0].srv().display()), "{{version}}", "a b", "$(id)", "-n", "it's"],
@@ -307,7 +307,7 @@ fn hostile_names_come_over(kind: Kind) {
     let version = "1 $(touch pwned) 'x' \"y\"";
     fleet.fill("one");
     fleet.project.must(&["execute", "--yes", "--version", version]);
-    let base = fleet.hosts[0].srv().join("app/it's a \"base\" $(touch pwned) ;");
+    let base = fleet.hosts[0].srv().join("app/-it's a\n\"base\" $(touch pwned) ;");
     let same = |path: String| {
         let [here, there] = [fleet.project.path().join("public"), base.join("current")];
         assert_eq!(fs::read(there.join(&path)).unwrap(), fs::read(here.join(&path)).unwrap(), "{path:?}");
