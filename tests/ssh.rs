@@ -435,7 +435,12 @@ fn a_host_with_nothing_but_busybox_does_all_of_it() {
         "shared": ["uploads/"],
     }));
     fleet.deploy("one");
+    let history = fleet.base(0).join(".pop-deploy/history.jsonl");
+    fs::write(&history, "{}\n".repeat(2000)).unwrap();
     fleet.deploy("three");
+    let kept = fs::read_to_string(&history).unwrap();
+    assert_eq!(kept.lines().count(), 1000);
+    assert!(kept.lines().last().unwrap().contains("\"version\":\"three\""), "{kept}");
     fleet.project.must(&["rollback", "--yes"]);
     fleet.all_say("one");
     make_sick(&fleet, 0);

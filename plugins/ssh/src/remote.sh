@@ -394,7 +394,13 @@ unmake() {
 	[ -d "$base" ] || say "unmade"
 }
 
-record() { heard sh -c 'printf "%s\n" "$1" >>"$2"' sh "$1" "$base/.pop-deploy/history.jsonl"; }
+# A thousand lines are history enough; many are cut off at once, so that this is rare.
+record() {
+	file=$base/.pop-deploy/history.jsonl
+	heard sh -c 'printf "%s\n" "$1" >>"$2"' sh "$1" "$file" || return
+	[ "$(wc -l <"$file")" -gt 1200 ] || return 0
+	heard sh -c 'tail -n 1000 "$1" >"$2" && mv "$2" "$1"' sh "$file" "$tmp/history"
+}
 
 # --- Making a release: open_release, keep_file, trim, unpack, seal, all in one go ---
 
