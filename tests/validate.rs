@@ -286,7 +286,7 @@ fn a_dockerfile_is_read_line_by_line() {
         "Dockerfile",
         "# syntax=docker/dockerfile:1\nARG TAG=1\nFROM rust:1.95 AS build\nRUN apt-get update && \\\n    # why\n    \
          apt-get install curl\nRUN <<END\nFOO is no instruction here\nEND\nFROM debian\nCOPY --from=build /a /a\n\
-         COPY --from=bild /b /b\nADD https://example.com/x /x\nENV API_TOKEN=hunter2 MODE=$((1<<X))\nFOO bar\nEXPOSE\nUSER 0\n",
+         COPY --from=bild /b /b\nADD https://example.com/x /x\nENV API_TOKEN=hunter2 MODE=\"$((1<<X | 1))\"\nFOO bar\nEXPOSE\nUSER 0\n",
     );
     assert_snapshot!(check(&project, "dockerfile_lint"), @r"
     fail: `Dockerfile` can't be built: 3 errors
