@@ -39,7 +39,7 @@ demo: build ## Deploy this project's own documentation to a temporary web root, 
 test: ## Run every test there is; POP_DEPLOY_NO_SKIP=1 makes a skipped one a failure
 	@sh tests/services.sh nginx=nginx-light valgrind=valgrind sshd=openssh-server ssh=openssh-client \
 		chromium=chromium tmux=tmux dockerd=docker.io docker-registry=docker-registry \
-		busybox=busybox-static tcsh=tcsh ip=iproute2 haproxy=haproxy caddy=caddy
+		busybox=busybox-static tcsh=tcsh dropbear=dropbear-bin ip=iproute2 haproxy=haproxy caddy=caddy
 	$(CARGO) build --locked --workspace
 	$(CARGO) test --locked --workspace --no-fail-fast
 	$(CARGO) test --locked --manifest-path examples/hello-target/Cargo.toml --target-dir $(TARGET_DIR)/hello-target

@@ -19,7 +19,7 @@ use fleet::Fleet;
 use network::Network;
 use serde_json::json;
 use sshd::{Host, Kind, Lab};
-use support::{Said, skipped};
+use support::{Said, skipped, wait_for};
 
 fn all(said: &Said) -> String {
     format!("{}{}", said.stdout, said.stderr)
@@ -272,6 +272,28 @@ fn a_login_shell_of_another_kind_is_no_trouble() {
     fleet.deploy("one");
     fleet.deploy("two");
     fleet.project.must(&["rollback", "--yes"]);
+    fleet.all_say("one");
+}
+
+#[test]
+fn a_server_of_another_make_is_no_trouble() {
+    if sshd::program("dropbear").is_none() || !rustix::process::geteuid().is_root() {
+        return skipped("no dropbear, or nobody who may mount");
+    }
+    let Some(fleet) = Fleet::of_one("small", Kind { dropbear: true, ..Kind::default() }) else { return };
+    let line = "if [ \"$1\" = two ]; then sleep 604; fi";
+    fleet.config(json!({"restart": ["sh", "-c", line, "sh", "{{version}}"]}));
+    fleet.deploy("one");
+    fleet.deploy("three");
+    fleet.project.must(&["rollback", "--yes"]);
+    fleet.all_say("one");
+    let mut run = fleet.start("two");
+    let running = || fleet.hosts[0].processes().iter().any(|(_, line)| line == "sleep 604 ");
+    wait_for("the restart", || running().then_some(()));
+    run.kill().unwrap();
+    run.wait().unwrap();
+    wait_for("the end of the restart", || (!running()).then_some(()));
+    fleet.project.must(&["rollback", "--yes", "--wait", "60"]);
     fleet.all_say("one");
 }
 

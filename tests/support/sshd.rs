@@ -54,6 +54,8 @@ pub struct Kind {
     pub shell: Option<PathBuf>,
     /// Whether something stands between sshd and the login shell, which then leads no process group.
     pub wrapped: bool,
+    /// Its ssh server is dropbear. Only root can have one of those.
+    pub dropbear: bool,
     /// The bytes and inodes of the disk that its base is on; 0 is as many as one likes.
     pub disk: Option<(u64, u64)>,
     /// Another path for its `srv`, which can be the same on every host.
@@ -153,7 +155,7 @@ impl Lab {
         let mount = match (&kind.same_path, kind.disk) {
             (Some(path), _) => Some(Mount::same(&srv, path)),
             (None, Some((bytes, inodes))) => Some(Mount::disk(&srv, bytes, inodes)),
-            (None, None) => None,
+            (None, None) => kind.dropbear.then(|| Mount::home(&self.path().join("id.pub"))),
         };
         let client = Client {
             user: self.user.clone(),
@@ -264,7 +266,30 @@ impl Host {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 
+    /// The program that serves one connection.
+    fn server(&self) -> Command {
+        let program = if self.kind.dropbear { program("dropbear").unwrap() } else { self.sshd.clone() };
+        let mut server = match &self.mount {
+            Some(mount) => mount.command(&program),
+            None => Command::new(&program),
+        };
+        if self.kind.dropbear {
+            // It passes its own environment on.
+            server.args(["-i", "-e", "-s", "-m", "-r"]).arg(self.folder.join("dropbear_key"));
+            server.env("LAB_HOST", &self.folder);
+        } else {
+            server.arg("-i").arg("-f").arg(self.folder.join("sshd_config"));
+            server.arg("-E").arg(self.folder.join("log"));
+        }
+        server
+    }
+
     fn configure(&self) {
+        if self.kind.dropbear {
+            let convert = program("dropbearconvert").unwrap();
+            let keys = ["host_key", "dropbear_key"].map(|key| self.folder.join(key));
+            said(Command::new(convert).args(["openssh", "dropbear"]).args(keys));
+        }
         let folder = self.folder.display();
         let mut config = format!(
             "HostKey {folder}/host_key\nAuthorizedKeysFile {lab}/id.pub\nStrictModes no\nUsePAM no\n\
@@ -350,11 +375,7 @@ struct Door {
 
 impl Door {
     fn open(host: &Host) -> Self {
-        let mut sshd = match &host.mount {
-            Some(mount) => mount.command(&host.sshd),
-            None => Command::new(&host.sshd),
-        };
-        sshd.arg("-i").arg("-f").arg(host.folder.join("sshd_config")).arg("-E").arg(host.folder.join("log"));
+        let mut sshd = host.server();
         let network = host.kind.network.as_ref().map(|(network, _)| network.clone());
         let closing = Arc::new(AtomicBool::new(false));
         let connections = Arc::new(Mutex::new(Vec::new()));
@@ -429,6 +450,15 @@ impl Mount {
     fn same(what: &Path, at: &Path) -> Self {
         fs::create_dir_all(at).unwrap();
         Self::hold(&["--bind", what.to_str().unwrap()], at)
+    }
+
+    /// A home of its own for the user, who may log in there with this key.
+    fn home(key: &Path) -> Self {
+        let home = PathBuf::from(said(Command::new("sh").args(["-c", "eval echo \"~$(id -un)\""])));
+        let mount = Self::hold(&["-t", "tmpfs", "-o", "mode=700", "none"], &home);
+        let let_in = "umask 77 && mkdir -p \"$1/.ssh\" && cp \"$2\" \"$1/.ssh/authorized_keys\"";
+        said(mount.command(Path::new("sh")).args(["-c", let_in, "sh"]).args([&home, key]));
+        mount
     }
 
     fn hold(words: &[&str], at: &Path) -> Self {
