@@ -136,8 +136,11 @@ impl Rollout<'_> {
                     "`{name}` failed, and its `current` is {current}, which this run didn't make: it stays so"
                 ),
                 Err(trouble) => {
-                    self.session.warn(self.switch.mend(self.site, host, &trouble));
-                    leaving.lost.push((host, error));
+                    self.session.warn(format!(
+                        "`{name}` failed, and can't be switched back yet: {}",
+                        trouble.message
+                    ));
+                    leaving.lost.push(Lost { host, error, trouble });
                     continue;
                 }
             };
@@ -146,15 +149,19 @@ impl Rollout<'_> {
         }
     }
 
-    /// Tries hosts once more that couldn't be switched back when it was their turn. What nobody gets to now is named already,
-    /// with what mends it.
+    /// Tries hosts once more that couldn't be switched back when it was their turn. Those that nobody gets to now are
+    /// named, with what mends them.
     fn look_again(&self, mut leaving: Leaving) -> Vec<Behind> {
         let lost = std::mem::take(&mut leaving.lost);
-        let cut_off = lost.iter().map(|(host, _)| *host).collect();
-        self.leave_behind(lost, cut_off, &mut leaving);
-        let lost = leaving.lost.into_iter().map(|(host, error)| Behind {
-            host: self.site.hosts[host].name.clone(),
-            why: format!("{}; it couldn't be switched back", error.message),
+        let cut_off = lost.iter().map(|lost| lost.host).collect();
+        let failed = lost.into_iter().map(|lost| (lost.host, lost.error)).collect();
+        self.leave_behind(failed, cut_off, &mut leaving);
+        let lost = leaving.lost.into_iter().map(|Lost { host, error, trouble }| {
+            self.session.warn(self.switch.mend(self.site, host, &trouble));
+            Behind {
+                host: self.site.hosts[host].name.clone(),
+                why: format!("{}; it couldn't be switched back", error.message),
+            }
         });
         leaving.behind.into_iter().chain(lost).collect()
     }
@@ -164,8 +171,16 @@ impl Rollout<'_> {
 #[derive(Default)]
 struct Leaving {
     behind: Vec<Behind>,
-    /// Those that nobody got to yet, and why they failed.
-    lost: Vec<(usize, Error)>,
+    lost: Vec<Lost>,
+}
+
+/// A host that failed and that nobody got to yet.
+struct Lost {
+    host: usize,
+    /// Why it failed.
+    error: Error,
+    /// Why it couldn't be switched back.
+    trouble: Error,
 }
 
 /// Puts back what was live before on these hosts. An attempt on one of `cut_off` was cut off, maybe before it restarted.
