@@ -391,6 +391,23 @@ fn equal_size_and_time_with_other_content_is_shipped_and_new_times_alone_are_not
     );
 }
 
+/// How often the run of a deployment asked a host something and waited.
+fn round_trips(fleet: &Fleet, word: &str) -> u64 {
+    fleet.fill(word);
+    let said = fleet.project.must(&["execute", "--yes", "--json", "--version", word]);
+    let finished: serde_json::Value = serde_json::from_str(said.stdout.lines().last().unwrap()).unwrap();
+    finished["targets"][0]["facts"]["round_trips"].as_u64().expect("they are reported")
+}
+
+#[test]
+fn a_deployment_takes_eight_round_trips_at_most() {
+    let Some(fleet) = Fleet::new(2) else { return };
+    assert!(round_trips(&fleet, "one") <= 6);
+    assert!(round_trips(&fleet, "two") <= 6);
+    fleet.config(json!({"restart": ["true"], "health": {"command": ["true"]}}));
+    assert!(round_trips(&fleet, "three") <= 8);
+}
+
 fn inode(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt as _;
     path.metadata().unwrap().ino()

@@ -143,6 +143,43 @@ fn banners_noisy_profiles_one_session_and_long_lines_are_no_trouble() {
     });
 }
 
+/// How many bytes of archives crossed the wire in the run that deployed `word`.
+fn wire_bytes(fleet: &Fleet, word: &str) -> u64 {
+    let said = fleet.project.must(&["execute", "--yes", "--json", "--version", word]);
+    let finished: serde_json::Value = serde_json::from_str(said.stdout.lines().last().unwrap()).unwrap();
+    finished["targets"][0]["facts"]["wire_bytes"].as_u64().expect("they are reported")
+}
+
+#[test]
+fn a_slow_uplink_gets_less_than_there_is_and_a_quick_one_what_there_is() {
+    // Two megabytes a second: slower than any compressor.
+    let network = match Network::with_uplink(&[20], 2_000_000) {
+        Ok(network) => network,
+        Err(why) => return skipped(&why),
+    };
+    let Some(fleet) = Fleet::with(|lab| {
+        let slow = Kind { network: Some(network.place(0, 1)), ..Kind::default() };
+        let busybox = Kind { busybox: true, network: Some(network.place(0, 2)), ..Kind::default() };
+        vec![lab.host("slow", slow), lab.host("busybox", busybox)]
+    }) else {
+        return;
+    };
+    let text = "it says the same again and again\n".repeat(240_000);
+    fleet.project.write("public/long.txt", &text);
+    let crossed = network.inside(|| wire_bytes(&fleet, "one"));
+    let raw = 2 * text.len() as u64;
+    assert!(crossed < raw * 3 / 4, "{crossed} of {raw} bytes");
+    fleet.all_say("one");
+    for host in [0, 1] {
+        assert_eq!(fs::read_to_string(fleet.base(host).join("current/long.txt")).unwrap(), text);
+    }
+
+    let Some(fleet) = Fleet::new(1) else { return };
+    let text = "it says the same again and again\n".repeat(10_000);
+    fleet.project.write("public/long.txt", &text);
+    assert!(wire_bytes(&fleet, "one") > text.len() as u64);
+}
+
 #[test]
 fn a_key_that_is_pinned_in_the_config_is_the_only_one_that_counts() {
     let Some(fleet) = Fleet::with(|lab| vec![reached(lab, "web1", |client| client.known = None)]) else {
@@ -197,7 +234,7 @@ fn an_upload_that_arrives_in_part_is_found_out() {
 #[test]
 fn a_connection_that_is_lost_once_the_release_is_made_doesnt_make_it_a_second_time() {
     // Right behind the last rename of a stage, all that runs at the far end dies, and with it the connection.
-    let kill = "/bin/mv \"$@\" || exit\ncase $1 in */releases/.tmp-*)\n\
+    let kill = "/bin/mv \"$@\" || exit\ncase $1 in */.tmp-*/*) ;; */releases/.tmp-*)\n\
         mkdir \"${0%/*}/died\" 2>/dev/null && read -r _ _ _ _ _ session _ </proc/$$/stat && kill -s KILL -- \"-$session\" ;; esac";
     let kind = Kind { programs: vec![("mv", kill)], ..Kind::default() };
     let Some(fleet) = Fleet::of_one("web1", kind) else { return };

@@ -1,7 +1,7 @@
 //! Hosts at a distance: two network namespaces, and between them a relay that keeps every packet for half the round trip.
 //!
 //! The kernel's TCP runs at both ends, so handshakes, windows and acknowledgements cost what they cost on a real line.
-//! The bandwidth isn't limited. Everything is gone with this process.
+//! The bandwidth is limited where it is asked for. Everything is gone with this process.
 
 #![allow(dead_code, unreachable_pub, reason = "shared by tests and benches that each use a part of it")]
 #![allow(clippy::unwrap_used)]
@@ -39,6 +39,18 @@ impl Network {
     /// # Errors
     /// What is missing here.
     pub fn new(round_trips: &[u64]) -> Result<Self, String> {
+        Self::with(round_trips, None)
+    }
+
+    /// The same, with an uplink of the user's that takes so many bytes a second.
+    ///
+    /// # Errors
+    /// What is missing here.
+    pub fn with_uplink(round_trips: &[u64], rate: u32) -> Result<Self, String> {
+        Self::with(round_trips, Some(rate))
+    }
+
+    fn with(round_trips: &[u64], uplink: Option<u32>) -> Result<Self, String> {
         if !rustix::process::geteuid().is_root() {
             return Err("only root may make network namespaces".into());
         }
@@ -50,8 +62,8 @@ impl Network {
         far.extend(places.iter().map(|place| vec!["route", "add", "local", place, "dev", "lo"]));
         let far: Vec<&[&str]> = far.iter().map(Vec::as_slice).collect();
         let far = network.hosts.open(&far)?;
-        relay(&near, &far, &half, 16);
-        relay(&far, &near, &half, 12);
+        relay(&near, &far, &half, 16, uplink);
+        relay(&far, &near, &half, 12, None);
         Ok(network)
     }
 
@@ -116,8 +128,30 @@ impl Namespace {
     }
 }
 
+/// How much of a limited line's time may wait in front of it.
+const BACKLOG: Duration = Duration::from_millis(200);
+
+/// When the last packet is through a line that takes so many bytes a second.
+struct Line {
+    rate: Option<u32>,
+    free: Instant,
+}
+
+impl Line {
+    /// When a packet is through that came at `came`; none where it is lost, because too much waits already.
+    fn through(&mut self, came: Instant, bytes: usize) -> Option<Instant> {
+        let Some(rate) = self.rate else { return Some(came) };
+        let begin = self.free.max(came);
+        if begin.duration_since(came) > BACKLOG {
+            return None;
+        }
+        self.free = begin + Duration::from_secs_f64(bytes as f64 / f64::from(rate));
+        Some(self.free)
+    }
+}
+
 /// Passes packets on, each after its time. The address at byte `at` of the header tells which host they are of.
-fn relay(from: &Arc<SyncDevice>, to: &Arc<SyncDevice>, delays: &[Duration], at: usize) {
+fn relay(from: &Arc<SyncDevice>, to: &Arc<SyncDevice>, delays: &[Duration], at: usize, rate: Option<u32>) {
     // A queue for each distance: a near packet doesn't wait behind a far one.
     let queues: Vec<_> = delays
         .iter()
@@ -135,6 +169,7 @@ fn relay(from: &Arc<SyncDevice>, to: &Arc<SyncDevice>, delays: &[Duration], at: 
         })
         .collect();
     let from = from.clone();
+    let mut line = Line { rate, free: Instant::now() };
     thread::spawn(move || {
         let mut buffer = vec![0; 65536];
         while let Ok(length) = from.recv(&mut buffer) {
@@ -142,8 +177,10 @@ fn relay(from: &Arc<SyncDevice>, to: &Arc<SyncDevice>, delays: &[Duration], at: 
             // Others than IPv4 are the kernel looking for neighbours.
             let place =
                 packet.get(at..at + 4).filter(|_| packet[0] >> 4 == 4).map(|address| usize::from(address[2]));
-            if let Some(queue) = place.and_then(|place| queues.get(place.wrapping_sub(1))) {
-                drop(queue.send((Instant::now(), packet.to_vec())));
+            if let Some(queue) = place.and_then(|place| queues.get(place.wrapping_sub(1)))
+                && let Some(through) = line.through(Instant::now(), length)
+            {
+                drop(queue.send((through, packet.to_vec())));
             }
         }
     });

@@ -5,6 +5,7 @@
 
 mod answer;
 mod frames;
+mod thrift;
 
 use std::{
     io::{self, BufRead as _, BufReader, Write},
@@ -20,6 +21,7 @@ use std::{
 
 use pop_deploy_plugin_api::{Error, ErrorKind, IoContext as _, Result, Session};
 
+use self::thrift::Thrift;
 pub(crate) use self::{answer::Answer, frames::Frames};
 use crate::{
     address::{Approach, Host},
@@ -29,7 +31,7 @@ use crate::{
 /// The far end.
 const FAR_END: &str = include_str!("remote.sh");
 /// Says hello to a login shell of any make: takes the far end in one go where `dd` can, else line by line.
-const HELLO: &str = r##"s=$(dd bs=SIZE count=1 iflag=fullblock 2>/dev/null) || { n=$(printf '\nx'); n=${n%x}; s=; while IFS= read -r l && [ "$l" != "#end" ]; do s=$s$l$n; done; }; eval "$s""##;
+const HELLO: &str = r##"if s=$(dd bs=SIZE count=1 iflag=fullblock 2>/dev/null); then exact=dd; else exact=; n=$(printf '\nx'); n=${n%x}; s=; while IFS= read -r l && [ "$l" != "#end" ]; do s=$s$l$n; done; fi; eval "$s""##;
 /// How long the way there may take, logging in and all.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often the far end hears that somebody is here.
@@ -57,6 +59,8 @@ pub(crate) struct Connection {
     /// Whether somebody stopped waiting for an answer that is still to come.
     abandoned: bool,
     lost: Arc<AtomicBool>,
+    /// What is known of the wire.
+    pub(crate) thrift: Thrift,
 }
 
 /// A request that was sent.
@@ -110,6 +114,7 @@ impl Connection {
             locked: false,
             abandoned: false,
             lost,
+            thrift: Thrift::default(),
         };
         let hello = HELLO.replace("SIZE", &FAR_END.len().to_string());
         // Should it be gone already, the reason comes on the other pipe.
@@ -324,9 +329,11 @@ impl Connection {
         self.session.cancelled() || self.is_lost()
     }
 
-    /// Takes leave: the far end lets go of the lock before this returns.
+    /// Takes leave: the far end lets go of the lock before this returns. One that holds nothing needs no word.
     pub(crate) fn close(mut self) {
-        if let Ok(sent) = self.request("bye", &[]) {
+        if self.locked
+            && let Ok(sent) = self.request("bye", &[])
+        {
             // A far end that is gone has let go already.
             self.wait_hearing(sent, Some(GRACE), &mut |_| {}).map(drop).unwrap_or_default();
         }

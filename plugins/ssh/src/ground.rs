@@ -154,10 +154,6 @@ pub(crate) fn on_host(site: &Site, host: usize, survey: &Survey, prepared: &Prep
         ),
     };
     let mut checks = vec![Check::pass("host", what)];
-    if way.from.is_some() && survey.has("stamps") && !survey.pristine() {
-        let words = format!("files of the live release on `{name}` were touched since: they are read again");
-        checks.push(Check::warn("live", words));
-    }
     let manifest = &prepared.manifest;
     let entries = (manifest.files.len() + manifest.folders.len() + manifest.links.len()) as u64;
     let new = (way.sent.len() + manifest.folders.len() + way.links.len()) as u64 + 8;

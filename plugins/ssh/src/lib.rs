@@ -14,6 +14,7 @@ mod connection;
 mod deploy;
 mod fleet;
 mod ground;
+mod lists;
 mod lock;
 mod manifest;
 mod planned;
@@ -58,7 +59,7 @@ use crate::{
     rollout::Rollout,
     site::Site,
     steps::{Finalize, Locking, Means, Once, Stage, Verify, data},
-    survey::{Survey, check_id},
+    survey::{Depth, Survey, check_id},
     switch::Switch,
 };
 
@@ -74,8 +75,8 @@ struct Ssh {
 }
 
 impl Ssh {
-    fn survey(&mut self) -> &[Result<Survey>] {
-        self.surveys.get_or_insert_with(|| survey::survey_all(&self.site, &self.fleet))
+    fn survey(&mut self, depth: Depth) -> &[Result<Survey>] {
+        self.surveys.get_or_insert_with(|| survey::survey_all(&self.site, &self.fleet, depth))
     }
 }
 
@@ -102,14 +103,17 @@ impl Target for Ssh {
 
     fn status(&mut self) -> Result<Status> {
         self.surveys = None;
-        self.survey();
+        self.survey(Depth::Heads);
         let surveys = self.surveys.as_deref().unwrap_or_default();
         Ok(status::read(&self.site, &self.fleet, surveys, &self.session))
     }
 
     fn plan(&mut self, request: &PlanRequest) -> Result<Plan> {
         self.surveys = None;
-        self.survey();
+        self.survey(match request {
+            PlanRequest::Deploy { .. } => Depth::FirstManifest,
+            PlanRequest::Rollback { .. } => Depth::Heads,
+        });
         let surveys = self.surveys.as_deref().unwrap_or_default();
         match request {
             PlanRequest::Deploy { release, rollout, unreachable } => {
@@ -129,7 +133,7 @@ impl Target for Ssh {
         check_id(id)?;
         let (site, fleet, session) = (&self.site, &self.fleet, &self.session);
         match step.id.as_str() {
-            "lock" => data::<Locking>(step)?.run(site, fleet, id),
+            "lock" => data::<Locking>(step)?.run(site, fleet, id, session),
             "build" => {
                 let (receipt, prepared) = steps::build(site, step, request, session)?;
                 self.prepared = Some(prepared).filter(|_| !self.site.hooks_write);
@@ -137,7 +141,7 @@ impl Target for Ssh {
             }
             "stage" => {
                 let prepared = self.prepared.take();
-                self.survey();
+                self.survey(Depth::FirstManifest);
                 let surveys = self.surveys.as_deref().unwrap_or_default();
                 let means = Means { site: &self.site, fleet: &self.fleet, session: &self.session, surveys };
                 data::<Stage>(step)?.run(&means, request, prepared)
@@ -188,7 +192,7 @@ impl Target for Ssh {
 
     fn diagnose(&mut self) -> Result<Vec<Diagnostic>> {
         self.surveys = None;
-        self.survey();
+        self.survey(Depth::Heads);
         Ok(status::diagnose(&self.site, self.surveys.as_deref().unwrap_or_default()))
     }
 }

@@ -51,13 +51,15 @@ pub(crate) fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// Takes the lock of a host's base, making what it needs there; says what `current` is.
+/// Takes the lock of a host's base, making what it needs there; says what `current` is, which quickly is told if it is
+/// `live`.
 ///
 /// # Errors
 /// [`ErrorKind::Locked`], naming the holder; the base can't be made.
 pub(crate) fn take(
     site: &Site,
     host: usize,
+    live: &str,
     connection: &mut Connection,
     session: &Session,
 ) -> Result<Answer> {
@@ -66,7 +68,7 @@ pub(crate) fn take(
     let owner = serde_json::to_string(&Owner::of(session))
         .map_err(|error| Error::failed("the owner isn't representable as JSON").because(&error))?;
     let base = &site.bases[host];
-    let answer = ask(connection, base, &holder, &owner, session)?;
+    let answer = ask(connection, &["lock", base, &holder, &owner, live], session)?;
     if let Some(holder) = answer.value("expired") {
         session.warn(format!(
             "`{}`: the lock of {} was left behind; taken over",
@@ -96,16 +98,10 @@ pub(crate) fn take(
 }
 
 /// Asks for the lock; an earlier connection of this very run may be just about to let go of it.
-fn ask(
-    connection: &mut Connection,
-    base: &str,
-    holder: &str,
-    owner: &str,
-    session: &Session,
-) -> Result<Answer> {
+fn ask(connection: &mut Connection, words: &[&str], session: &Session) -> Result<Answer> {
     let begun = Instant::now();
     loop {
-        let answer = connection.ask(&["lock", base, holder, owner])?;
+        let answer = connection.ask(words)?;
         let held = answer.value("holder").and_then(|line| serde_json::from_str::<Holder>(line).ok());
         let ours = answer.status == HELD && held.is_some_and(|held| held.run == session.run_id);
         if !ours || begun.elapsed() > PATIENCE {

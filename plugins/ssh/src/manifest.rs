@@ -26,6 +26,11 @@ pub(crate) struct Head {
 }
 
 impl Head {
+    /// What tells it from all others: hosts with equal ones got the same release from the same run.
+    pub(crate) fn key(&self) -> String {
+        format!("{} {} {} {}", self.release.id, self.run, self.tree, self.content)
+    }
+
     /// Whether this is what a plan has of a release that isn't made yet: its digests are still unknown.
     pub(crate) fn is_to_be_made(&self) -> bool {
         self.tree == Sha256([0; 32])
@@ -197,11 +202,6 @@ fn digest(bytes: &[u8]) -> Sha256 {
     let mut hasher = <Sha256 as ContentHash>::Hasher::default();
     Sha256::update(&mut hasher, bytes);
     Sha256::finish(hasher)
-}
-
-/// The hash of a manifest's text: hosts with equal ones have equal releases.
-pub(crate) fn fingerprint(text: &str) -> String {
-    digest(text.as_bytes()).to_string()
 }
 
 /// Paths as the host's `xargs -0` reads them; none of them looks like an option.

@@ -13,7 +13,7 @@ use pop_deploy_plugin_api::{
 
 use crate::{
     fleet::{Again, Fleet, Hold},
-    manifest::{Manifest, fingerprint},
+    manifest::{Head, Manifest},
     shipment::Shipment,
     site::Site,
     survey::Survey,
@@ -23,7 +23,7 @@ use crate::{
 pub(crate) struct Prepared {
     pub(crate) tree: Tree,
     pub(crate) manifest: Manifest,
-    /// By the hash of the live release's manifest; the empty one stands for no live release.
+    /// By the key of the live release's head; the empty one stands for no live release.
     ways: HashMap<String, Arc<Shipment>>,
 }
 
@@ -33,19 +33,26 @@ impl Prepared {
         Self { tree, manifest, ways: HashMap::from([(String::new(), whole)]) }
     }
 
-    /// Learns the live release behind a hash.
-    pub(crate) fn learn(&mut self, hash: &str, live: &Manifest) {
-        self.ways.insert(hash.to_owned(), Arc::new(Shipment::between(live, &self.manifest)));
+    /// Learns the way from the live release of a host. A manifest that can't be read is as good as none: everything is
+    /// sent then.
+    fn read(&mut self, survey: &Survey, manifest: &[String]) {
+        if let (Some(live), Ok(manifest)) = (survey.live(), Manifest::read(manifest))
+            && manifest.head == live.head
+            && !self.knows(&live.head)
+        {
+            let way = Shipment::between(&manifest, &self.manifest);
+            self.ways.insert(live.head.key(), Arc::new(way));
+        }
     }
 
-    /// Whether the way from the release behind a hash is known.
-    pub(crate) fn knows(&self, hash: &str) -> bool {
-        self.ways.contains_key(hash)
+    /// Whether the way from a live release is known.
+    fn knows(&self, live: &Head) -> bool {
+        self.ways.contains_key(&live.key())
     }
 
     /// The way that a host goes.
     pub(crate) fn way(&self, survey: &Survey) -> Arc<Shipment> {
-        let known = survey.manifest().and_then(|hash| self.ways.get(hash));
+        let known = survey.live().and_then(|live| self.ways.get(&live.head.key()));
         Arc::clone(known.unwrap_or(&self.ways[""]))
     }
 
@@ -67,7 +74,8 @@ pub(crate) fn prepare(site: &Site, release: &Release, session: &Session) -> Resu
     Ok(Prepared::new(tree, manifest))
 }
 
-/// Fetches the manifest of each live release that there is, once, and finds the way from it.
+/// Finds the way from each live release that there is; its manifest is fetched once, unless a survey has it. Whatever a
+/// manifest says, what comes of it is compared on each host.
 ///
 /// # Errors
 /// The connection is lost.
@@ -77,30 +85,25 @@ pub(crate) fn find_ways(
     surveys: &[(usize, &Survey)],
     prepared: &mut Prepared,
 ) -> Result<()> {
-    let mut fetched: BTreeMap<&str, usize> = BTreeMap::new();
+    for (_, survey) in surveys {
+        prepared.read(survey, &survey.manifest);
+    }
+    let mut lacking: BTreeMap<String, (usize, &Survey)> = BTreeMap::new();
     for (host, survey) in surveys {
-        if let Some(hash) = survey.manifest().filter(|hash| !prepared.knows(hash)) {
-            fetched.entry(hash).or_insert(*host);
+        if let Some(kept) = survey.live().filter(|kept| !prepared.knows(&kept.head)) {
+            lacking.entry(kept.head.key()).or_insert((*host, survey));
         }
     }
-    let hosts: Vec<_> = fetched.values().copied().collect();
-    let live = |host: usize| {
-        let survey = surveys.iter().find(|(other, _)| *other == host);
-        survey.and_then(|(_, survey)| Some(survey.current.release()?.to_owned())).unwrap_or_default()
-    };
+    let hosts: Vec<_> = lacking.values().map(|(host, _)| *host).collect();
+    let of = |host: usize| lacking.values().find(|(other, _)| *other == host).map(|(_, survey)| *survey);
     let outcomes = fleet.each(site, &hosts, Hold::Free, Again::Yes, |host, connection| {
-        connection.ask(&["show_manifest", &live(host)])
+        let live = of(host).and_then(|survey| survey.current.release()).unwrap_or_default();
+        connection.ask(&["show_manifest", live])
     });
     for (host, outcome) in outcomes {
         let lines = outcome?.lines;
-        let hash = surveys.iter().find(|(other, _)| *other == host).and_then(|(_, survey)| survey.manifest());
-        let mut text = lines.join("\n");
-        text.push('\n');
-        // What can't be read is as good as not there: everything is sent then.
-        if let (Some(hash), Ok(manifest)) = (hash, Manifest::read(&lines))
-            && fingerprint(&text) == hash
-        {
-            prepared.learn(hash, &manifest);
+        if let Some(survey) = of(host) {
+            prepared.read(survey, &lines);
         }
     }
     Ok(())

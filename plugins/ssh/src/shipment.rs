@@ -24,6 +24,8 @@ pub(crate) struct Shipment {
     pub(crate) folders_later: Vec<String>,
     /// Folders to make.
     pub(crate) folders: Vec<String>,
+    /// Folders, new ones among them, that don't have their mode yet, from within outwards.
+    pub(crate) modes: Vec<Folder>,
     /// Links to make.
     pub(crate) links: Vec<Link>,
     /// New files whose content the old release has elsewhere, and where.
@@ -67,6 +69,7 @@ impl Shipment {
         let changes = new.files.iter().map(|file| change(Effect::Create, &file.path, bytes(file)));
         Self {
             folders: new.folders.iter().map(|folder| folder.path.clone()).collect(),
+            modes: new.folders.iter().rev().cloned().collect(),
             links: new.links.clone(),
             sent: (0..new.files.len()).collect(),
             bytes: new.bytes(),
@@ -89,6 +92,9 @@ impl Shipment {
         let names =
             |folders: &[Folder]| folders.iter().map(|folder| folder.path.clone()).collect::<HashSet<_>>();
         let (before, after) = (names(&old.folders), names(&new.folders));
+        let modes: HashMap<_, _> = old.folders.iter().map(|folder| (&folder.path, folder.mode)).collect();
+        let changed = |folder: &&Folder| modes.get(&folder.path) != Some(&folder.mode);
+        self.modes = new.folders.iter().rev().filter(changed).cloned().collect();
         let made = new.folders.iter().filter(|folder| !before.contains(&folder.path));
         self.folders = made.map(|folder| folder.path.clone()).collect();
         let gone = old.folders.iter().rev().filter(|folder| !after.contains(&folder.path));

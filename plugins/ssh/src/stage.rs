@@ -1,7 +1,6 @@
 //! Makes a release beside what is live on a host, and takes it away again: one stream, one answer.
 
 use std::{
-    collections::BTreeMap,
     io::{self, Read as _},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -11,9 +10,10 @@ use tar::{Builder, EntryType, Header};
 
 use crate::{
     address::Host,
-    connection::{Answer, Connection, Frames},
+    connection::{Answer, Connection, Frames, Sent},
+    lists::Lists,
     lock::told,
-    manifest::{Entry, content_digest, list},
+    manifest::{Entry, Head, content_digest},
     prepared::Prepared,
     shipment::Shipment,
     site::Site,
@@ -28,6 +28,8 @@ const OTHER_CONTENT: i32 = 66;
 const HEADER_ROOM: usize = 100;
 /// What a request ends with that wasn't begun, because one before it failed.
 const SKIPPED: i32 = 125;
+/// So many names go along with a request; more go as a list.
+const FEW: usize = 20;
 
 /// What making a release took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -97,30 +99,38 @@ impl Staging<'_> {
         let mut open = vec!["open_release", id.as_str(), way.from.as_deref().unwrap_or_default()];
         open.extend(folders.map(String::as_str));
         let mut sent = vec![connection.begin(&open)?];
-        let lists = self.lists(way);
-        let mut keep = vec!["keep".to_owned(), lists.values().map(Vec::len).sum::<usize>().to_string()];
-        keep.extend(lists.iter().flat_map(|(name, bytes)| [name.clone(), bytes.len().to_string()]));
-        let keep: Vec<_> = keep.iter().map(String::as_str).collect();
-        let bytes: Vec<u8> = lists.into_values().flatten().collect();
-        sent.push(connection.send_with(&keep, &bytes)?);
-        sent.push(connection.send(&["trim", "gone", "gone_folders"])?);
+        sent.extend(trim(way, connection)?);
+        let lists = Lists::of(manifest, way);
+        if survey.has("gzip") {
+            connection.thrift.allow();
+        }
         let mut wire = 0;
         if survey.has("tar") {
             sent.push(connection.send(&["unpack"])?);
-            wire = self.archive(way, connection)?;
+            wire = self.archive(way, &lists, connection)?;
         } else {
+            sent.push(keep(&lists.with_made(way), connection)?);
             self.one_by_one(way, connection, &mut sent)?;
         }
-        sent.push(connection.send(&["trim", "gone_later", "folders_later"])?);
-        let fresh = content_digest(way.sent.iter().map(|index| &manifest.files[*index])).to_string();
-        let (tree, all) = (manifest.head.tree.to_string(), manifest.head.content.to_string());
-        sent.push(connection.send_beside(&["seal", &tree, &fresh, &all])?);
+        if !way.gone_later.is_empty() || !way.folders_later.is_empty() {
+            sent.push(connection.send(&["trim", "gone_later", "folders_later"])?);
+        }
+        let fresh = content_digest(way.sent.iter().map(|index| &manifest.files[*index]));
+        let (Head { tree, content, .. }, bytes) = (&manifest.head, [way.bytes, manifest.bytes()]);
+        let [tree, fresh, content] = [tree, &fresh, content].map(ToString::to_string);
+        let [new, all] = bytes.map(|bytes| bytes.to_string());
+        sent.push(connection.send_beside(&["seal", &tree, &fresh, &content, &new, &all])?);
         let answers = connection.wait_all(&sent)?;
-        let opened = answers.first();
-        if !opened.is_some_and(|answer| answer.says("taken") && self.is_there(host, connection)) {
+        let opened = &answers[0];
+        if opened.says("touched") {
+            let words =
+                format!("files of the live release on `{host}` were touched since: all are read again");
+            self.session.warn(words);
+        }
+        if !(opened.says("taken") && self.is_there(host, connection)) {
             self.judge(host, way, &answers)?;
         }
-        if opened.is_some_and(|answer| answer.says("copied")) {
+        if opened.says("copied") {
             self.session.warn(format!("`{host}` lets nobody link to what is live there: it was copied"));
         }
         let linked = manifest.files.len() - way.sent.len();
@@ -132,38 +142,15 @@ impl Staging<'_> {
         verify::compare(host, &self.prepared.manifest.head, Look::Whole, connection).is_ok()
     }
 
-    /// The lists that the far end works by.
-    fn lists(&self, way: &Shipment) -> BTreeMap<String, Vec<u8>> {
-        let manifest = &self.prepared.manifest;
-        let paths = |paths: &[String]| list(paths.iter().map(String::as_str));
-        let mut lists = BTreeMap::from([
-            ("gone", paths(&way.gone)),
-            ("gone_folders", paths(&way.gone_folders)),
-            ("gone_later", paths(&way.gone_later)),
-            ("folders_later", paths(&way.folders_later)),
-            ("files", list(manifest.files.iter().map(|file| file.path.as_str()))),
-            ("folders", list(manifest.folders.iter().map(|folder| folder.path.as_str()))),
-            ("links", list(manifest.links.iter().map(|link| link.path.as_str()))),
-            ("fresh", list(way.sent.iter().map(|index| manifest.files[*index].path.as_str()))),
-            ("made", paths(&way.folders)),
-            ("manifest", manifest.to_text().into_bytes()),
-        ])
-        .into_iter()
-        .map(|(name, bytes)| (name.to_owned(), bytes))
-        .collect::<BTreeMap<_, _>>();
-        let mut by_mode: BTreeMap<u32, Vec<&str>> = BTreeMap::new();
-        // Never without one, so that the far end finds a list.
-        by_mode.entry(0o555).or_default();
-        for folder in manifest.folders.iter().rev() {
-            by_mode.entry(folder.mode).or_default().push(&folder.path);
-        }
-        lists.extend(by_mode.into_iter().map(|(mode, paths)| (format!("mode-{mode:o}"), list(paths))));
-        lists
-    }
-
-    /// Everything new as one archive: folders, files, links, and files that are linked to others of the old release.
-    fn archive(&self, way: &Shipment, connection: &mut Connection) -> Result<u64> {
+    /// Everything new as one archive: the lists, folders, files, links, and files that are linked to others of the old
+    /// release.
+    fn archive(&self, way: &Shipment, lists: &Lists, connection: &mut Connection) -> Result<u64> {
         let mut builder = Builder::new(Frames::new(connection));
+        let folder = format!(".pop-deploy-{}", self.prepared.manifest.head.release.id);
+        append(&mut builder, EntryType::Directory, &format!("{folder}/"), 0o755, None)?;
+        for (name, bytes) in &lists.0 {
+            append_list(&mut builder, &format!("{folder}/{name}"), bytes)?;
+        }
         self.fill(way, &mut builder)?;
         let finished = builder.into_inner().and_then(Frames::end);
         finished.map_err(|error| self.cut(connection, &error))
@@ -237,12 +224,7 @@ impl Staging<'_> {
     }
 
     /// Without tar there: each file by itself.
-    fn one_by_one(
-        &self,
-        way: &Shipment,
-        connection: &mut Connection,
-        sent: &mut Vec<crate::connection::Sent>,
-    ) -> Result<()> {
+    fn one_by_one(&self, way: &Shipment, connection: &mut Connection, sent: &mut Vec<Sent>) -> Result<()> {
         sent.push(connection.send(&["unpack_folders"])?);
         for (path, lender) in &way.twins {
             sent.push(connection.send(&["unpack_twin", path, lender])?);
@@ -288,6 +270,38 @@ impl Staging<'_> {
             _ => Err(told(failed, format!("can't make release {id} on `{host}`"))),
         }
     }
+}
+
+/// Has the far end take what is gone out of its copy of the old release, where anything is.
+fn trim(way: &Shipment, connection: &mut Connection) -> Result<Vec<Sent>> {
+    let later = way.gone_later.len() + way.folders_later.len();
+    if way.gone.len() + way.gone_folders.len() + later == 0 {
+        return Ok(Vec::new());
+    }
+    if way.gone.len() <= FEW && way.gone_folders.len() + later == 0 {
+        let names: Vec<_> = way.gone.iter().map(|path| format!("./{path}")).collect();
+        let words: Vec<_> = std::iter::once("trim_named").chain(names.iter().map(String::as_str)).collect();
+        return Ok(vec![connection.send(&words)?]);
+    }
+    let kept = keep(&Lists::gone(way), connection)?;
+    Ok(vec![kept, connection.send(&["trim", "gone", "gone_folders"])?])
+}
+
+/// Has the far end keep lists for the requests that follow.
+fn keep(lists: &Lists, connection: &mut Connection) -> Result<Sent> {
+    let mut words = vec!["keep".to_owned(), lists.0.values().map(Vec::len).sum::<usize>().to_string()];
+    words.extend(lists.0.iter().flat_map(|(name, bytes)| [name.clone(), bytes.len().to_string()]));
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    let bytes: Vec<u8> = lists.0.values().flatten().copied().collect();
+    connection.send_with(&words, &bytes)
+}
+
+fn append_list(builder: &mut Builder<Frames<'_>>, path: &str, bytes: &[u8]) -> Result<()> {
+    let mut header = Header::new_gnu();
+    header.set_mode(0o644);
+    header.set_size(bytes.len() as u64);
+    let appended = builder.append_data(&mut header, path, bytes);
+    appended.map_err(|error| Error::new(ErrorKind::Unknown, format!("can't send `{path}`")).because(&error))
 }
 
 fn append(

@@ -100,10 +100,14 @@ pub(crate) struct Survey {
     answer: Answer,
     pub(crate) current: Current,
     pub(crate) kept: Vec<Kept>,
+    /// The manifest of the live release, where it was asked for.
+    pub(crate) manifest: Vec<String>,
 }
 
 impl Survey {
-    pub(crate) fn of(answer: Answer) -> Self {
+    pub(crate) fn of(mut answer: Answer) -> Self {
+        let manifest = answer.values("entry").map(str::to_owned).collect();
+        answer.lines.retain(|line| !line.starts_with("entry "));
         let current = Current::of(&answer);
         let verified: Vec<(i64, &str)> = answer
             .values("verified")
@@ -118,7 +122,7 @@ impl Survey {
                 Kept { head, verified_at: at }
             })
             .collect();
-        Self { current, kept, answer }
+        Self { current, kept, answer, manifest }
     }
 
     /// The live release, where it is one of ours.
@@ -129,17 +133,6 @@ impl Survey {
 
     pub(crate) fn live_release(&self) -> Option<&Release> {
         self.live().map(|kept| &kept.head.release)
-    }
-
-    /// The hash of the live release's manifest.
-    pub(crate) fn manifest(&self) -> Option<&str> {
-        self.live().and_then(|_| self.answer.value("manifest"))
-    }
-
-    /// Whether every file of the live release looks as it did when it was last known to be right. Where this can't be
-    /// told, nothing is said.
-    pub(crate) fn pristine(&self) -> bool {
-        self.answer.says("pristine")
     }
 
     pub(crate) fn has(&self, tool: &str) -> bool {
@@ -290,10 +283,20 @@ impl Survey {
     }
 }
 
+/// What of the live releases is read at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// Their heads.
+    Heads,
+    /// And the manifest of the first host's, which usually is that of all others.
+    FirstManifest,
+}
+
 /// Asks every host what it is like, all at once.
-pub(crate) fn survey_all(site: &Site, fleet: &Fleet) -> Vec<Result<Survey>> {
+pub(crate) fn survey_all(site: &Site, fleet: &Fleet, depth: Depth) -> Vec<Result<Survey>> {
     let outcomes = fleet.each(site, &fleet.all(), Hold::Free, Again::Yes, |host, connection| {
-        let mut question = vec!["survey", site.bases[host].as_str()];
+        let whole = if host == 0 && depth == Depth::FirstManifest { "whole" } else { "head" };
+        let mut question = vec!["survey", site.bases[host].as_str(), whole];
         question.extend(site.config.shared.iter().map(String::as_str));
         connection.ask(&question).map(Survey::of)
     });

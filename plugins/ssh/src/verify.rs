@@ -23,6 +23,8 @@ use crate::{
 const OTHER_TREE: i32 = 65;
 const OTHER_CONTENT: i32 = 66;
 const MISSING: i32 = 67;
+/// And `approve`, when it can't write.
+const UNWRITTEN: i32 = 73;
 
 /// How closely a release is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,11 +99,75 @@ pub(crate) fn live(
     connection: &mut Connection,
     session: &Session,
 ) -> Result<()> {
-    let name = &site.hosts[host];
     let mut digests = Digests::default();
-    let current = connection.begin(&["current"])?;
+    let leads = connection.begin(&["leads_to", &link_to(head)])?;
     let checking = connection.send_beside(&check(head, Look::Quick, &mut digests))?;
-    let answers = connection.wait_all(&[current, checking])?;
+    let answers = connection.wait_all(&[leads, checking])?;
+    judge_live(site, host, head, &answers, connection)?;
+    health(site, host, &head.release, connection, session)
+}
+
+/// The same, and writes down on the host that the release is good: for `keep`, for rollbacks, and in the host's own
+/// history. All in one go where nobody has to be asked how it does.
+///
+/// # Errors
+/// As [`live`]; it can't be written there.
+pub(crate) fn approve(
+    site: &Site,
+    host: usize,
+    head: &Head,
+    connection: &mut Connection,
+    session: &Session,
+) -> Result<()> {
+    let Head { release, .. } = head;
+    let line = json!({
+        "at": now(),
+        "event": "verified",
+        "release": release.id,
+        "version": release.version,
+        "commit": release.commit,
+        "run": session.run_id,
+        "actor": session.actor,
+    });
+    let line = line.to_string();
+    if site.health(host, release)?.is_some() {
+        live(site, host, head, connection, session)?;
+        let verified = connection.begin(&["verified", &release.id])?;
+        let recorded = connection.send(&["record", &line])?;
+        let answers = connection.wait_all(&[verified, recorded])?;
+        return match answers.iter().find(|answer| answer.status != 0) {
+            Some(answer) => Err(unwritten(&site.hosts[host], answer)),
+            None => Ok(()),
+        };
+    }
+    let mut digests = Digests::default();
+    let [_, words @ ..] = check(head, Look::Quick, &mut digests);
+    let leads = connection.begin(&["leads_to", &link_to(head)])?;
+    let approving = connection.send_beside(&[&["approve", &line], &words[..]].concat())?;
+    let answers = connection.wait_all(&[leads, approving])?;
+    match answers[1].status {
+        UNWRITTEN => Err(unwritten(&site.hosts[host], &answers[1])),
+        _ => judge_live(site, host, head, &answers, connection),
+    }
+}
+
+/// Where `current` leads when the release is live.
+fn link_to(head: &Head) -> String {
+    format!("releases/{}", head.release.id)
+}
+
+fn unwritten(host: &Host, answer: &Answer) -> Error {
+    told(answer, format!("can't write the history on `{host}`"))
+}
+
+fn judge_live(
+    site: &Site,
+    host: usize,
+    head: &Head,
+    answers: &[Answer],
+    connection: &mut Connection,
+) -> Result<()> {
+    let name = &site.hosts[host];
     let current = Current::of(&answers[0]);
     if current.release() != Some(head.release.id.as_str()) {
         return Err(Error::failed(format!("`{}/current` on `{name}` is {current}", site.bases[host]))
@@ -110,8 +176,7 @@ pub(crate) fn live(
     judge(name, head, &answers[1], connection).map_err(|mut error| {
         error.kind = ErrorKind::Failed;
         error.hint("find out what else writes there, then deploy again")
-    })?;
-    health(site, host, &head.release, connection, session)
+    })
 }
 
 fn health(
@@ -172,34 +237,5 @@ pub(crate) fn attempt(
         }
         Err(error) if error.kind == ErrorKind::Timeout => Ok(Attempt::Unhealthy(error.message)),
         Err(error) => Err(error),
-    }
-}
-
-/// Marks a release as verified on a host, and writes the host's own history.
-///
-/// # Errors
-/// It can't be written there.
-pub(crate) fn record(
-    host: &Host,
-    event: &str,
-    release: &Release,
-    connection: &mut Connection,
-    session: &Session,
-) -> Result<()> {
-    let line = json!({
-        "at": now(),
-        "event": event,
-        "release": release.id,
-        "version": release.version,
-        "commit": release.commit,
-        "run": session.run_id,
-        "actor": session.actor,
-    });
-    let verified = connection.begin(&["verified", &release.id])?;
-    let recorded = connection.send(&["record", &line.to_string()])?;
-    let answers = connection.wait_all(&[verified, recorded])?;
-    match answers.iter().find(|answer| answer.status != 0) {
-        Some(answer) => Err(told(answer, format!("can't write the history on `{host}`"))),
-        None => Ok(()),
     }
 }

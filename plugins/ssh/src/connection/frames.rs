@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write},
     sync::PoisonError,
+    time::Instant,
 };
 
 use super::Connection;
@@ -12,20 +13,25 @@ use super::Connection;
 pub(crate) struct Frames<'c> {
     connection: &'c mut Connection,
     buffer: Vec<u8>,
+    /// How much goes into the frame that is being filled.
+    room: usize,
+    frames: u32,
     whole: bool,
-    /// How many bytes went.
+    /// How many bytes went, as they crossed the wire.
     pub(crate) sent: u64,
 }
 
 /// Each frame costs the far end a process; this many bytes make that little.
 const FRAME: usize = 2 << 20;
+/// So much goes in the first two, which tell how fast the wire is.
+const TRIAL: usize = 512 << 10;
 /// So much is written between two looks at the cancel flag: on a slow wire a frame takes long.
 const PIECE: usize = 64 << 10;
 
 impl<'c> Frames<'c> {
     /// A body for the request that was sent last.
     pub(crate) fn new(connection: &'c mut Connection) -> Self {
-        Self { connection, buffer: Vec::with_capacity(FRAME), whole: false, sent: 0 }
+        Self { connection, buffer: Vec::with_capacity(TRIAL), room: TRIAL, frames: 0, whole: false, sent: 0 }
     }
 
     fn push(&mut self) -> io::Result<()> {
@@ -37,10 +43,16 @@ impl<'c> Frames<'c> {
         if self.buffer.is_empty() {
             return Ok(());
         }
+        let packed = self.connection.thrift.pack(&self.buffer)?;
+        let (mark, bytes) = match &packed {
+            Some(packed) => ("z", packed),
+            None => ("", &self.buffer),
+        };
+        let begun = Instant::now();
         // Held for the whole frame: a beat in the middle of it would become a part of some file.
         let mut input = self.connection.input.lock().unwrap_or_else(PoisonError::into_inner);
-        input.write_all(format!("{}\n", self.buffer.len()).as_bytes())?;
-        for piece in self.buffer.chunks(PIECE) {
+        input.write_all(format!("{mark}{}\n", bytes.len()).as_bytes())?;
+        for piece in bytes.chunks(PIECE) {
             if self.connection.session.cancelled() {
                 drop(input);
                 // The far end waits for the rest of the frame, and ends when the connection does.
@@ -50,8 +62,13 @@ impl<'c> Frames<'c> {
             input.write_all(piece)?;
         }
         drop(input);
-        self.sent += self.buffer.len() as u64;
+        self.sent += bytes.len() as u64;
+        if packed.is_none() {
+            self.connection.thrift.went(self.buffer.len(), begun.elapsed());
+        }
         self.buffer.clear();
+        self.frames += 1;
+        self.room = if self.frames < 2 { TRIAL } else { FRAME };
         Ok(())
     }
 
@@ -78,10 +95,9 @@ impl Drop for Frames<'_> {
 
 impl Write for Frames<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = FRAME - self.buffer.len();
-        let taken = bytes.len().min(room);
+        let taken = bytes.len().min(self.room - self.buffer.len());
         self.buffer.extend_from_slice(&bytes[..taken]);
-        if self.buffer.len() == FRAME {
+        if self.buffer.len() == self.room {
             self.push()?;
         }
         Ok(taken)

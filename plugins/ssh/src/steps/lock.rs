@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use pop_deploy_plugin_api::{
-    Error, Result,
+    Error, Result, Session,
     protocol::{Outcome, Receipt, Undo},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     fleet::{Again, Fleet, Hold, count, together},
+    lock,
     site::Site,
     survey::Current,
 };
@@ -34,24 +35,34 @@ impl Locking {
     ///
     /// # Errors
     /// [`ErrorKind::Locked`]; something else is live by now.
-    pub(crate) fn run(&self, site: &Site, fleet: &Fleet, release: &str) -> Result<Receipt> {
+    pub(crate) fn run(
+        &self,
+        site: &Site,
+        fleet: &Fleet,
+        release: &str,
+        session: &Session,
+    ) -> Result<Receipt> {
         let mut hosts = self.hosts(site);
         // In one order for everybody: of two who begin at once, one gets the first host and with it all the others.
         hosts.sort_by_key(|host| site.hosts[*host].place());
         let (first, others) = hosts.split_at(hosts.len().min(1));
         for some in [first, others] {
-            let outcomes = fleet.each(site, some, Hold::Locked, Again::Yes, |host, connection| {
-                let current = Current::of(&connection.ask(&["current"])?);
-                self.check(site, host, &current, release)
+            let outcomes = fleet.each(site, some, Hold::Free, Again::Yes, |host, connection| {
+                let planned = self.planned(site, host);
+                let answer = lock::take(site, host, planned, connection, session)?;
+                self.check(site, host, &Current::of(&answer), release)
             });
             together(site, outcomes)?;
         }
         Ok(Receipt::new(Outcome::Changed, ""))
     }
 
+    fn planned(&self, site: &Site, host: usize) -> &str {
+        self.before.get(&site.hosts[host].name).map_or("", String::as_str)
+    }
+
     fn check(&self, site: &Site, host: usize, current: &Current, release: &str) -> Result<()> {
-        let name = &site.hosts[host].name;
-        let planned = self.before.get(name).map_or("", String::as_str);
+        let (name, planned) = (&site.hosts[host].name, self.planned(site, host));
         // A resumed run may have switched already.
         if current.word() == planned || current.release() == Some(release) {
             return Ok(());

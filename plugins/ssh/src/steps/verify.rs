@@ -46,11 +46,7 @@ impl Verify {
             site.hosts.iter().map(|host| host.name.clone()).filter(|name| !self.hosts.contains(name)),
         );
         let outcomes = fleet.each(site, &hosts, Hold::Locked, Again::Yes, |host, connection| {
-            verify::live(site, host, &head, connection, session)
-        });
-        together(site, outcomes)?;
-        let outcomes = fleet.each(site, &hosts, Hold::Locked, Again::Yes, |host, connection| {
-            verify::record(&site.hosts[host], "verified", &head.release, connection, session)
+            verify::approve(site, host, &head, connection, session)
         });
         together(site, outcomes)?;
         let mut words = count(hosts.len());
