@@ -66,6 +66,7 @@ fn a_release_that_fails_gives_way_to_the_one_before() {
     let unwell = shop.deploy("3", Behaviour::Unwell);
     assert_eq!(unwell.code, Some(8));
     says(&unwell, "503");
+    says(&unwell, "version 3 starts");
     assert_eq!(shop.get(port), "2");
     assert_eq!(shop.containers().len(), 2, "{:?}", shop.containers());
 
@@ -382,11 +383,21 @@ fn an_interrupt_while_the_old_one_is_being_stopped_has_it_serve_again() {
         .unwrap();
     wait_for("the stop", || shop.project.path().join("stopping").exists().then_some(()));
     let events =
-        ["events", "--since=1m", "--until=0s", "--filter=event=kill", "--format={{.Actor.Attributes.name}}"];
+        ["events", "--since=1m", "--until=-1s", "--filter=event=kill", "--format={{.Actor.Attributes.name}}"];
     wait_for("the engine", || shop.engine.must(&events).contains(&first[0]).then_some(()));
     kill_process(Pid::from_child(&run), Signal::INT).unwrap();
     let said = Said::from(run.wait_with_output().unwrap());
     assert_eq!(said.code, Some(130), "{}{}", said.stdout, said.stderr);
+    // The engine stops it to the end all the same.
+    let filter = format!("--filter=container={}", first[0]);
+    let happened =
+        shop.engine.must(&["events", "--since=1m", "--until=-1s", &filter, "--format={{.Action}}"]);
+    assert!(
+        happened.contains("die") && happened.ends_with("start"),
+        "{happened}\n{}{}",
+        said.stdout,
+        said.stderr
+    );
     assert_eq!((shop.get(port), shop.containers()), ("1".to_owned(), first));
     shop.must(&["verify"]);
 }

@@ -112,7 +112,8 @@ pub(crate) fn ends_of(container: &str, seconds: u64) -> Command {
     docker([
         "events",
         &format!("--since={seconds}s"),
-        "--until=0s",
+        // Times are whole seconds: until now would leave out what happened in this one.
+        "--until=-1s",
         &format!("--filter=container={container}"),
         "--filter=event=kill",
         "--filter=event=die",

@@ -25,6 +25,8 @@ pub(crate) struct Sight {
     pub(crate) images: BTreeMap<String, Option<String>>,
     /// What the proxy's file says.
     pub(crate) upstream: Option<String>,
+    /// Whether the proxy may have read something else.
+    pub(crate) is_unread: bool,
 }
 
 impl Sight {
@@ -33,9 +35,12 @@ impl Sight {
     /// # Errors
     /// There is no engine, or something can't be read.
     pub(crate) fn take(app: &App, engine: &Engine, tags: &[String]) -> Result<Self> {
-        let upstream = match app.proxy() {
-            Some(proxy) => Upstream::new(proxy, &app.name, &engine.session)?.read()?,
-            None => None,
+        let (upstream, is_unread) = match app.proxy() {
+            Some(proxy) => {
+                let upstream = Upstream::new(proxy, &app.name, &engine.session)?;
+                (upstream.read()?, upstream.is_unread()?)
+            }
+            None => (None, false),
         };
         thread::scope(|scope| {
             let containers = scope.spawn(|| containers(app, engine));
@@ -62,6 +67,7 @@ impl Sight {
                 manifests: manifests.into_iter().map(joined).collect::<Result<_>>()?,
                 images: joined(images)?,
                 upstream,
+                is_unread,
             })
         })
     }

@@ -76,6 +76,13 @@ fn of_container(app: &App, sight: &Sight, live: Option<&Container>) -> Vec<Check
             "deploy again",
         ));
     }
+    if let Some(proxy) = app.proxy().filter(|_| sight.is_unread) {
+        checks.push(Check::fail(
+            "proxy",
+            format!("the proxy may not have read `{}`: having it do so failed", proxy.file.display()),
+            "reload it and deploy again, or roll back",
+        ));
+    }
     let differences = match (app.run(), live.label(SPEC).and_then(Spec::from_label)) {
         (Some(run), Some(before)) => Spec::of(app, run).differences(&before),
         _ => Vec::new(),
@@ -160,7 +167,7 @@ fn events(app: &App, engine: &Engine) -> Result<Value> {
     let command = docker([
         "events",
         "--since=1h",
-        "--until=0s",
+        "--until=-1s",
         &format!("--filter=label=pop-deploy.app={}", app.name),
         "--format={{.Time}} {{.Type}} {{.Action}} {{.Actor.Attributes.name}}",
     ]);
