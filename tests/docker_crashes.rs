@@ -3,13 +3,12 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
-
+use assassin::{Aim, Assassin, Victim, When};
 use front::{Front, Visitors};
-use serde_json::json;
 use shop::{Behaviour, Shop};
-use support::Said;
 
+#[path = "support/assassin.rs"]
+mod assassin;
 #[path = "support/engine.rs"]
 mod engine;
 #[path = "support/front.rs"]
@@ -19,66 +18,6 @@ mod shop;
 #[path = "support/mod.rs"]
 mod support;
 
-/// Who is killed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Victim {
-    Host,
-    Worker,
-}
-
-/// When, around the command whose turn it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum When {
-    Before,
-    After,
-}
-
-/// A `docker` and a `reload` that kill at the nth command that changes something.
-struct Assassin {
-    folder: tempfile::TempDir,
-}
-
-impl Assassin {
-    fn new() -> Self {
-        let folder = tempfile::Builder::new().prefix("assassin-").tempdir().unwrap();
-        for program in ["docker", "reload"] {
-            let path = folder.path().join(program);
-            fs::write(&path, include_str!("support/assassin.sh")).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        }
-        Self { folder }
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Arms it; [`struck`](Self::struck) says whether there were so many commands.
-    fn arm(&self, nth: usize, victim: Victim, when: When) {
-        fs::write(self.file("turns"), nth.to_string()).unwrap();
-        fs::write(self.file("victim"), format!("{victim:?}")).unwrap();
-        fs::write(self.file("when"), format!("{when:?}")).unwrap();
-    }
-
-    fn disarm(&self) {
-        fs::write(self.file("turns"), "0").unwrap();
-    }
-
-    fn struck(&self) -> Option<String> {
-        let command = fs::read_to_string(self.file("struck")).ok()?;
-        fs::remove_file(self.file("struck")).unwrap();
-        Some(command)
-    }
-
-    fn deploy(&self, shop: &Shop, version: &str) -> Said {
-        shop.dockerfile(version, Behaviour::Well);
-        let path = std::env::var("PATH").unwrap();
-        let mut command = shop.command(&["execute", "--yes", "--version", version]);
-        command.env("PATH", format!("{}:{path}", self.folder.path().display()));
-        command.output().unwrap().into()
-    }
-}
-
 #[test]
 fn a_run_that_is_killed_anywhere_is_mended_and_visitors_are_served_all_along() {
     let shop = match Shop::open("mortal") {
@@ -87,15 +26,9 @@ fn a_run_that_is_killed_anywhere_is_mended_and_visitors_are_served_all_along() {
     };
     let everything = std::env::var_os("POP_DEPLOY_EVERY_DEATH").is_some();
     let front = Front::open();
-    let assassin = Assassin::new();
-    let proxy = front.proxy();
-    let reload = proxy["reload"].as_array().unwrap();
-    let reload: Vec<_> = [json!(assassin.file("reload"))].into_iter().chain(reload.iter().cloned()).collect();
-    shop.edit(|config| {
-        config["run"]["proxy"] = proxy.clone();
-        config["run"]["proxy"]["reload"] = json!(reload);
-    });
-    assassin.disarm();
+    let assassin = Assassin::new(Aim::Everything);
+    let proxy = assassin.behind(front.proxy());
+    shop.edit(|config| config["run"]["proxy"] = proxy);
     shop.must_deploy("1", Behaviour::Well);
     let (containers, images) = (shop.containers(), shop.images());
     let visitors = Visitors::come(front.port, 50);

@@ -2,11 +2,13 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use engine::free_port;
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
+
+use engine::{Access, PASSWORD, Registry, USER, free_port};
 use serde_json::json;
 use shop::{Behaviour, Shop};
 use support::{Said, wait_for};
-use swarm::{in_a_swarm, serves, versions};
+use swarm::{in_a_swarm, serves, services, versions};
 
 #[path = "support/engine.rs"]
 mod engine;
@@ -19,6 +21,21 @@ mod swarm;
 
 fn spec(shop: &Shop) -> String {
     shop.engine.must(&["service", "inspect", "--format={{json .Spec}} {{.Version.Index}}", shop.name])
+}
+
+/// Everything of the app that a dry run must leave as it is: its services and their tasks, images, volumes, the registry.
+fn place(shop: &Shop) -> Vec<String> {
+    let task = format!("--filter=label=com.docker.swarm.service.name={}", shop.name);
+    let mut place = vec![
+        spec(shop),
+        services(shop).join(" "),
+        shop.engine.must(&["ps", "--all", "--quiet", "--no-trunc", &task]),
+        shop.engine.must(&["volume", "ls", "--format={{json .}}"]),
+        shop.images(),
+    ];
+    let content = shop.registry.content(&format!("acme/{}", shop.name));
+    place.extend(content.iter().map(|path| path.display().to_string()));
+    place
 }
 
 fn told(said: &Said, code: i32) -> String {
@@ -34,9 +51,9 @@ fn a_service_goes_forward_and_back_twice_also_after_a_change_of_labels() {
         shop.must_deploy(version, Behaviour::Well);
         serves(&shop, version);
     }
-    let before = spec(&shop);
+    let before = place(&shop);
     shop.must(&["execute", "--dry-run", "--version", "4"]);
-    assert_eq!(spec(&shop), before);
+    assert_eq!(place(&shop), before);
     shop.must(&["verify"]);
     shop.engine.must(&["service", "update", "--detach", "--label-add=team=shop", shop.name]);
     shop.must(&["rollback", "--yes"]);
@@ -60,10 +77,16 @@ fn an_update_that_the_swarm_takes_back_by_itself_is_a_failure() {
     assert!(text.contains("fatal: no such table: orders"), "{text}");
     serves(&shop, "1");
     shop.must(&["verify"]);
-    shop.must_deploy("3", Behaviour::Well);
-    serves(&shop, "3");
-    shop.must(&["rollback", "--yes"]);
-    serves(&shop, "1");
+    for version in ["3", "4"] {
+        shop.must_deploy(version, Behaviour::Well);
+        serves(&shop, version);
+    }
+    // The version that the Swarm took back isn't one to go back to.
+    for version in ["3", "1"] {
+        shop.engine.must(&["service", "update", "--detach", "--label-add=team=shop", shop.name]);
+        shop.must(&["rollback", "--yes"]);
+        serves(&shop, version);
+    }
 }
 
 #[test]
@@ -187,7 +210,7 @@ fn a_canary_of_a_service_runs_beside_it_under_its_name() {
     ]);
     shop.get(gate);
     let before = spec(&shop);
-    let services = || {
+    let replicas = || {
         let names =
             shop.engine.must(&["service", "ls", "--filter=name=part", "--format={{.Name}} {{.Replicas}}"]);
         let mut names: Vec<_> = names.lines().map(str::to_owned).collect();
@@ -196,18 +219,179 @@ fn a_canary_of_a_service_runs_beside_it_under_its_name() {
     };
     told(&canary("2", &["--until", "manual"]), 0);
     assert_eq!(
-        (services(), spec(&shop)),
+        (replicas(), spec(&shop)),
         (vec!["part 1/1".to_owned(), "part-canary 1/1".to_owned()], before.clone())
     );
     shop.must(&["abort", "--yes"]);
-    assert_eq!((services(), spec(&shop)), (vec!["part 1/1".to_owned()], before.clone()));
+    assert_eq!((replicas(), spec(&shop)), (vec!["part 1/1".to_owned()], before.clone()));
 
     let text = told(&canary_of(Behaviour::Unwell, "3", &[]), 8);
     assert!(text.contains("the canary is bad"), "{text}");
-    assert_eq!((services(), spec(&shop)), (vec!["part 1/1".to_owned()], before));
+    assert_eq!((replicas(), spec(&shop)), (vec!["part 1/1".to_owned()], before));
 
     told(&canary("4", &[]), 0);
-    assert_eq!(services(), ["part 1/1"]);
+    assert_eq!(replicas(), ["part 1/1"]);
     wait_for("version 4", || (versions(&shop) == ["4"]).then_some(()));
     shop.must(&["verify"]);
+}
+
+#[test]
+fn a_task_that_failed_before_speaks_against_no_deployment_of_the_same_image() {
+    let Some(shop) = in_a_swarm("again") else { return };
+    shop.must_deploy("1", Behaviour::Well);
+    let task = format!("--filter=label=com.docker.swarm.service.name={}", shop.name);
+    let ids = shop.engine.must(&["ps", "--quiet", &task]);
+    shop.engine.must(&["kill", ids.lines().next().unwrap()]);
+    wait_for("the failure", || {
+        let told = shop.engine.must(&["service", "ps", "--format={{.CurrentState}}", shop.name]);
+        told.contains("Failed").then_some(())
+    });
+    serves(&shop, "1");
+    shop.must_deploy("1", Behaviour::Well);
+    serves(&shop, "1");
+}
+
+#[test]
+fn a_question_that_only_tasks_know_is_put_to_each_of_them() {
+    let Some(shop) = in_a_swarm("asked") else { return };
+    shop.edit(|config| config["service"]["update"] = json!({"parallelism": 0}));
+    shop.must_deploy("1", Behaviour::Well);
+    let asks = [
+        (json!({"http": "/healthz"}), "503 Service Unavailable"),
+        (json!({"command": ["/server", "check"]}), "isn't healthy after"),
+        (json!({"docker": true}), "the image has no HEALTHCHECK"),
+    ];
+    for (mut health, why) in asks {
+        for (key, value) in [("interval", 0.1), ("timeout", 0.5), ("start_period", 0.5)] {
+            health[key] = json!(value);
+        }
+        shop.edit(|config| config["health"] = health);
+        let text = told(&shop.deploy("2", Behaviour::Unwell), 8);
+        assert!(text.contains(why), "{text}");
+        serves(&shop, "1");
+    }
+    shop.edit(|config| config["health"] = json!({"command": ["/server", "check"], "timeout": 0.5}));
+    shop.must_deploy("3", Behaviour::Well);
+}
+
+#[test]
+fn a_canary_of_tasks_behind_a_proxy_gets_its_part_by_weights() {
+    let Some(shop) = in_a_swarm("weighed") else { return };
+    shop.edit(|config| {
+        config["health"] = json!({"http": "/healthz", "interval": 0.1});
+        config["service"]["proxy"] =
+            json!({"kind": "nginx", "file": "upstream.conf", "port": 8080, "test": ["true"], "reload": ["true"], "drain": 0});
+        let check = json!({"http": "/", "interval": 0.02, "expect_body": "2"});
+        config["canary"] = json!({"min_requests": 4, "steps": [{"percent": 10, "hold": 0, "checks": [check]}]});
+    });
+    let canary = |version: &str, more: &[&str]| {
+        shop.dockerfile(version, Behaviour::Well);
+        shop.run(&[&["execute", "--canary", "--yes", "--version", version], more].concat())
+    };
+    let weights = || {
+        let file = shop.project.read("upstream.conf");
+        let weight = |line: &str| Some(line.split("weight=").nth(1)?.split(';').next()?.to_owned());
+        file.lines().filter_map(weight).collect::<Vec<_>>()
+    };
+    let text = told(&canary("1", &[]), 2);
+    assert!(text.contains("nothing is live that it could stand beside"), "{text}");
+    shop.must_deploy("1", Behaviour::Well);
+    let before = (services(&shop), shop.project.read("upstream.conf"));
+    assert!(before.1.contains("server 127."), "the port of the node: {}", before.1);
+
+    let text = told(&canary("3", &[]), 8);
+    assert!(text.contains("the canary is bad"), "{text}");
+    assert_eq!((services(&shop), shop.project.read("upstream.conf")), before);
+
+    told(&canary("2", &["--until", "manual"]), 0);
+    assert_eq!(weights(), ["180", "180", "20", "20"]);
+    shop.must(&["verify"]);
+    shop.must(&["promote", "--yes"]);
+    assert_eq!((weights().len(), services(&shop).len()), (2, 1));
+    serves(&shop, "2");
+    shop.must(&["verify"]);
+}
+
+#[test]
+fn a_port_goes_and_comes_back_without_the_one_beside_it() {
+    let Some(shop) = in_a_swarm("sides") else { return };
+    let ports = || {
+        let format = "--format={{range .Spec.EndpointSpec.Ports}}{{.PublishedPort}}:{{.TargetPort}} {{end}}";
+        let said = shop.engine.must(&["service", "inspect", format, shop.name]);
+        let mut ports: Vec<_> = said.split_whitespace().map(str::to_owned).collect();
+        ports.sort();
+        ports
+    };
+    let of = |ports: &[u16]| {
+        let mut ports: Vec<_> = ports.iter().map(|port| format!("{port}:8080")).collect();
+        ports.sort();
+        ports
+    };
+    let (one, two) = (free_port(), free_port());
+    shop.edit(|config| {
+        config["service"]["endpoint_mode"] = json!("vip");
+        config["service"]["ports"] = json!(of(&[one, two]));
+    });
+    shop.must_deploy("1", Behaviour::Well);
+    shop.edit(|config| config["service"]["ports"] = json!(of(&[two])));
+    shop.must_deploy("2", Behaviour::Well);
+    assert_eq!(ports(), of(&[two]));
+    shop.must(&["rollback", "--yes"]);
+    assert_eq!(ports(), of(&[one, two]));
+}
+
+#[test]
+fn no_secret_of_a_service_is_told_anywhere_not_even_one_that_was_set_by_hand() {
+    let Some(shop) = in_a_swarm("discreet") else { return };
+    let guarded = Registry::start(Access::Login);
+    shop.edit(|config| {
+        config["registry"] = json!(guarded.address);
+        config["login"] = json!({"username": USER, "password": {"env": "REGISTRY_PASSWORD"}});
+        config["service"]["env"] = json!({"API_KEY": {"env": "PLANTED_KEY"}, "MODE": "shop"});
+    });
+    // What a list of processes would show, of every docker command.
+    let (path, spy) = (std::env::var("PATH").unwrap(), shop.project.path().join("spy"));
+    shop.project.write(
+        "spy/docker",
+        &format!("#!/bin/sh\necho \"$*\" >>\"${{0%/*}}/seen\"\nPATH='{path}' exec docker \"$@\"\n"),
+    );
+    fs::set_permissions(spy.join("docker"), fs::Permissions::from_mode(0o755)).unwrap();
+    let spied = |arguments: &[&str]| {
+        let mut command = shop.command(arguments);
+        told(&Said::from(command.env("PATH", format!("{}:{path}", spy.display())).output().unwrap()), 0)
+    };
+    let deploy = |version: &str| {
+        shop.dockerfile(version, Behaviour::Well);
+        spied(&["execute", "--yes", "--version", version])
+    };
+    let env = || {
+        shop.engine.must(&[
+            "service",
+            "inspect",
+            "--format={{json .Spec.TaskTemplate.ContainerSpec.Env}}",
+            shop.name,
+        ])
+    };
+    deploy("1");
+    shop.engine.must(&["service", "update", "--quiet", "--env-add=BY_HAND=set-by-hand-5c2", shop.name]);
+    deploy("2");
+    assert!(env().contains("set-by-hand-5c2"), "{}", env());
+    spied(&["rollback", "--yes"]);
+    serves(&shop, "1");
+    assert!(env().contains("set-by-hand-5c2") && env().contains("planted-key-7a1"), "{}", env());
+    spied(&["diagnose"]);
+
+    shop.edit(|config| config["service"]["env"]["BY_HAND"] = json!("something else"));
+    let text = told(&shop.run(&["execute", "--dry-run", "--version", "3"]), 3);
+    assert!(text.contains("`BY_HAND` was set by somebody else"), "{text}");
+
+    let seen = shop.project.read("spy/seen");
+    assert!(seen.contains("--env=API_KEY ") && seen.contains("--env-add=API_KEY "), "{seen}");
+    let log = shop.engine.log();
+    for secret in [PASSWORD, "planted-key-7a1", "set-by-hand-5c2", "Y2k6czNjcmV0"] {
+        let mut grep = Command::new("grep");
+        let found = grep.args(["-rlF", secret, "."]).current_dir(shop.project.path()).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&found.stdout), "", "{secret}");
+        assert!(!log.contains(secret), "{secret} in the engine's log");
+    }
 }

@@ -23,8 +23,10 @@ run() {
 }
 
 turns=$(cat "$here/turns")
-case $program:$1:$2 in
-docker:build:* | docker:push:* | docker:tag:* | docker:run:* | docker:start:* | docker:stop:* | docker:rm:* | docker:update:* | reload:*)
+case $(cat "$here/aim"):$program:$1:$2 in
+Everything:docker:build:* | Everything:docker:push:* | Everything:docker:tag:* | Everything:docker:run:* | \
+	Everything:docker:start:* | Everything:docker:stop:* | Everything:docker:rm:* | Everything:docker:update:* | \
+	*:docker:service:create | *:docker:service:update | *:docker:service:rm | *:reload:*)
 	[ "$turns" = 0 ] || echo $((turns - 1)) >"$here/turns"
 	if [ "$turns" = 1 ]; then
 		[ "$(cat "$here/when")" = Before ] || run "$@"

@@ -148,7 +148,7 @@ impl Update {
                 let updated = Updated {
                     container: self.container.clone(),
                     image: there.image.clone(),
-                    stopped_at: None,
+                    stopped_at: self.make_room(engine)?,
                 };
                 return Ok(Receipt::new(Outcome::Unchanged, "runs already").data(updated));
             }
@@ -165,14 +165,7 @@ impl Update {
             true => start.fill(OWN_PORT, &free_port()?.to_string())?,
             false => start,
         };
-        let stopped_at = match &self.stops {
-            Some(old) => {
-                let now = now();
-                engine.run(&command::stop(old, self.stop_grace))?;
-                Some(now)
-            }
-            None => None,
-        };
+        let stopped_at = self.make_room(engine)?;
         let mut process = engine.process(&start);
         for (name, secret) in &self.secrets {
             process = process.variable(name, secret.reveal(&engine.session)?.expose());
@@ -183,6 +176,14 @@ impl Update {
             image,
             stopped_at,
         }))
+    }
+
+    /// Stops the container that gives way, and says when.
+    fn make_room(&self, engine: &Engine) -> Result<Option<u64>> {
+        let Some(old) = &self.stops else { return Ok(None) };
+        let now = now();
+        engine.run(&command::stop(old, self.stop_grace))?;
+        Ok(Some(now))
     }
 
     /// The container, where it is there already. What else must be so is looked at meanwhile.

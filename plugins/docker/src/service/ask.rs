@@ -1,5 +1,7 @@
 //! Health of a service: asked at its public address, or of each task at its own.
 
+use std::collections::BTreeSet;
+
 use pop_deploy_plugin_api::{
     Error, Process, Result,
     health::{Attempt, Health, Probe, Question},
@@ -66,6 +68,7 @@ impl Asked {
 
 fn by_address(health: &Health, reach: &Reach, image: &str, engine: &Engine) -> Result<String> {
     let session = &engine.session;
+    let before = state::failures(&reach.service, image, engine)?;
     let mut last = String::new();
     for server in reach.servers(image, engine)? {
         let own = health.toward(&server.address);
@@ -73,7 +76,7 @@ fn by_address(health: &Health, reach: &Reach, image: &str, engine: &Engine) -> R
         let healthy = own.wait_by(session, probe.what(), || {
             let attempt = probe.attempt(session)?;
             if !attempt.is_healthy() {
-                check_tasks(reach, image, engine)?;
+                check_tasks(reach, image, &before, engine)?;
             }
             Ok(attempt)
         })?;
@@ -83,8 +86,9 @@ fn by_address(health: &Health, reach: &Reach, image: &str, engine: &Engine) -> R
 }
 
 /// Refuses to ask on when a task has failed meanwhile: it will not answer any more.
-fn check_tasks(reach: &Reach, image: &str, engine: &Engine) -> Result<()> {
-    match state::tasks(&reach.service, engine)?.iter().find(|task| task.failed(image)) {
+fn check_tasks(reach: &Reach, image: &str, before: &BTreeSet<String>, engine: &Engine) -> Result<()> {
+    let tasks = state::tasks(&reach.service, engine)?;
+    match tasks.iter().find(|task| task.failed(image) && !before.contains(&task.id)) {
         None => Ok(()),
         Some(task) => Err(Error::failed(format!("the task `{}` failed: {}", task.name, task.error))
             .hint("look at its last lines")),
@@ -98,6 +102,7 @@ fn by_command(
     image: &str,
     engine: &Engine,
 ) -> Result<String> {
+    let before = state::failures(&reach.service, image, engine)?;
     let mut last = String::new();
     for container in here(reach, image, engine)? {
         let command = command.fill(CONTAINER, &container)?;
@@ -105,7 +110,7 @@ fn by_command(
             let process = Process::new(&command).quiet().timeout(health.timeout.span());
             let attempt = Attempt::of_command(process.run(&engine.session))?;
             if !attempt.is_healthy() {
-                check_tasks(reach, image, engine)?;
+                check_tasks(reach, image, &before, engine)?;
             }
             Ok(attempt)
         })?;

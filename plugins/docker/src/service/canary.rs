@@ -1,7 +1,10 @@
 //! The steps that run a few tasks of the new image in a second service, on the same alias as the first: their share of
 //! the requests is about their share of the tasks.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use pop_deploy_plugin_api::{
     Error, Result,
@@ -181,6 +184,7 @@ impl Part {
             Some(image) => image.clone(),
             None => steps::image(app, request)?,
         };
+        let failures = state::failures(&self.name, &image, engine)?;
         match state::read(&self.name, engine)? {
             Some(there) if !is_of(&there, &self.name) => {
                 return Err(Error::failed(format!("the service `{}` isn't a canary of ours", self.name))
@@ -195,17 +199,19 @@ impl Part {
         }
         let step =
             self.canary.steps.get(self.index).ok_or_else(|| Error::failed("the canary has no such step"))?;
-        self.started(&image, engine).and_then(|()| self.watch(step, engine)).map_err(|mut error| {
-            error.causes.extend(state::logs(&self.name, engine));
-            error
-        })
+        self.started(&image, &failures, engine).and_then(|()| self.watch(step, engine)).map_err(
+            |mut error| {
+                error.causes.extend(state::logs(&self.name, engine));
+                error
+            },
+        )
     }
 
-    fn started(&self, image: &str, engine: &Engine) -> Result<()> {
+    fn started(&self, image: &str, before: &BTreeSet<String>, engine: &Engine) -> Result<()> {
         let begun = Instant::now();
         loop {
             let tasks = state::tasks(&self.name, engine)?;
-            if tasks.iter().any(|task| task.failed(image)) {
+            if tasks.iter().any(|task| task.failed(image) && !before.contains(&task.id)) {
                 return Err(
                     Error::failed(format!("a task of `{}` failed", self.name)).hint("look at its last lines")
                 );

@@ -12,9 +12,9 @@ use super::{
     ask::Asked,
     spec::Spec,
     state::{self, Task},
-    update::LOOK,
+    update::{Begun, LOOK},
 };
-use crate::{engine::Engine, update::Updated};
+use crate::engine::Engine;
 
 /// How long a task may take to be placed and to start, beside being watched.
 const START: Duration = Duration::from_secs(300);
@@ -64,17 +64,18 @@ impl Rollout {
     /// The Swarm took the update back or paused it, a task failed, or the service isn't healthy; with its last lines.
     pub(crate) fn run(&self, request: &RunRequest, engine: &Engine) -> Result<Receipt> {
         let updated = request.receipts.iter().find(|kept| kept.step == "update");
-        let updated = updated.and_then(|kept| Updated::deserialize(&kept.receipt.data).ok());
-        let Some(updated) = updated else {
+        let begun = updated.and_then(|kept| Begun::deserialize(&kept.receipt.data).ok());
+        let Some(begun) = begun else {
             return Err(Error::failed("no step of this run updated the service"));
         };
-        self.watch(&updated.image, engine).map_err(|mut error| {
+        self.watch(&begun, engine).map_err(|mut error| {
             error.causes.extend(state::logs(&self.name, engine));
             error
         })
     }
 
-    fn watch(&self, image: &str, engine: &Engine) -> Result<Receipt> {
+    fn watch(&self, updated: &Begun, engine: &Engine) -> Result<Receipt> {
+        let image = &updated.updated.image;
         let begun = Instant::now();
         let monitor = Duration::from_millis(self.monitor);
         let batches = match self.parallelism {
@@ -84,7 +85,8 @@ impl Rollout {
         let limit = START.saturating_add(monitor.saturating_mul(u32::try_from(batches).unwrap_or(u32::MAX)));
         let mut all_since: Option<Instant> = None;
         loop {
-            let tasks = state::tasks(&self.name, engine)?;
+            let mut tasks = state::tasks(&self.name, engine)?;
+            tasks.retain(|task| !updated.failures.contains(&task.id));
             let is_updating = self.look(image, &tasks, engine)?;
             let running = tasks.iter().filter(|task| task.runs(image)).count() as u64;
             match (running >= self.replicas, all_since) {

@@ -24,6 +24,9 @@ const SECRETS: &str = "pop-deploy.secrets";
 /// The port at which a proxy finds each task.
 const PROXIED: &str = "pop-deploy.proxied";
 
+/// The variables that a deployment set from texts in the config, each with a hash of its value: others are somebody else's.
+const TEXTS: &str = "pop-deploy.env";
+
 /// A service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Spec {
@@ -31,7 +34,7 @@ pub(crate) struct Spec {
     pub(crate) image: Option<String>,
     pub(crate) replicas: u64,
     args: Vec<String>,
-    env: BTreeMap<String, Environment>,
+    env: BTreeMap<String, Variable>,
     pub(crate) labels: Labels,
     ports: BTreeSet<Port>,
     networks: BTreeSet<String>,
@@ -49,6 +52,30 @@ pub(crate) struct Spec {
     pub(crate) monitor_ms: u64,
     max_failure_ratio: f64,
 }
+
+/// An environment variable of a service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Variable {
+    /// What the config said.
+    Text(String),
+    /// A secret, by reference.
+    Secret(Secret),
+    /// Set by somebody else. It may be a secret: its value goes into no journal and no command, so it stays what it is.
+    Theirs,
+}
+
+impl From<&Environment> for Variable {
+    fn from(value: &Environment) -> Self {
+        match value {
+            Environment::Text(text) => Self::Text(text.clone()),
+            Environment::Secret(secret) => Self::Secret(secret.clone()),
+        }
+    }
+}
+
+/// Hashes of the values of a service's variables, by name.
+pub(crate) type Hashes = BTreeMap<String, String>;
 
 /// A published port.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -208,6 +235,17 @@ impl Spec {
                 Environment::Text(_) => None,
             })
             .collect();
+        let texts: Hashes = service
+            .env
+            .iter()
+            .filter_map(|(name, value)| match value {
+                Environment::Text(text) => Some((name.clone(), hash(text))),
+                Environment::Secret(_) => None,
+            })
+            .collect();
+        if !texts.is_empty() {
+            labels.insert(TEXTS.to_owned(), serde_json::to_string(&texts).unwrap_or_default());
+        }
         if !references.is_empty() {
             labels.insert(SECRETS.to_owned(), serde_json::to_string(&references).unwrap_or_default());
         }
@@ -225,7 +263,7 @@ impl Spec {
             image: None,
             replicas: service.replicas.into(),
             args: service.command.clone(),
-            env: service.env.clone(),
+            env: service.env.iter().map(|(name, value)| (name.clone(), value.into())).collect(),
             labels,
             ports: service
                 .ports
@@ -280,11 +318,13 @@ impl Spec {
         let labels: Labels = serde_json::from_value(at("/Labels").clone()).unwrap_or_default();
         let secrets: BTreeMap<String, Secret> =
             labels.get(SECRETS).and_then(|label| serde_json::from_str(label).ok()).unwrap_or_default();
-        let env = texts("/TaskTemplate/ContainerSpec/Env").into_iter().map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((&pair, ""));
-            let value = match secrets.get(name) {
-                Some(secret) => Environment::Secret(secret.clone()),
-                None => Environment::Text(value.to_owned()),
+        let ours: Hashes =
+            labels.get(TEXTS).and_then(|label| serde_json::from_str(label).ok()).unwrap_or_default();
+        let env = variables(spec).map(|(name, value)| {
+            let value = match (secrets.get(name), ours.get(name)) {
+                (Some(secret), _) => Variable::Secret(secret.clone()),
+                (None, Some(known)) if *known == hash(value) => Variable::Text(value.to_owned()),
+                (None, _) => Variable::Theirs,
             };
             (name.to_owned(), value)
         });
@@ -330,7 +370,7 @@ impl Spec {
         words.option("name", name);
         self.always(&mut words);
         for (name, value) in &self.env {
-            words.option("env", variable(name, value));
+            words.extend("env", variable(name, value));
         }
         for (name, value) in &self.labels {
             words.option("label", format!("{name}={value}"));
@@ -359,11 +399,15 @@ impl Spec {
         }
         for (name, value) in &self.env {
             // Of a secret nobody knows whether its value is still the same.
-            if matches!(value, Environment::Secret(_)) || now.env.get(name) != Some(value) {
-                words.option("env-add", variable(name, value));
+            if matches!(value, Variable::Secret(_)) || now.env.get(name) != Some(value) {
+                words.extend("env-add", variable(name, value));
             }
         }
-        words.gone("env-rm", now.env.keys().filter(|name| !self.env.contains_key(*name)));
+        let gone = now
+            .env
+            .iter()
+            .filter(|(name, value)| **value != Variable::Theirs && !self.env.contains_key(*name));
+        words.gone("env-rm", gone.map(|(name, _)| name));
         for (name, value) in self.labels.iter().filter(|(name, value)| now.labels.get(*name) != Some(value)) {
             words.option("label-add", format!("{name}={value}"));
         }
@@ -382,6 +426,19 @@ impl Spec {
         words.gone("constraint-rm", now.constraints.difference(&self.constraints));
         words.0.push(name.to_owned());
         self.finished(words)
+    }
+
+    /// The command that gives back the ports that [`update`](Self::update) takes along: docker takes away every port that
+    /// leads to the same one inside.
+    pub(crate) fn siblings(&self, name: &str, now: &Self) -> Option<Command> {
+        let gone: Vec<_> = now.ports.difference(&self.ports).collect();
+        let leads = |a: &Port, b: &Port| (a.target, &a.protocol, &a.mode) == (b.target, &b.protocol, &b.mode);
+        let taken = |port: &&Port| now.ports.contains(*port) && gone.iter().any(|it| leads(it, port));
+        let mut words = Words::new("update");
+        self.ports.iter().filter(taken).for_each(|port| words.option("publish-add", port.words()));
+        let is_any = self.ports.iter().any(|port| taken(&port));
+        words.0.push(name.to_owned());
+        is_any.then(|| docker(words.0))
     }
 
     fn always(&self, words: &mut Words) {
@@ -423,9 +480,34 @@ impl Spec {
     /// The variables that are secrets.
     pub(crate) fn secrets(&self) -> impl Iterator<Item = (&String, &Secret)> {
         self.env.iter().filter_map(|(name, value)| match value {
-            Environment::Secret(secret) => Some((name, secret)),
-            Environment::Text(_) => None,
+            Variable::Secret(secret) => Some((name, secret)),
+            Variable::Text(_) | Variable::Theirs => None,
         })
+    }
+
+    /// The variables that somebody else set.
+    pub(crate) fn theirs(&self) -> impl Iterator<Item = &String> {
+        self.env.iter().filter(|(_, value)| **value == Variable::Theirs).map(|(name, _)| name)
+    }
+
+    /// The same with what `to` knows of variables that somebody else set: the values there are, by their hashes, and which
+    /// are secrets. What a secret was is what its reference says, as far as anybody knows.
+    pub(crate) fn known(mut self, to: &Self, values: &Hashes) -> Self {
+        for (name, value) in self.env.iter_mut().filter(|(_, value)| **value == Variable::Theirs) {
+            match to.env.get(name) {
+                Some(Variable::Text(text)) if values.get(name) == Some(&hash(text)) => {
+                    *value = Variable::Text(text.clone());
+                }
+                Some(Variable::Secret(secret)) => *value = Variable::Secret(secret.clone()),
+                _ => {}
+            }
+        }
+        self
+    }
+
+    /// The variables that somebody else set and `to` sets otherwise: nothing could put them back.
+    pub(crate) fn overwritten(&self, to: &Self) -> Vec<&str> {
+        self.theirs().filter(|name| to.env.contains_key(*name)).map(String::as_str).collect()
     }
 
     /// Where tasks may run.
@@ -496,6 +578,12 @@ impl Words {
         self.0.push(format!("--{name}={}", value.as_ref()));
     }
 
+    fn extend(&mut self, name: &str, value: Option<String>) {
+        if let Some(value) = value {
+            self.option(name, value);
+        }
+    }
+
     fn gone<'s>(&mut self, name: &str, values: impl IntoIterator<Item = &'s String>) {
         for value in values {
             self.option(name, value);
@@ -503,12 +591,30 @@ impl Words {
     }
 }
 
-/// A variable as docker is told it; the value of a secret comes from the environment of the docker program.
-fn variable(name: &str, value: &Environment) -> String {
+/// A variable as docker is told it; the value of a secret comes from the environment of the docker program, and of somebody
+/// else's nothing is told.
+fn variable(name: &str, value: &Variable) -> Option<String> {
     match value {
-        Environment::Text(text) => format!("{name}={text}"),
-        Environment::Secret(_) => name.to_owned(),
+        Variable::Text(text) => Some(format!("{name}={text}")),
+        Variable::Secret(_) => Some(name.to_owned()),
+        Variable::Theirs => None,
     }
+}
+
+/// The variables of a service as the Swarm has it.
+fn variables(spec: &Value) -> impl Iterator<Item = (&str, &str)> {
+    let pairs = spec.pointer("/TaskTemplate/ContainerSpec/Env").and_then(Value::as_array);
+    let pairs = pairs.into_iter().flatten().filter_map(Value::as_str);
+    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+/// Hashes of the values of the variables of a service as the Swarm has it.
+pub(crate) fn hashes(spec: &Value) -> Hashes {
+    variables(spec).map(|(name, value)| (name.to_owned(), hash(value))).collect()
+}
+
+fn hash(value: &str) -> String {
+    blake3::hash(value.as_bytes()).to_hex()[..16].to_owned()
 }
 
 /// A constraint as the Swarm writes it: with a blank on both sides of its sign.
@@ -543,9 +649,9 @@ mod tests {
     fn found() -> Spec {
         let spec = json!({
             "Name": "shop",
-            "Labels": {"pop-deploy.run": "r1", "pop-deploy.secrets": "{\"TOKEN\":{\"env\":\"SHOP_TOKEN\"}}", "team": "a"},
+            "Labels": {"pop-deploy.run": "r1", "pop-deploy.secrets": "{\"TOKEN\":{\"env\":\"SHOP_TOKEN\"}}", "pop-deploy.env": format!("{{\"A\":\"{}\"}}", hash("1")), "team": "a"},
             "TaskTemplate": {
-                "ContainerSpec": {"Image": "shop@sha256:1", "Args": ["serve"], "Env": ["A=1", "TOKEN=planted"], "StopGracePeriod": 2_000_000_000_u64},
+                "ContainerSpec": {"Image": "shop@sha256:1", "Args": ["serve"], "Env": ["A=1", "TOKEN=planted", "KEY=planted"], "StopGracePeriod": 2_000_000_000_u64},
                 "Resources": {"Limits": {"NanoCPUs": 500_000_000}},
                 "Placement": {"Constraints": ["node.role == manager"]},
                 "Networks": [{"Target": "n1"}],
@@ -567,7 +673,7 @@ mod tests {
     fn the_way_back_undoes_every_word_of_the_way_there() {
         let before = found();
         let mut after = before.clone().with("shop@sha256:2");
-        after.env = BTreeMap::from([("A".to_owned(), Environment::Text("2".to_owned()))]);
+        after.env = BTreeMap::from([("A".to_owned(), Variable::Text("2".to_owned()))]);
         after.labels.remove("team");
         after.args = vec!["serve".to_owned(), "it's --all".to_owned()];
         after.ports.clear();
@@ -603,6 +709,38 @@ mod tests {
                 "shop",
             ]
         );
+    }
+
+    #[test]
+    fn what_somebody_else_set_stays_and_is_told_nobody() {
+        let before = found();
+        let mut after = before.clone();
+        assert_eq!(after.theirs().collect::<Vec<_>>(), ["KEY"]);
+        after.env.remove("KEY");
+        assert_eq!(
+            [words(&after.update("shop", &before)), words(&before.update("shop", &after))].concat().join(" "),
+            "--image=shop@sha256:1 --env-add=TOKEN shop --image=shop@sha256:1 --env-add=TOKEN shop"
+        );
+        after.env.insert("KEY".to_owned(), Variable::Text("other".to_owned()));
+        let values = Hashes::from([("KEY".to_owned(), hash("planted"))]);
+        assert_eq!(before.clone().known(&after, &values).overwritten(&after), ["KEY"]);
+        after.env.insert("KEY".to_owned(), Variable::Text("planted".to_owned()));
+        assert_eq!(before.known(&after, &values).overwritten(&after), [""; 0]);
+    }
+
+    #[test]
+    fn a_port_beside_one_that_goes_is_given_back() {
+        let port =
+            |published, target| Port { target, protocol: "tcp".into(), published, mode: "ingress".into() };
+        let (mut before, mut after) = (found(), found());
+        before.ports = BTreeSet::from([port(8080, 80), port(9090, 80), port(7070, 70)]);
+        after.ports = BTreeSet::from([port(9090, 80), port(7070, 70), port(6060, 60)]);
+        let given = after.siblings("shop", &before).unwrap();
+        assert_eq!(
+            given.argv[7..],
+            ["--publish-add=published=9090,target=80,protocol=tcp,mode=ingress", "shop"]
+        );
+        assert_eq!(before.siblings("shop", &after), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use pop_deploy_plugin_api::{
 };
 use serde::Deserialize;
 
-use super::spec::Spec;
+use super::spec::{Hashes, Spec, hashes};
 use crate::{
     command::docker,
     engine::Engine,
@@ -22,6 +22,8 @@ pub(crate) struct Service {
     pub(crate) name: String,
     pub(crate) created: String,
     pub(crate) spec: Spec,
+    /// What the values of its variables come to, which are not recorded.
+    pub(crate) values: Hashes,
     pub(crate) update: Option<UpdateStatus>,
 }
 
@@ -138,6 +140,7 @@ pub(crate) fn read(name: &str, engine: &Engine) -> Result<Option<Service>> {
         name: name.to_owned(),
         created: service["CreatedAt"].as_str().unwrap_or_default().to_owned(),
         spec,
+        values: hashes(&service["Spec"]),
         update: serde_json::from_value(service["UpdateStatus"].clone()).ok(),
     }))
 }
@@ -187,6 +190,15 @@ pub(crate) fn tasks(name: &str, engine: &Engine) -> Result<Vec<Task>> {
         return Ok(Vec::new());
     }
     finished.success()?.stdout.lines().map(|line| parsed(line, "docker service ps")).collect()
+}
+
+/// The tasks that failed to run `image` so far: what is to be told from those that fail from now on.
+///
+/// # Errors
+/// The Swarm can't be read.
+pub(crate) fn failures(name: &str, image: &str, engine: &Engine) -> Result<BTreeSet<String>> {
+    let tasks = tasks(name, engine)?;
+    Ok(tasks.into_iter().filter(|task| task.failed(image)).map(|task| task.id).collect())
 }
 
 /// What the Swarm says of each task, for people who look for a failure.

@@ -128,6 +128,7 @@ impl Swarm {
             self.update_check(),
             self.room(&spec),
             self.pull_check(app, image),
+            self.variables_check(service, &spec),
             self.proxy_check(app, service, &spec, info),
             balancing(&spec, info),
             unasked(app, service, &spec),
@@ -287,8 +288,27 @@ impl Swarm {
             (false, _, port) => Some(Asked::Tasks(health, to.reach(&app.name, port.unwrap_or(0)))),
         });
         let rollout = Rollout::step(&app.name, &to, asked);
-        let before = self.service.as_ref().map(|service| &service.spec);
-        Ok(vec![Update::step(app, &app.name, to, before), rollout])
+        let before = self.before(&to);
+        Ok(vec![Update::step(app, &app.name, to, before.as_ref()), rollout])
+    }
+
+    /// The service as it is, before it is `to`.
+    fn before(&self, to: &Spec) -> Option<Spec> {
+        let service = self.service.as_ref()?;
+        Some(service.spec.clone().known(to, &service.values))
+    }
+
+    /// What somebody else set can't be put back, since nobody may record it.
+    fn variables_check(&self, service: &config::Service, to: &Spec) -> Option<Check> {
+        let before = self.before(to).filter(|_| service.proxy.is_none())?;
+        let names = before.overwritten(to).join("`, `");
+        (!names.is_empty()).then(|| {
+            Check::fail(
+                "env",
+                format!("`{names}` was set by somebody else, and the config has another value: a rollback couldn't put it back"),
+                "give it by reference in `service.env`, or take it out first: `docker service update --env-rm`",
+            )
+        })
     }
 
     /// The steps that start the service `name` beside the one that serves, and move the traffic to it.
@@ -433,4 +453,40 @@ fn balancing(spec: &Spec, info: &Info) -> Option<Check> {
         "publish with `mode: host`, or set `endpoint_mode` to dnsrr and put a proxy in front".to_owned(),
     );
     Some(check)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use pop_deploy_plugin_api::{
+        serde_json::{self, json},
+        testing,
+    };
+
+    use super::*;
+
+    fn app(tags: &[&str], push: bool) -> App {
+        let config =
+            json!({"tags": tags, "push": push, "image_name": "acme/shop", "service": {"name": "shop"}});
+        let (session, _) = testing::session(Path::new("/"));
+        App::new(serde_json::from_value(config).unwrap(), &session).unwrap()
+    }
+
+    fn nodes(count: usize) -> Swarm {
+        Swarm { state: State::default(), nodes: vec![json!({}); count], service: None, others: Vec::new() }
+    }
+
+    #[test]
+    fn other_nodes_need_an_image_that_the_registry_has_before_it_runs() {
+        let told = |count, tags: &[&str], push, image: Option<&str>| {
+            nodes(count).pull_check(&app(tags, push), image).map(|check| check.message)
+        };
+        let moving = told(3, &["latest"], true, None).unwrap();
+        assert!(moving.contains("the other 2 nodes") && moving.contains("tags that move"), "{moving}");
+        assert_eq!(told(3, &["{{version}}", "latest"], true, None), None);
+        assert_eq!(told(1, &["latest"], true, None), None);
+        assert!(told(2, &["{{version}}"], false, None).unwrap().contains("`push` is false"));
+        assert_eq!(told(2, &["latest"], true, Some("ghcr.io/acme/shop@sha256:1")), None);
+        assert!(told(2, &["{{version}}"], true, Some("sha256:1")).is_some());
+    }
 }

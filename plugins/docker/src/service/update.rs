@@ -1,6 +1,9 @@
 //! The step that makes the service what a release is, and the way back to what it was.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use pop_deploy_plugin_api::{
     Error, Result,
@@ -33,6 +36,16 @@ pub(crate) struct Update {
     before: Option<Spec>,
 }
 
+/// What `update` leaves.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Begun {
+    #[serde(flatten)]
+    pub(crate) updated: Updated,
+    /// The tasks that failed to run the same image before.
+    #[serde(default)]
+    pub(crate) failures: BTreeSet<String>,
+}
+
 impl Update {
     /// What leads back to `before`, whatever the service is now.
     pub(crate) fn back(name: &str, before: &Spec) -> Self {
@@ -62,13 +75,15 @@ impl Update {
                 to.update(name, before),
             ),
         };
+        let siblings = before.and_then(|before| to.siblings(name, before));
         let mut step =
             Step::new("update", Phase::Switch, effect, format!("Updating the service {name}")).reason(reason);
         if before.is_none() {
             step.creates = vec![name.to_owned()];
         }
         step.commands = steps::logins(app);
-        step.commands.extend([state::inspect(name), state::list_networks(), command]);
+        step.commands.extend([state::inspect(name), state::list_networks(), state::list_tasks(name)]);
+        step.commands.extend(siblings.into_iter().chain([command]));
         step.data(Self { name: name.to_owned(), to, before: before.cloned() })
     }
 
@@ -85,13 +100,19 @@ impl Update {
                 (planned.fill(IMAGE, &image)?, image)
             }
         };
-        let updated = Updated { container: self.name.clone(), image: image.clone(), stopped_at: None };
+        let begun = Begun {
+            failures: state::failures(&self.name, &image, engine)?,
+            updated: Updated { container: self.name.clone(), image: image.clone(), stopped_at: None },
+        };
         let there = state::read(&self.name, engine)?;
         if there.is_some_and(|there| there.spec == self.to.clone().with(&image)) {
-            return Ok(Receipt::new(Outcome::Unchanged, "is that already").data(updated));
+            return Ok(Receipt::new(Outcome::Unchanged, "is that already").data(begun));
         }
         push(&self.name, &self.to, &command, engine)?;
-        Ok(Receipt::new(Outcome::Changed, "").data(updated))
+        if let Some(siblings) = self.before.as_ref().and_then(|before| self.to.siblings(&self.name, before)) {
+            engine.run(&siblings)?;
+        }
+        Ok(Receipt::new(Outcome::Changed, "").data(begun))
     }
 
     /// Pushes the spec that was recorded before, whatever the Swarm did meanwhile, and waits until it is true.
@@ -125,6 +146,17 @@ impl Update {
                 None => before.create(&self.name),
             };
             push(&self.name, before, &command, engine)?;
+            if let Some(siblings) = now.and_then(|now| before.siblings(&self.name, now)) {
+                engine.run(&siblings)?;
+            }
+            let lost: Vec<_> = before.theirs().filter(|_| now.is_none()).map(String::as_str).collect();
+            if !lost.is_empty() {
+                engine.session.warn(format!(
+                    "`{}` was set by somebody else and isn't recorded: `{}` runs without",
+                    lost.join("`, `"),
+                    self.name
+                ));
+            }
         }
         let begun = Instant::now();
         loop {
