@@ -12,6 +12,7 @@ mod command;
 mod config;
 mod connection;
 mod deploy;
+mod detect;
 mod fleet;
 mod ground;
 mod lists;
@@ -38,13 +39,13 @@ mod switch;
 mod tests;
 mod verify;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use pop_deploy_plugin_api::{
     Error, Result, Session, Target, export_target,
     protocol::{
-        Diagnostic, Manifest, Outcome, Plan, PlanRequest, Receipt, RunRequest, Status, Undo, UndoRequest,
-        capability,
+        Diagnostic, Manifest, Outcome, Plan, PlanRequest, Proposal, Receipt, RunRequest, Status, Undo,
+        UndoRequest, capability,
     },
     serde_json,
 };
@@ -89,7 +90,7 @@ impl Target for Ssh {
             id: "ssh".into(),
             description: "Ships one release to many hosts over OpenSSH".into(),
             types: words(&["ssh"]),
-            capabilities: words(&["rollback", "status", "diagnose", "build", capability::CANARY]),
+            capabilities: words(&["rollback", "status", "diagnose", "detect", "build", capability::CANARY]),
             environment: words(&["SSH_AUTH_SOCK", "SSH_SK_PROVIDER", "KRB5CCNAME"]),
             config: serde_json::Value::Null,
         }
@@ -188,6 +189,10 @@ impl Target for Ssh {
             once if once.starts_with("run_once_") => Ok(data::<Once>(step)?.undo(request.receipt.as_ref())),
             other => Err(unknown_step(other)),
         }
+    }
+
+    fn detect(project: &Path) -> Result<Option<Proposal>> {
+        Ok(detect::propose(project))
     }
 
     fn diagnose(&mut self) -> Result<Vec<Diagnostic>> {
