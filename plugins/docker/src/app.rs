@@ -65,6 +65,7 @@ impl App {
         }
         if let Some(service) = &config.service {
             service::check(service)?;
+            service::check_room(service, &name)?;
         }
         if let Some(run) = &config.run {
             runtime::check(run, &config)?;

@@ -9,6 +9,7 @@ use pop_deploy_plugin_api::{
 use crate::{
     app::App,
     command::docker,
+    config::Proxy,
     deploy::identity,
     engine::{Container, Engine},
     labels::SPEC,
@@ -77,11 +78,7 @@ fn of_container(app: &App, sight: &Sight, live: Option<&Container>) -> Vec<Check
         ));
     }
     if let Some(proxy) = app.proxy().filter(|_| sight.is_unread) {
-        checks.push(Check::fail(
-            "proxy",
-            format!("the proxy may not have read `{}`: having it do so failed", proxy.file.display()),
-            "reload it and deploy again, or roll back",
-        ));
+        checks.push(unread(proxy));
     }
     let differences = match (app.run(), live.label(SPEC).and_then(Spec::from_label)) {
         (Some(run), Some(before)) => Spec::of(app, run).differences(&before),
@@ -109,6 +106,15 @@ fn of_container(app: &App, sight: &Sight, live: Option<&Container>) -> Vec<Check
         ),
     }));
     checks
+}
+
+/// What is wrong when no reload of the proxy ended well since its file changed.
+pub(crate) fn unread(proxy: &Proxy) -> Check {
+    Check::fail(
+        "proxy",
+        format!("the proxy may not have read `{}`: having it do so failed", proxy.file.display()),
+        "reload it and deploy again, or roll back",
+    )
 }
 
 /// Gathers the containers' states and logs, and the engine's last events.

@@ -57,6 +57,9 @@ fn words_that_are_no_names_are_refused_in_open() {
         json!({"run": {"memory": "lots"}}),
         json!({"run": {"ports": ["80:80"], "proxy": {"kind": "nginx", "file": "up.conf", "port": 80}}}),
         json!({"run": {}, "service": {}}),
+        json!({"service": {"ports": ["8080:80"], "endpoint_mode": "dnsrr"}}),
+        json!({"service": {"ports": [{"published": 8080, "target": 80, "mode": "host"}], "proxy": {"kind": "nginx", "file": "up.conf", "port": 80}}}),
+        json!({"service": {"name": "a-name-that-leaves-no-room-for-a-release", "proxy": {"kind": "nginx", "file": "up.conf", "port": 80}}}),
         json!({"health": {}}),
     ] {
         let error = opened(config.clone()).err().unwrap_or_else(|| panic!("{config} was taken"));

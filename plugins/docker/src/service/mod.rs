@@ -26,7 +26,7 @@ pub(crate) use self::{
     finalize::Finalize,
     public::Public,
     rollout::Rollout,
-    spec::check,
+    spec::{check, check_room},
     state::{logs, names, states},
     swarm::Swarm,
     switch::Switch,

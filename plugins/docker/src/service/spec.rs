@@ -165,6 +165,23 @@ pub(crate) fn check(service: &Service) -> Result<()> {
     Ok(())
 }
 
+/// The most characters that a Swarm takes for the name of a service.
+const LONGEST_NAME: usize = 63;
+
+/// Refuses a name that leaves no room for a release's behind it.
+///
+/// # Errors
+/// That.
+pub(crate) fn check_room(service: &Service, name: &str) -> Result<()> {
+    // A dash, and a release such as `deploy-20260102-030405`, one more of the same second with a number behind it.
+    let room = LONGEST_NAME - 26;
+    if service.proxy.is_none() || name.len() <= room {
+        return Ok(());
+    }
+    Err(Error::config(format!("`config.service.name`: `{name}` has more than {room} characters"))
+        .hint("take a shorter one: behind a proxy each release is a service with its own name behind that"))
+}
+
 /// How the service's name leads to its tasks: behind a proxy to each, unless the config says otherwise.
 fn endpoint_mode(service: &Service) -> &'static str {
     match (service.endpoint_mode, &service.proxy) {

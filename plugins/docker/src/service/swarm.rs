@@ -30,6 +30,7 @@ use crate::{
     config::{self, Proxy},
     engine::{Engine, Info},
     proxy::Upstream,
+    status::unread,
 };
 
 /// What was seen.
@@ -382,9 +383,10 @@ impl Swarm {
         }];
         checks.extend(self.update_check());
         if let Some(proxy) = app.config.service.as_ref().and_then(|service| service.proxy.as_ref()) {
-            let upstream = Upstream::new(proxy, &app.name, &engine.session)?.read()?.unwrap_or_default();
-            let file = proxy.file.display();
-            checks.push(match is_named(service, proxy, &upstream, engine) {
+            let upstream = Upstream::new(proxy, &app.name, &engine.session)?;
+            checks.extend(upstream.is_unread()?.then(|| unread(proxy)));
+            let (text, file) = (upstream.read()?.unwrap_or_default(), proxy.file.display());
+            checks.push(match is_named(service, proxy, &text, engine) {
                 true => Check::pass("proxy", format!("`{file}` names every task")),
                 false => Check::fail(
                     "proxy",
