@@ -131,28 +131,6 @@ fn what_can_not_be_placed_or_is_not_ours_is_said_before_anything_is_built() {
 }
 
 #[test]
-fn a_host_that_is_killed_in_an_update_leaves_something_to_mend() {
-    let Some(shop) = in_a_swarm("killed") else { return };
-    shop.must_deploy("1", Behaviour::Well);
-    for point in ["post_switch", "pre_finalize"] {
-        shop.dockerfile("2", Behaviour::Well);
-        shop.project.gate(point);
-        let mut run = shop.start(&["execute", "--yes", "--version", "2"]);
-        shop.project.wait_at_gate();
-        run.kill().unwrap();
-        run.wait().unwrap();
-        shop.project.write("go", "");
-        assert_eq!(shop.deploy("2", Behaviour::Well).code, Some(7), "{point}");
-        shop.must(&["rollback", "--yes"]);
-        serves(&shop, "1");
-        shop.must(&["verify"]);
-        std::fs::remove_file(shop.project.path().join("go")).unwrap();
-        std::fs::remove_file(shop.project.path().join("at_gate")).unwrap();
-        shop.project.edit(|json| json["hooks"] = json!({}));
-    }
-}
-
-#[test]
 fn a_canary_of_a_service_runs_beside_it_under_its_name() {
     let Some(shop) = in_a_swarm("part") else { return };
     let canary_of = |behaviour, version: &str, more: &[&str]| {

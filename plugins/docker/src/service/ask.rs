@@ -74,22 +74,27 @@ fn by_address(health: &Health, reach: &Reach, image: &str, engine: &Engine) -> R
         let own = health.toward(&server.address);
         let probe = Probe::new(&own, session)?;
         let healthy = own.wait_by(session, probe.what(), || {
-            let attempt = probe.attempt(session)?;
-            if !attempt.is_healthy() {
-                check_tasks(reach, image, &before, engine)?;
-            }
-            Ok(attempt)
+            alive(probe.attempt(session)?, reach, image, &before, engine)
         })?;
         last = healthy.detail;
     }
     Ok(last)
 }
 
-/// Refuses to ask on when a task has failed meanwhile: it will not answer any more.
-fn check_tasks(reach: &Reach, image: &str, before: &BTreeSet<String>, engine: &Engine) -> Result<()> {
+/// The attempt, unless it went wrong and a task has failed meanwhile: that will not answer any more.
+fn alive(
+    attempt: Attempt,
+    reach: &Reach,
+    image: &str,
+    before: &BTreeSet<String>,
+    engine: &Engine,
+) -> Result<Attempt> {
+    if attempt.is_healthy() {
+        return Ok(attempt);
+    }
     let tasks = state::tasks(&reach.service, engine)?;
     match tasks.iter().find(|task| task.failed(image) && !before.contains(&task.id)) {
-        None => Ok(()),
+        None => Ok(attempt),
         Some(task) => Err(Error::failed(format!("the task `{}` failed: {}", task.name, task.error))
             .hint("look at its last lines")),
     }
@@ -109,10 +114,7 @@ fn by_command(
         let healthy = health.wait_by(&engine.session, &command.to_string(), || {
             let process = Process::new(&command).quiet().timeout(health.timeout.span());
             let attempt = Attempt::of_command(process.run(&engine.session))?;
-            if !attempt.is_healthy() {
-                check_tasks(reach, image, &before, engine)?;
-            }
-            Ok(attempt)
+            alive(attempt, reach, image, &before, engine)
         })?;
         last = healthy.detail;
     }
