@@ -28,7 +28,9 @@ enum Kind {
     Ours,
     /// What the goals are about: one connection for the files, one for the link.
     Rsync,
-    /// The same over one connection, which a knowing user would set up.
+    /// The same, with what arrived written out to the disk before the link is switched, as ours has it.
+    RsyncSynced,
+    /// The first over one connection, which a knowing user would set up.
     RsyncOverMaster,
     Ansible,
     Capistrano,
@@ -51,7 +53,7 @@ impl Tool {
     pub(crate) fn all(lab: &Lab, hosts: &[Host], source: &Path) -> Vec<Self> {
         let mut kinds = vec![Kind::Ours];
         if program("rsync").is_some() {
-            kinds.extend([Kind::Rsync, Kind::RsyncOverMaster]);
+            kinds.extend([Kind::Rsync, Kind::RsyncSynced, Kind::RsyncOverMaster]);
         }
         match ansible() {
             Some(_) => kinds.push(Kind::Ansible),
@@ -78,7 +80,8 @@ impl Tool {
         match self.kind {
             Kind::Ours => "pop-deploy",
             Kind::Rsync => "rsync -a --checksum --link-dest, ssh ln",
-            Kind::RsyncOverMaster => "the same over one connection",
+            Kind::RsyncSynced => "the same, written out to the disk",
+            Kind::RsyncOverMaster => "rsync over one connection",
             Kind::Ansible => "Ansible: unarchive, link",
             Kind::Capistrano => "Capistrano: git, link",
         }
@@ -86,7 +89,7 @@ impl Tool {
 
     pub(crate) fn goals(&self) -> Goals {
         match self.kind {
-            Kind::Ours | Kind::RsyncOverMaster => Goals::default(),
+            Kind::Ours | Kind::RsyncSynced | Kind::RsyncOverMaster => Goals::default(),
             Kind::Rsync => Goals { first: Some(1.0), later: Some(0.6) },
             Kind::Ansible => Goals { first: Some(0.2), later: Some(0.2) },
             Kind::Capistrano => Goals { first: Some(1.0 / 3.0), later: Some(1.0 / 3.0) },
@@ -106,7 +109,7 @@ impl Tool {
             Kind::Ours => self.write_project(),
             Kind::Ansible => self.write_playbook(),
             Kind::Capistrano => self.write_capfile(),
-            Kind::Rsync | Kind::RsyncOverMaster => {}
+            Kind::Rsync | Kind::RsyncSynced | Kind::RsyncOverMaster => {}
         }
         self.release = 0;
     }
@@ -161,7 +164,7 @@ impl Tool {
                 command.args(["execute", "--yes", "--json", "--version", &version]);
                 command
             }
-            Kind::Rsync | Kind::RsyncOverMaster => self.rsync(),
+            Kind::Rsync | Kind::RsyncSynced | Kind::RsyncOverMaster => self.rsync(),
             Kind::Ansible => {
                 let mut command = Command::new("sh");
                 let line =
@@ -183,15 +186,16 @@ impl Tool {
         command
     }
 
-    /// All hosts at once: `$1` the source, `$2` the base, `$3` the release, `$4` what opens connections, then the hosts.
+    /// All hosts at once: `$1` the source, `$2` the base, `$3` the release, `$4` what opens connections, `$5` what is run
+    /// there before the link is made, then the hosts.
     fn rsync(&self) -> Command {
         let line = r#"
-            source=$1 base=$2 new=$3 old=$(($3 - 1)) ssh=$4; shift 4
+            source=$1 base=$2 new=$3 old=$(($3 - 1)) ssh=$4 before=$5; shift 5
             jobs=
             for host; do
                 {
                     rsync -e "$ssh" -a --checksum --mkpath --link-dest="../$old" "$source/" "$host:$base/releases/$new/" &&
-                    $ssh "$host" "ln -s releases/$new $base/next && mv -T $base/next $base/current"
+                    $ssh "$host" "$before && ln -s releases/$new $base/next && mv -T $base/next $base/current"
                 } >"said-$host" 2>&1 &
                 jobs="$jobs $!"
             done
@@ -208,7 +212,11 @@ impl Tool {
         };
         let mut command = Command::new("sh");
         command.args(["-c", line, "sh"]).arg(&self.source).arg(self.base());
-        command.arg(self.release.to_string()).arg(ssh).args(self.names());
+        let before = match self.kind {
+            Kind::RsyncSynced => format!("sync -f {}", self.base().display()),
+            _ => "true".to_owned(),
+        };
+        command.arg(self.release.to_string()).args([ssh, before]).args(self.names());
         command
     }
 
