@@ -172,6 +172,27 @@ fn a_registry_that_is_down_is_said_before_anything_is_built() {
 }
 
 #[test]
+fn a_registry_that_goes_down_before_the_push_changes_nothing_that_runs() {
+    let shop = shop!("gone");
+    let port = shop.fixed_port();
+    shop.must_deploy("1", Behaviour::Well);
+    let mortal = Registry::start(Access::Anybody);
+    shop.edit(|config| config["registry"] = json!(mortal.address));
+    shop.project.hook("pre_stage", "touch built; while [ -e built ]; do sleep 0.05; done");
+    shop.dockerfile("2", Behaviour::Well);
+    let mut command = shop.command(&["execute", "--yes", "--version", "2"]);
+    let run = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let built = shop.project.path().join("built");
+    wait_for("the build", || built.exists().then_some(()));
+    drop(mortal);
+    fs::remove_file(built).unwrap();
+    let said = Said::from(run.wait_with_output().unwrap());
+    assert_eq!(said.code, Some(1), "{}{}", said.stdout, said.stderr);
+    says(&said, "check that the registry is up");
+    assert_eq!(shop.get(port), "1");
+}
+
+#[test]
 fn a_push_that_is_denied_changes_nothing_that_runs_and_a_login_mends_it() {
     let shop = shop!("denied");
     let port = shop.fixed_port();

@@ -101,6 +101,13 @@ fn a_reload_that_fails_or_is_interrupted_is_repeated_on_the_way_back() {
     let visit = visitors.leave();
     assert!(visit.failed.is_empty(), "{} of {}: {:?}", visit.failed.len(), visit.asked, visit.failed[0]);
     shop.must(&["verify"]);
+    // What a run leaves that died in between.
+    fs::write(format!("{}.pop-deploy-unread", proxy["file"].as_str().unwrap()), "").unwrap();
+    let unread = shop.run(&["verify"]);
+    assert_eq!(unread.code, Some(1), "{}{}", unread.stdout, unread.stderr);
+    assert!((unread.stdout + &unread.stderr).contains("the proxy may not have read"));
+    shop.must_deploy("3", Behaviour::Well);
+    shop.must(&["verify"]);
 }
 
 #[test]
