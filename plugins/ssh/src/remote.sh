@@ -223,7 +223,7 @@ survey() {
 		;;
 	esac
 	for entry in "$base/releases"/* "$base/releases"/.[!.]*; do
-		case $entry in *"$nl"*) continue ;; esac
+		case ${entry##*/} in *"$nl"*) continue ;; esac
 		[ ! -e "$entry" ] || say "release ${entry##*/}"
 	done
 	heads
