@@ -10,7 +10,7 @@ use crate::{
     history::HistoryError,
     journal::{JournalError, PastRun},
     lock::LockError,
-    plugins::{ChooseError, CopyError, InstallError, TrustError},
+    plugins::{ChooseError, CopyError, InstallError, Refusal, TrustError},
     project::ProjectError,
     select::SelectError,
     version::VersionError,
@@ -115,6 +115,9 @@ pub enum Failure {
     /// There is no such plugin.
     #[error("there is no plugin `{name}`")]
     NoPlugin { name: String, nearest: Option<String> },
+    /// A file that was listed can't be read after all.
+    #[error("`{path}` {refusal}")]
+    PluginFile { path: PathBuf, refusal: Refusal },
     #[error("can't share the run's locks with its workers")]
     Descriptors(#[source] io::Error),
     #[error("can't catch signals")]
@@ -156,6 +159,7 @@ impl Failure {
             Self::Choose { .. }
             | Self::Trust(_)
             | Self::Copy(_)
+            | Self::PluginFile { .. }
             | Self::Descriptors(_)
             | Self::GoOn(_)
             | Self::Signals(_) => Exit::NotReady,
@@ -259,6 +263,7 @@ impl Failure {
             Self::Declined
             | Self::Page(_)
             | Self::GoOn(_)
+            | Self::PluginFile { .. }
             | Self::Stopped { .. }
             | Self::Descriptors(_)
             | Self::Signals(_) => None,

@@ -1,6 +1,6 @@
 //! One JSON Schema (2020-12) for a whole deploy.json: ours for the host's keys, each installed plugin's for `config`.
 
-use pop_deploy_plugin_api::protocol::{Manifest, Phase};
+use pop_deploy_plugin_api::protocol::{Build, Manifest, Phase};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -10,16 +10,19 @@ use crate::{
 
 /// The schema, with the config of every plugin that a target would be served by.
 pub fn deploy_json(search: &SearchPath, known: &PluginsLock) -> Value {
-    let mut manifests = Vec::new();
+    let mut builds: Vec<Build> = Vec::new();
     for candidate in plugins::discover(search, known) {
-        let ready = candidate.build.filter(|_| candidate.state == plugins::State::Ready);
-        // What discovery keeps has no schema; the chosen file has.
-        let found = ready.and_then(|build| plugins::find(search, known, &build.plugin.id).ok());
-        if let Some(found) = found.filter(|found| found.path == candidate.path) {
-            manifests.push(found.build.plugin);
+        if candidate.state == plugins::State::Ready
+            && let Ok(build) = candidate.read()
+        {
+            match builds.iter_mut().find(|other| other.plugin.id == build.plugin.id) {
+                Some(older) if older.version < build.version => *older = build,
+                Some(_) => {}
+                None => builds.push(build),
+            }
         }
     }
-    composed(&manifests)
+    composed(&builds.into_iter().map(|build| build.plugin).collect::<Vec<_>>())
 }
 
 /// The schema over these plugins.

@@ -1,12 +1,16 @@
 //! The command line, as clap reads it. What it means stands in the commands' own files.
 
-use std::path::PathBuf;
+use std::{fs, io, path::PathBuf, str::FromStr};
 
 use super::completions::{self, Shell};
 use crate::{config::Environment, history, reporter::human::Loudness};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::{PathBufValueParser, TypedValueParser as _},
+};
 use clap_complete::ArgValueCandidates;
 use pop_deploy_plugin_api::protocol::Unreachable;
+use semver::Version;
 
 use crate::validate;
 
@@ -15,7 +19,7 @@ use crate::validate;
 #[command(name = "pop-deploy", version, max_term_width = 100)]
 pub struct Cli {
     /// Look for plugins in this folder first; may be given several times
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", value_parser = PathBufValueParser::new().try_map(folder))]
     pub plugin_dir: Vec<PathBuf>,
     /// What to do; nothing: say where you are and what comes next
     #[command(subcommand)]
@@ -543,15 +547,15 @@ pub enum Plugin {
     },
     /// Remove a plugin from your own folder of plugins
     Remove {
-        /// The plugin
+        /// The plugin, or the name of a file in that folder
         #[arg(add = ArgValueCandidates::new(completions::plugins))]
         name: String,
     },
     /// Record a plugin as it is now in this project's plugins.lock
     Trust {
-        /// The plugin
-        #[arg(add = ArgValueCandidates::new(completions::plugins))]
-        name: String,
+        /// The plugin, in the version that a target would get or in the one named
+        #[arg(value_name = "NAME[@VERSION]", add = ArgValueCandidates::new(completions::plugins))]
+        plugin: Named,
         #[command(flatten)]
         #[allow(missing_docs)]
         place: Place,
@@ -565,6 +569,29 @@ pub enum Plugin {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// A plugin, and perhaps which version of it.
+#[derive(Debug, Clone)]
+pub struct Named {
+    /// Its id.
+    pub id: String,
+    /// The version that is meant.
+    pub version: Option<Version>,
+}
+
+impl FromStr for Named {
+    type Err = semver::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (id, version) = text.split_once('@').map_or((text, None), |(id, version)| (id, Some(version)));
+        Ok(Self { id: id.to_owned(), version: version.map(Version::parse).transpose()? })
+    }
+}
+
+/// A folder that somebody named must be there: passed over, it would be searched in vain.
+fn folder(path: PathBuf) -> io::Result<PathBuf> {
+    fs::read_dir(&path).map(|_| path)
 }
 
 #[cfg(test)]

@@ -108,7 +108,7 @@ pub(super) fn plugins() -> Vec<CompletionCandidate> {
     let known = PluginsLock::empty(Path::new("plugins.lock"));
     let found = discover(&SearchPath::new(&[]), &known).into_iter().filter_map(|candidate| candidate.build);
     found
-        .map(|build| CompletionCandidate::new(build.plugin.id).help(Some(build.plugin.description.into())))
+        .map(|build| CompletionCandidate::new(build.id()).help(Some(build.description().to_owned().into())))
         .collect()
 }
 

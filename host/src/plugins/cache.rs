@@ -112,7 +112,7 @@ fn holds(copy: &Path, bytes: &[u8]) -> bool {
 }
 
 /// Whether a file's content is `bytes`, without another copy of it in memory.
-fn reads_as(mut file: File, mut bytes: &[u8]) -> io::Result<bool> {
+pub(super) fn reads_as(mut file: File, mut bytes: &[u8]) -> io::Result<bool> {
     let mut buffer = vec![0; 128 * 1024];
     loop {
         let got = file.read(&mut buffer)?;

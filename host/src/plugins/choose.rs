@@ -6,6 +6,7 @@ use pop_deploy_plugin_api::protocol::Build;
 use semver::{Version, VersionReq};
 
 use super::{
+    outline::Outline,
     preflight::Refusal,
     search::{Folder, Origin, SearchPath},
     survey::{Sighted, Survey, Whole},
@@ -75,7 +76,7 @@ impl ChooseError {
         match self {
             Self::NotFound(not_found) => not_found.hint(),
             Self::Conflict { .. } => {
-                "remove one of them, or name the folder of the right one with --plugin-dir".into()
+                "remove one of them, or name with --plugin-dir a folder that has only the right one".into()
             }
         }
     }
@@ -98,6 +99,9 @@ impl NotFound {
                 "ask for a version that is there, or install one that the target asks for".into()
             }
             Some(near) => format!("did you mean `{near}`?"),
+            None if matches!(self.wanted, Wanted::Exactly(..)) => {
+                "`pop-deploy plugin list` shows which versions there are".into()
+            }
             None if self.rejected.is_empty() => {
                 "put the plugin into one of these folders, or name its folder with --plugin-dir".into()
             }
@@ -117,21 +121,24 @@ pub enum Wanted {
     Type(String),
     /// Its own id.
     Id(String),
+    /// Its own id, and one version of it.
+    Exactly(String, Version),
 }
 
 impl Wanted {
-    fn is_met_by(&self, build: &Build) -> bool {
+    fn is_met_by(&self, build: &Outline) -> bool {
         match self {
-            Self::Type(kind) => build.plugin.serves(kind),
-            Self::Id(id) => build.plugin.id == *id,
+            Self::Type(kind) => build.serves(kind),
+            Self::Id(id) => build.id() == id,
+            Self::Exactly(id, version) => build.id() == id && build.version() == version,
         }
     }
 
     /// The names that a plugin could have been found by.
-    fn names<'a>(&self, build: &'a Build) -> &'a [String] {
+    fn names<'a>(&self, build: &'a Outline) -> Vec<&'a str> {
         match self {
-            Self::Type(_) => &build.plugin.types,
-            Self::Id(_) => std::slice::from_ref(&build.plugin.id),
+            Self::Type(_) => build.types().iter().map(String::as_str).collect(),
+            Self::Id(_) | Self::Exactly(..) => vec![build.id()],
         }
     }
 }
@@ -141,6 +148,7 @@ impl fmt::Display for Wanted {
         match self {
             Self::Type(kind) => write!(f, "serves targets of type `{kind}`"),
             Self::Id(id) => write!(f, "is called `{id}`"),
+            Self::Exactly(id, version) => write!(f, "is `{id}` {version}"),
         }
     }
 }
@@ -170,7 +178,7 @@ pub enum Rejection {
 
 /// Picks the plugin for a target of type `kind`: one of that name before any other, of these the highest version that `requirement` allows, a release before
 /// any pre-release where nothing is required. Of copies that are equal the first folder's counts; where two differ and claim the same version, see
-/// [`ChooseError::Conflict`], the one of `--plugin-dir` counts, else the one that `lock` has recorded, else the one beside the executable.
+/// [`ChooseError::Conflict`], the one of `--plugin-dir` counts (of two in one such folder neither), else the one that `lock` has recorded, else the one beside the executable.
 ///
 /// # Errors
 /// See [`ChooseError`].
@@ -189,6 +197,19 @@ pub fn choose(
 /// See [`ChooseError`].
 pub fn find(search: &SearchPath, lock: &PluginsLock, id: &str) -> Result<Found, ChooseError> {
     look_for(search, lock, Wanted::Id(id.to_owned()), None)
+}
+
+/// Picks the plugin with this id and in this very version.
+///
+/// # Errors
+/// See [`ChooseError`].
+pub fn find_version(
+    search: &SearchPath,
+    lock: &PluginsLock,
+    id: &str,
+    version: &Version,
+) -> Result<Found, ChooseError> {
+    look_for(search, lock, Wanted::Exactly(id.to_owned(), version.clone()), None)
 }
 
 fn look_for(
@@ -233,8 +254,8 @@ fn best(
     wanted: &Wanted,
     requirement: Option<&VersionReq>,
 ) -> Result<Option<usize>, ChooseError> {
-    let fits = |build: &Build| {
-        wanted.is_met_by(build) && requirement.is_none_or(|range| range.matches(&build.version))
+    let fits = |build: &Outline| {
+        wanted.is_met_by(build) && requirement.is_none_or(|range| range.matches(build.version()))
     };
     let mut fitting: Vec<usize> =
         survey.builds().filter(|(_, build)| fits(build)).map(|(number, _)| number).collect();
@@ -250,7 +271,7 @@ fn best(
 pub(super) fn keep_namesakes(survey: &Survey, numbers: &mut Vec<usize>, kind: &str) {
     let kind = spelt_one_way(kind);
     let is_namesake = |number: &usize| {
-        survey.sighted[*number].build.as_ref().is_ok_and(|build| spelt_one_way(&build.plugin.id) == kind)
+        survey.sighted[*number].build.as_ref().is_ok_and(|build| spelt_one_way(build.id()) == kind)
     };
     if numbers.iter().any(is_namesake) {
         numbers.retain(is_namesake);
@@ -271,12 +292,12 @@ pub(super) fn best_of(
 ) -> Result<Option<usize>, ChooseError> {
     let builds =
         || numbers.iter().filter_map(|number| Some((*number, survey.sighted[*number].build.as_ref().ok()?)));
-    let rank = |number, build: &'_ Build| {
-        (pre_releases || build.version.pre.is_empty(), build.version.clone(), Reverse(number))
+    let rank = |number, build: &'_ Outline| {
+        (pre_releases || build.version().pre.is_empty(), build.version().clone(), Reverse(number))
     };
     let Some((_, top)) = builds().max_by_key(|(number, build)| rank(*number, build)) else { return Ok(None) };
-    let (id, version) = (top.plugin.id.clone(), top.version.clone());
-    let same = builds().filter(|(_, build)| build.plugin.id == id && build.version == version);
+    let (id, version) = (top.id().to_owned(), top.version().clone());
+    let same = builds().filter(|(_, build)| build.id() == id && *build.version() == version);
     let same: Vec<usize> = same.map(|(number, _)| number).collect();
     settle(survey, lock, &id, &version, &same)
 }
@@ -295,13 +316,19 @@ fn settle(
     // One that can't be read any more is out; the survey has noted why.
     let hashed: Vec<(usize, String)> =
         same.iter().filter_map(|number| Some((*number, survey.sha256(*number).ok()?))).collect();
-    let Some((first, hash)) = hashed.first() else { return Ok(None) };
-    let Some((other, _)) = hashed.iter().find(|(_, other)| other != hash) else { return Ok(Some(*first)) };
-    let from = |origin| hashed.iter().find(|(number, _)| survey.sighted[*number].origin == origin);
+    let origin = |number: usize| survey.sighted[number].origin;
+    let folder = |number: usize| survey.sighted[number].path.parent();
+    // Who names a folder means the files there; which of two that differ they didn't say.
+    let named = hashed.iter().find(|(number, _)| origin(*number) == Origin::Explicit);
+    let rivals = || {
+        hashed.iter().filter(|(number, _)| named.is_none_or(|(named, _)| folder(*named) == folder(*number)))
+    };
+    let Some((first, hash)) = rivals().next() else { return Ok(None) };
+    let Some((other, _)) = rivals().find(|(_, other)| other != hash) else { return Ok(Some(*first)) };
     let recorded = lock.recorded(id, version);
-    let winner = from(Origin::Explicit)
-        .or_else(|| hashed.iter().find(|(_, hash)| recorded == Some(hash.as_str())))
-        .or_else(|| from(Origin::BesideExecutable));
+    let winner = rivals()
+        .find(|(_, hash)| recorded == Some(hash.as_str()))
+        .or_else(|| rivals().find(|(number, _)| origin(*number) == Origin::BesideExecutable));
     match winner {
         Some((number, _)) => Ok(Some(*number)),
         None => Err(ChooseError::Conflict {
@@ -323,14 +350,16 @@ fn not_found(
         let path = sighted.path.clone();
         match (&sighted.build, requirement) {
             (Err(refusal), _) => Some(Rejection::Refused { path, refusal: refusal.clone() }),
-            (Ok(build), Some(range)) if wanted.is_met_by(build) => {
-                Some(Rejection::Version { path, version: build.version.clone(), requirement: range.clone() })
-            }
+            (Ok(build), Some(range)) if wanted.is_met_by(build) => Some(Rejection::Version {
+                path,
+                version: build.version().clone(),
+                requirement: range.clone(),
+            }),
             _ => None,
         }
     });
     let rejected = rejected.collect();
-    let (Wanted::Type(name) | Wanted::Id(name)) = &wanted;
+    let (Wanted::Type(name) | Wanted::Id(name) | Wanted::Exactly(name, _)) = &wanted;
     let nearest = survey
         .builds()
         .flat_map(|(_, build)| wanted.names(build))
@@ -338,7 +367,7 @@ fn not_found(
         .map(|other| (strsim::damerau_levenshtein(other, name), other))
         .filter(|(distance, other)| *distance <= other.len().max(name.len()) / 3)
         .min()
-        .map(|(_, other)| other.clone());
+        .map(|(_, other)| other.to_owned());
     let (folders, requirement) = (search.folders().to_vec(), requirement.cloned());
     ChooseError::NotFound(Box::new(NotFound { wanted, requirement, folders, rejected, nearest }))
 }

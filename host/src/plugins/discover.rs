@@ -6,7 +6,8 @@ use pop_deploy_plugin_api::protocol::Build;
 
 use super::{
     choose::{ChooseError, best_of, keep_namesakes, spelt_one_way},
-    preflight::Refusal,
+    outline::Outline,
+    preflight::{self, Refusal},
     search::{Origin, SearchPath},
     survey::Survey,
     trust::{self, PluginsLock, Verdict},
@@ -19,12 +20,25 @@ pub struct Candidate {
     pub path: PathBuf,
     /// Why it was looked for there.
     pub origin: Origin,
-    /// What its manifest says, without the config schema; absent where it was refused.
-    pub build: Option<Build>,
+    /// What its manifest says; absent where it was refused.
+    pub build: Option<Outline>,
     /// Whether a target would be served by it.
     pub state: State,
     /// Whether we know it; absent where it was refused.
     pub trust: Option<Verdict>,
+    /// Its hash, where something made it necessary to know.
+    pub sha256: Option<String>,
+}
+
+impl Candidate {
+    /// The whole manifest, read again.
+    ///
+    /// # Errors
+    /// The file isn't what it was.
+    pub fn read(&self) -> Result<Build, Refusal> {
+        let (file, meta) = preflight::open(&self.path)?;
+        preflight::read_headers(file, meta.len())
+    }
 }
 
 /// What becomes of a file when a target asks for a type that it serves.
@@ -48,14 +62,16 @@ pub fn discover(search: &SearchPath, lock: &PluginsLock) -> Vec<Candidate> {
         (0..survey.sighted.len()).map(|number| state(&survey, &winners, number)).collect();
     let verdicts: Vec<Option<Verdict>> =
         (0..states.len()).map(|number| verdict(&mut survey, lock, number)).collect();
+    let hashes: Vec<_> = (0..verdicts.len()).map(|number| survey.known(number).sha256).collect();
     let sighted = survey.save(search);
-    let all = sighted.into_iter().zip(states).zip(verdicts);
-    all.map(|((sighted, state), trust)| Candidate {
+    let all = sighted.into_iter().zip(states).zip(verdicts).zip(hashes);
+    all.map(|(((sighted, state), trust), sha256)| Candidate {
         path: sighted.path,
         origin: sighted.origin,
         build: sighted.build.ok(),
         state,
         trust,
+        sha256,
     })
     .collect()
 }
@@ -66,7 +82,7 @@ type Winners = HashMap<String, Result<Option<usize>, ChooseError>>;
 fn winners(survey: &mut Survey, lock: &PluginsLock) -> Winners {
     let mut servants: HashMap<String, Vec<usize>> = HashMap::new();
     for (number, build) in survey.builds() {
-        for kind in &build.plugin.types {
+        for kind in build.types() {
             servants.entry(spelt_one_way(kind)).or_default().push(number);
         }
     }
@@ -80,7 +96,7 @@ fn winners(survey: &mut Survey, lock: &PluginsLock) -> Winners {
 
 fn state(survey: &Survey, winners: &Winners, number: usize) -> State {
     let types = match &survey.sighted[number].build {
-        Ok(build) => &build.plugin.types,
+        Ok(build) => build.types(),
         Err(refusal) => return State::Refused(refusal.clone()),
     };
     let mut state = State::Ready;
@@ -105,7 +121,7 @@ fn verdict(survey: &mut Survey, lock: &PluginsLock, number: usize) -> Option<Ver
         return Some(Verdict::BesideExecutable);
     }
     // Only what has a record needs hashing.
-    let Some(recorded) = lock.recorded(&build.plugin.id, &build.version) else { return Some(Verdict::New) };
+    let Some(recorded) = lock.recorded(build.id(), build.version()) else { return Some(Verdict::New) };
     let sha256 = survey.sha256(number).ok()?;
     Some(trust::compare(recorded, &sha256))
 }

@@ -10,14 +10,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pop_deploy_plugin_api::protocol::Build;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::preflight::Refusal;
+use super::{outline::Outline, preflight::Refusal, regular};
 
 /// The shape of the file; another number is an index that isn't ours.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Files of folders that aren't on the search path now are kept up to this many.
 const MOST: usize = 10_000;
 
@@ -45,8 +43,8 @@ struct Entry {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Said {
-    /// A plugin. Without the config schema, which is long and only of interest for a chosen one.
-    Build(Box<Build>),
+    /// A plugin.
+    Build(Box<Outline>),
     /// Nothing that could be loaded, by its content alone: another host or another day won't change that.
     Refused(Refusal),
 }
@@ -67,7 +65,7 @@ pub(super) struct Index {
 impl Index {
     /// Reads `file`; anything wrong with it is an empty index.
     pub(super) fn read(file: Option<PathBuf>) -> Self {
-        let bytes = file.as_ref().and_then(|file| fs::read(file).ok()).unwrap_or_default();
+        let bytes = file.as_ref().and_then(|file| regular::read(file).ok()).unwrap_or_default();
         let files = match serde_json::from_slice::<Document>(&bytes) {
             Ok(document) if document.v == VERSION => document.files,
             _ => BTreeMap::new(),
@@ -90,8 +88,8 @@ impl Index {
     }
 
     /// Remembers what a file says.
-    pub(super) fn put(&mut self, path: &Path, stamp: Stamp, build: &Build, sha256: Option<&str>) {
-        self.keep(path, stamp, Said::Build(Box::new(without_schema(build.clone()))), sha256);
+    pub(super) fn put(&mut self, path: &Path, stamp: Stamp, build: &Outline, sha256: Option<&str>) {
+        self.keep(path, stamp, Said::Build(Box::new(build.clone())), sha256);
     }
 
     /// Remembers that a file can't be loaded, where its content alone decides that.
@@ -127,12 +125,6 @@ impl Index {
             write(file, &document).unwrap_or_default();
         }
     }
-}
-
-/// A build as the index keeps it.
-pub(super) fn without_schema(mut build: Build) -> Build {
-    build.plugin.config = Value::Null;
-    build
 }
 
 fn write(file: &Path, document: &Document) -> io::Result<()> {

@@ -1,17 +1,25 @@
 //! Puts a plugin into the user's folder, and takes it out again.
 
 use std::{
+    env::consts::DLL_SUFFIX,
+    ffi::{OsStr, OsString},
     fs::{self, File},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{DirBuilderExt as _, PermissionsExt as _},
+    },
     path::{Path, PathBuf},
 };
 
 use pop_deploy_plugin_api::protocol::Build;
+use semver::Version;
 
 use super::{
+    outline::Outline,
+    ownership::{self, Unsafe},
     preflight::{self, Refusal},
-    search::{Origin, SearchPath},
+    search::SearchPath,
     survey::Survey,
 };
 
@@ -19,20 +27,38 @@ use super::{
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
     /// The file may not be loaded, so it isn't put where it would be.
-    #[error("`{path}` {refusal}")]
+    #[error("`{path}` {}", refusal.elsewhere())]
     Refused {
         /// The file.
         path: PathBuf,
         /// Why.
         refusal: Refusal,
     },
+    /// Nothing would be loaded from the folder.
+    #[error("a plugin in `{folder}` wouldn't be loaded: {why}")]
+    Unsafe {
+        /// The user's folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        why: Unsafe,
+    },
+    /// Another plugin has that file name.
+    #[error("`{path}` is another plugin, `{id}` {version}")]
+    Occupied {
+        /// The file that is there.
+        path: PathBuf,
+        /// Its id.
+        id: String,
+        /// Its version.
+        version: Version,
+    },
     /// There is no folder of the user's: no home.
     #[error("there is no folder for plugins of this user")]
     NoFolder,
     /// No file in the user's folder is that plugin.
-    #[error("there is no plugin `{id}` in `{folder}`")]
+    #[error("there is neither a plugin nor a file `{id}` in `{folder}`")]
     NotThere {
-        /// The plugin's id.
+        /// The plugin's id, or its file's name.
         id: String,
         /// The user's folder.
         folder: PathBuf,
@@ -54,22 +80,31 @@ impl InstallError {
     pub fn hint(&self) -> String {
         match self {
             Self::Refused { .. } => "nothing was copied; mend what is said above and add it again".into(),
+            Self::Unsafe { .. } => "nothing was copied; add it again when the folder is safe".into(),
+            Self::Occupied { id, .. } => {
+                format!("give the file another name, or run `pop-deploy plugin remove {id}` first")
+            }
             Self::NoFolder => "set HOME or XDG_DATA_HOME".into(),
             Self::NotThere { .. } => {
                 "`pop-deploy plugin list` shows where it is; other folders are not ours to clean".into()
+            }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "check how the path is spelt".into()
             }
             Self::Io { .. } => "check who owns it and who may write there".into(),
         }
     }
 }
 
-/// Copies the plugin at `path` into the user's folder, over an earlier one of that file name; says what it is and where.
+/// Copies the plugin at `path` into the user's folder, over an earlier build of it under that file name; says what it is
+/// and where. A file that isn't called like a library gets its id as name.
 ///
 /// # Errors
 /// See [`InstallError`]; nothing was copied then.
 pub fn add(search: &SearchPath, path: &Path) -> Result<(Build, PathBuf), InstallError> {
     let refused = |refusal| InstallError::Refused { path: path.to_owned(), refusal };
     let absolute = std::path::absolute(path).map_err(at("find", path))?;
+    fs::metadata(&absolute).map_err(at("read", path))?;
     let (mut file, meta) = preflight::open(&absolute).map_err(refused)?;
     let bytes = preflight::read_whole(&mut file, meta.len()).map_err(refused)?;
     let build = preflight::manifest(bytes.as_slice(), meta.len()).map_err(refused)?;
@@ -77,8 +112,9 @@ pub fn add(search: &SearchPath, path: &Path) -> Result<(Build, PathBuf), Install
 
     let folder = user_folder(search)?;
     fs::DirBuilder::new().recursive(true).mode(0o755).create(&folder).map_err(at("make", &folder))?;
-    let name = path.file_name().ok_or(InstallError::NoFolder)?;
-    let to = folder.join(name);
+    ownership::check_folder(&folder).map_err(|why| InstallError::Unsafe { folder: folder.clone(), why })?;
+    let to = folder.join(file_name(path, &build));
+    check_free(&to, &build)?;
     let mut part = tempfile::NamedTempFile::new_in(&folder).map_err(at("write to", &folder))?;
     let written = part
         .write_all(&bytes)
@@ -90,18 +126,38 @@ pub fn add(search: &SearchPath, path: &Path) -> Result<(Build, PathBuf), Install
     Ok((build, to))
 }
 
-/// Removes every file of the plugin `id` from the user's folder; says which.
+/// What is called like a library is looked at; anything else would lie there unseen.
+fn file_name(path: &Path, build: &Build) -> OsString {
+    let name = path.file_name().filter(|name| name.as_bytes().ends_with(DLL_SUFFIX.as_bytes()));
+    name.map_or_else(|| format!("{}{DLL_SUFFIX}", build.plugin.id).into(), OsStr::to_owned)
+}
+
+/// Whether the place is free, or taken by what may be replaced: another build of the same plugin, or no plugin at all.
+fn check_free(to: &Path, build: &Build) -> Result<(), InstallError> {
+    let there = preflight::open(to).and_then(|(file, meta)| preflight::read_headers(file, meta.len()));
+    match there {
+        Ok(Build { version, plugin, .. }) if plugin.id != build.plugin.id => {
+            Err(InstallError::Occupied { path: to.to_owned(), id: plugin.id, version })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes every file of the plugin `id`, or the file of that name, from the user's folder; says which. What is damaged has
+/// no id.
 ///
 /// # Errors
 /// See [`InstallError`].
 pub fn remove(search: &SearchPath, id: &str) -> Result<Vec<PathBuf>, InstallError> {
     let folder = user_folder(search)?;
     let survey = Survey::new(search);
-    let is_it = |build: &Build| build.plugin.id == id;
+    let is_it = |build: &Outline| build.id() == id;
+    let is_there = |path: &Path| path.parent() == Some(&*folder);
     let paths: Vec<_> = survey
         .sighted
         .iter()
-        .filter(|file| file.origin == Origin::User && file.build.as_ref().is_ok_and(is_it))
+        .filter(|file| is_there(&file.path))
+        .filter(|file| file.build.as_ref().is_ok_and(is_it) || file.path.file_name() == Some(OsStr::new(id)))
         .map(|file| file.path.clone())
         .collect();
     if paths.is_empty() {
@@ -114,8 +170,7 @@ pub fn remove(search: &SearchPath, id: &str) -> Result<Vec<PathBuf>, InstallErro
 }
 
 fn user_folder(search: &SearchPath) -> Result<PathBuf, InstallError> {
-    let folder = search.folders().iter().find(|folder| folder.origin == Origin::User);
-    folder.map(|folder| folder.path.clone()).ok_or(InstallError::NoFolder)
+    search.user_folder().map(Path::to_owned).ok_or(InstallError::NoFolder)
 }
 
 fn at<'p>(verb: &'static str, path: &'p Path) -> impl FnOnce(io::Error) -> InstallError + 'p {

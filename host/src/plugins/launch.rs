@@ -29,7 +29,7 @@ use super::{
 pub const ARGUMENT: &str = "__worker";
 
 /// What every worker sees of the environment; the manifest may ask for more. A trailing `*` stands for any ending.
-const ENVIRONMENT: &[&str] =
+pub const ENVIRONMENT: &[&str] =
     &["PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_*", "TZ", "TMPDIR", "SHELL", "XDG_*", "RUST_BACKTRACE"];
 
 /// What a worker's host does for it. Called from threads of the worker's own.

@@ -17,10 +17,12 @@ mod install;
 mod launch;
 mod loader;
 mod outbox;
+mod outline;
 mod output;
 mod ownership;
 mod preflight;
 mod propose;
+mod regular;
 mod search;
 mod serve;
 mod strays;
@@ -33,11 +35,14 @@ mod wire;
 mod worker;
 
 pub use cache::{CopyError, Ready, private_copy, private_copy_in};
-pub use choose::{ChooseError, Found, NotFound, Rejection, Wanted, choose, find};
+pub use choose::{ChooseError, Found, NotFound, Rejection, Wanted, choose, find, find_version};
 pub use confine::Limits;
 pub use discover::{Candidate, State, discover};
 pub use install::{InstallError, add, remove};
-pub use launch::{ARGUMENT as WORKER_ARGUMENT, Options, Services, this_executable};
+pub use launch::{
+    ARGUMENT as WORKER_ARGUMENT, ENVIRONMENT as BASE_ENVIRONMENT, Options, Services, this_executable,
+};
+pub use outline::Outline;
 pub use ownership::Unsafe;
 pub use preflight::Refusal;
 pub use propose::{Proposed, proposals};

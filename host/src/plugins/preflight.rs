@@ -4,9 +4,8 @@
 //! another architecture "No such file or directory". Parsing the file first turns each into a sentence.
 
 use std::{
-    fs::{File, Metadata, OpenOptions},
+    fs::{File, Metadata},
     io::{self, Read as _},
-    os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };
 
@@ -19,12 +18,12 @@ use pop_deploy_plugin_api::{
     ffi::SECTION,
     protocol::{Build, FORMAT},
 };
-use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::{
     glibc,
     ownership::{self, Unsafe},
+    regular,
 };
 
 /// A manifest longer than this is refused unread.
@@ -32,14 +31,17 @@ const LONGEST_MANIFEST: u64 = 1 << 20;
 /// A file larger than this is refused unread.
 const LARGEST_FILE: u64 = 1 << 30;
 
+/// What to do about a file that will never be a plugin.
+const REMOVE: &str = "; remove it from the plugin folder";
+
 /// Why a file isn't loaded: a predicate for its name, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Refusal {
     /// A folder, a FIFO, a device.
-    #[error("is not a regular file; remove it from the plugin folder")]
+    #[error("is not a regular file{REMOVE}")]
     NotAFile,
     /// Larger than any plugin.
-    #[error("has {0} bytes, more than a plugin can have; remove it from the plugin folder")]
+    #[error("has {0} bytes, more than a plugin can have{REMOVE}")]
     TooLarge(u64),
     /// The system refuses.
     #[error("can't be read ({0}); check its permissions")]
@@ -49,7 +51,7 @@ pub enum Refusal {
     #[serde(skip)]
     Unsafe(#[from] Unsafe),
     /// Text, an archive, a static library: no library of this kind of system.
-    #[error("is not a shared library ({0}); remove it from the plugin folder")]
+    #[error("is not a shared library ({0}){REMOVE}")]
     NotALibrary(String),
     /// Shorter than its own headers say, or the headers make no sense.
     #[error("is truncated or damaged ({0}); copy it again")]
@@ -74,7 +76,7 @@ pub enum Refusal {
         here: (u32, u32),
     },
     /// A library, but none of ours.
-    #[error("is a shared library without a pop-deploy manifest; remove it from the plugin folder")]
+    #[error("is a shared library without a pop-deploy manifest{REMOVE}")]
     NotAPlugin,
     /// The manifest can't be read.
     #[error("has a manifest that can't be read ({0}); build it again, or ask its author to")]
@@ -94,6 +96,12 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// What is wrong with a file that lies elsewhere than in a folder of plugins.
+    pub(super) fn elsewhere(&self) -> String {
+        let here = self.to_string();
+        here.strip_suffix(REMOVE).map(str::to_owned).unwrap_or(here)
+    }
+
     /// Whether the file's content alone decides it: no owner, no mode, no platform, no version of ours.
     pub(super) fn is_of_content(&self) -> bool {
         matches!(self, Self::NotALibrary(_) | Self::Damaged(_) | Self::NotAPlugin | Self::Manifest(_))
@@ -111,8 +119,7 @@ fn api_remedy([low, _]: &[u32; 2]) -> &'static str {
 /// Opens a regular file of a sane size and a safe owner, without ever waiting for the other end of a FIFO.
 pub(super) fn open(path: &Path) -> Result<(File, Metadata), Refusal> {
     let unreadable = |error: io::Error| Refusal::Unreadable(error.to_string());
-    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(unreadable)?;
+    let file = regular::open_at_once(path).map_err(unreadable)?;
     let meta = file.metadata().map_err(unreadable)?;
     check_stat(path, &meta)?;
     Ok((file, meta))
@@ -240,8 +247,20 @@ fn parse(bytes: &[u8]) -> Result<Build, Refusal> {
     if !named(&build.plugin.id) {
         return Err(Refusal::Manifest(format!("`{}` is no plugin's id", build.plugin.id.escape_debug())));
     }
+    if let Some(text) = texts(&build).find(|text| text.contains(char::is_control)) {
+        return Err(Refusal::Manifest(format!("`{}` has control characters", text.escape_debug())));
+    }
     check_build(&build)?;
     Ok(build)
+}
+
+/// The texts of a manifest that are shown to people as they are.
+fn texts(build: &Build) -> impl Iterator<Item = &String> {
+    let Build { homepage, license, triple, rustc, panic, plugin, .. } = build;
+    let lists = [&plugin.types, &plugin.capabilities, &plugin.environment];
+    [homepage, license, triple, rustc, panic, &plugin.description]
+        .into_iter()
+        .chain(lists.into_iter().flatten())
 }
 
 /// What the manifest says of the build, against what we are.

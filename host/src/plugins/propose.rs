@@ -8,7 +8,9 @@ use pop_deploy_plugin_api::{
 };
 use serde_json::Value;
 
-use super::{Options, PluginsLock, SearchPath, Services, State, Worker, discover, find, private_copy, trust};
+use super::{
+    Options, Outline, PluginsLock, SearchPath, Services, State, Worker, discover, find, private_copy, trust,
+};
 use crate::failure::Failure;
 
 /// A plugin that was asked, and what it said.
@@ -24,10 +26,9 @@ pub struct Proposed {
 pub fn proposals(search: &SearchPath, known: &PluginsLock, project: &Path, scratch: &Path) -> Vec<Proposed> {
     let candidates = discover(search, known);
     let ready = candidates.iter().filter(|candidate| candidate.state == State::Ready);
-    let telling = ready
-        .filter_map(|candidate| candidate.build.as_ref())
-        .filter(|build| build.plugin.capabilities.iter().any(|capability| capability == "detect"));
-    let ids: BTreeSet<_> = telling.map(|build| build.plugin.id.as_str()).collect();
+    let telling =
+        ready.filter_map(|candidate| candidate.build.as_ref()).filter(|build| build.is_capable_of("detect"));
+    let ids: BTreeSet<_> = telling.map(Outline::id).collect();
     ids.into_iter()
         .map(|id| Proposed {
             plugin: id.to_owned(),

@@ -47,6 +47,7 @@ pub struct Folder {
 #[derive(Debug, Clone)]
 pub struct SearchPath {
     folders: Vec<Folder>,
+    user: Option<PathBuf>,
     cache: Option<PathBuf>,
 }
 
@@ -82,12 +83,17 @@ impl SearchPath {
     /// A search path of just these folders, which remembers nothing. Relative folders and repetitions are left out.
     pub fn of(folders: impl IntoIterator<Item = Folder>) -> Self {
         let mut kept: Vec<Folder> = Vec::new();
+        let mut user = None;
         for folder in folders {
+            // It stays the user's own where it was named before under another heading.
+            if folder.origin == Origin::User {
+                user = user.or_else(|| Some(folder.path.clone()));
+            }
             if folder.path.is_absolute() && kept.iter().all(|other| other.path != folder.path) {
                 kept.push(folder);
             }
         }
-        Self { folders: kept, cache: None }
+        Self { folders: kept, user, cache: None }
     }
 
     /// Remembers in the folder `cache` what files said; without one every file is read every time.
@@ -100,6 +106,11 @@ impl SearchPath {
     /// The folders, most wanted first.
     pub fn folders(&self) -> &[Folder] {
         &self.folders
+    }
+
+    /// The user's own folder, in which plugins are put and taken out; none without a home.
+    pub fn user_folder(&self) -> Option<&Path> {
+        self.user.as_deref()
     }
 
     /// Where what was read is remembered.

@@ -379,7 +379,10 @@ fn trust_is_recorded_once_and_a_changed_file_is_refused() {
             path.display()
         )
     );
-    assert_eq!(error.hint(), "find out who changed it; if it was you, run `pop-deploy plugin trust place`");
+    assert_eq!(
+        error.hint(),
+        "find out who changed it; if it was you, run `pop-deploy plugin trust place@1.0.0`"
+    );
     assert_eq!(machine.discover()[0].trust, Some(Verdict::Changed(found.sha256)));
     machine.lock().record(&changed).unwrap();
     assert_eq!(trust::check(&changed, &machine.lock()), Verdict::Recorded);
@@ -434,11 +437,7 @@ fn a_warm_index_spares_the_files_and_a_broken_one_costs_only_time() {
     assert!(written.contains("libx.so") && !written.contains("\"type\":\"object\""), "{written}");
     // Unseen by the index, the file changes; seen by whoever chooses.
     fs::write(&index, written.replace("my_place", "my_plaza")).unwrap();
-    assert_eq!(
-        machine.discover()[0].build.as_ref().unwrap().plugin.types,
-        ["my_plaza"],
-        "the file wasn't opened"
-    );
+    assert_eq!(machine.discover()[0].build.as_ref().unwrap().types(), ["my_plaza"], "the file wasn't opened");
     assert!(machine.choose("my-plaza", "").is_err(), "the chosen file was");
     assert_eq!(machine.choose("my-place", "").unwrap().path, path);
     for broken in ["", "{", "[]", "{\"v\":9,\"files\":{}}"] {

@@ -12,10 +12,10 @@ use rustix::fs::{FlockOperation, flock};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use super::{choose::Found, search::Origin};
+use super::{choose::Found, regular, search::Origin};
 
 /// The shape of the file that this host writes.
-const VERSION: u32 = 1;
+const VERSION: u64 = 1;
 
 /// How a plugin relates to what was recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,12 +62,14 @@ pub enum TrustError {
         source: serde_json::Error,
     },
     /// The file was written by a newer host.
-    #[error("`{path}` has version {version}, and this pop-deploy reads version {VERSION}")]
+    #[error(
+        "`{path}` was written by a newer pop-deploy: it has version {version}, and this one reads version {VERSION}"
+    )]
     Future {
         /// The lock file.
         path: PathBuf,
         /// The number it has.
-        version: u32,
+        version: u64,
     },
     /// The system refuses.
     #[error("can't {verb} `{path}`")]
@@ -85,17 +87,21 @@ impl TrustError {
     /// What to try, in one line.
     pub fn hint(&self) -> String {
         match self {
-            Self::Changed { id, .. } => {
-                format!("find out who changed it; if it was you, run `pop-deploy plugin trust {id}`")
+            Self::Changed { id, version, .. } => {
+                format!(
+                    "find out who changed it; if it was you, run `pop-deploy plugin trust {id}@{version}`"
+                )
             }
-            Self::NotRecorded { id, .. } => {
-                format!("run `pop-deploy plugin trust {id}` and commit plugins.lock, or leave --locked out")
+            Self::NotRecorded { id, version, .. } => {
+                format!(
+                    "run `pop-deploy plugin trust {id}@{version}` and commit plugins.lock, or leave --locked out"
+                )
             }
             Self::Broken { .. } => {
                 "restore it from version control, or remove it and trust the plugins anew".into()
             }
             Self::Future { .. } => "upgrade pop-deploy".into(),
-            Self::Io { .. } => "check who owns it and who may write there".into(),
+            Self::Io { .. } => "check that it is a file, who owns it and who may write there".into(),
         }
     }
 }
@@ -105,16 +111,28 @@ type Records = BTreeMap<String, BTreeMap<Version, BTreeMap<String, String>>>;
 
 #[derive(Serialize, Deserialize)]
 struct Document {
-    v: u32,
+    v: u64,
     #[serde(default)]
     plugins: Records,
+    #[serde(flatten)]
+    other: Others,
 }
+
+/// What every version of the file has: read first, so that a newer one is refused for its number and not for its shape.
+#[derive(Deserialize)]
+struct Numbered {
+    v: u64,
+}
+
+/// What isn't ours in the file, and stays.
+type Others = BTreeMap<String, serde_json::Value>;
 
 /// The records of one project.
 #[derive(Debug, Clone)]
 pub struct PluginsLock {
     path: PathBuf,
     records: Records,
+    other: Others,
 }
 
 impl PluginsLock {
@@ -123,22 +141,23 @@ impl PluginsLock {
     /// # Errors
     /// The file is there and can't be read.
     pub fn read(path: &Path) -> Result<Self, TrustError> {
-        let bytes = match fs::read(path) {
+        let bytes = match regular::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::empty(path)),
             Err(source) => return Err(TrustError::Io { verb: "read", path: path.to_owned(), source }),
         };
         let broken = |source| TrustError::Broken { path: path.to_owned(), source };
-        let document: Document = serde_json::from_slice(&bytes).map_err(broken)?;
-        if document.v != VERSION {
-            return Err(TrustError::Future { path: path.to_owned(), version: document.v });
+        let Numbered { v: version } = serde_json::from_slice(&bytes).map_err(broken)?;
+        if version > VERSION {
+            return Err(TrustError::Future { path: path.to_owned(), version });
         }
-        Ok(Self { path: path.to_owned(), records: document.plugins })
+        let Document { plugins, other, .. } = serde_json::from_slice(&bytes).map_err(broken)?;
+        Ok(Self { path: path.to_owned(), records: plugins, other })
     }
 
     /// No records yet, to be kept at `path`.
     pub fn empty(path: &Path) -> Self {
-        Self { path: path.to_owned(), records: Records::new() }
+        Self { path: path.to_owned(), records: Records::new(), other: Others::new() }
     }
 
     /// The hash that was recorded for a plugin on this platform.
@@ -166,14 +185,15 @@ impl PluginsLock {
         let versions = now.records.entry(found.build.plugin.id.clone()).or_default();
         let hashes = versions.entry(found.build.version.clone()).or_default();
         hashes.insert(TRIPLE.to_owned(), found.sha256.clone());
-        write(folder, &path, &now.records).map_err(io("write"))?;
+        write(folder, &path, &now).map_err(io("write"))?;
         *self = now;
         Ok(())
     }
 }
 
-fn write(folder: &Path, path: &Path, records: &Records) -> io::Result<()> {
-    let mut text = serde_json::to_string_pretty(&Document { v: VERSION, plugins: records.clone() })?;
+fn write(folder: &Path, path: &Path, lock: &PluginsLock) -> io::Result<()> {
+    let (plugins, other) = (lock.records.clone(), lock.other.clone());
+    let mut text = serde_json::to_string_pretty(&Document { v: VERSION, plugins, other })?;
     text.push('\n');
     let mut part = tempfile::Builder::new().permissions(permissions()).tempfile_in(folder)?;
     part.write_all(text.as_bytes())?;

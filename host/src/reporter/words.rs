@@ -50,14 +50,19 @@ pub fn printable(text: &str) -> String {
         .collect()
 }
 
+/// Somebody else's text of several lines: those below the first are set in, as no line of ours is.
+fn printable_lines(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n      ")
+}
+
 /// An error as lines: what, each cause, the hint.
 pub fn error_lines(error: &Error) -> String {
-    let mut lines = format!("error: {}\n", error.message);
+    let mut lines = format!("error: {}\n", printable_lines(&error.message));
     for cause in &error.causes {
-        lines.push_str(&format!("  caused by: {cause}\n"));
+        lines.push_str(&format!("  caused by: {}\n", printable_lines(cause)));
     }
     if let Some(hint) = &error.hint {
-        lines.push_str(&format!("  hint: {hint}\n"));
+        lines.push_str(&format!("  hint: {}\n", printable_lines(hint)));
     }
     lines
 }
