@@ -319,7 +319,9 @@ fn memory_beyond_the_limit_of_the_config_costs_only_its_target() {
 
 #[test]
 fn what_is_a_workers_own_affair_spoils_no_run() {
-    for fault in ["leave_child", "leave_thread", "chdir", "setenv", "close_fds", "strange_event"] {
+    let faults =
+        ["leave_child", "leave_session", "leave_thread", "chdir", "setenv", "close_fds", "strange_event"];
+    for fault in faults {
         let pair = Pair::new("run:stage", fault, &Value::Null);
         pair.execute(0);
         assert!(pair.site_is_live(), "{fault}");
@@ -335,6 +337,35 @@ fn a_plugin_that_is_replaced_while_the_run_is_on_goes_on_from_its_copy() {
     must_say(&text, &["plugin `faults` 0.1.0 crashed with SIGABRT in `run`"]);
     assert_eq!(pair.0.read("plugins/libfaults.so"), "no plugin\n");
     assert!(!pair.site_is_live());
+}
+
+#[test]
+fn a_copy_that_is_lost_or_replaced_while_the_run_is_on_is_made_again() {
+    let copies = "\"${XDG_CACHE_HOME:-$HOME/.cache}\"/pop-deploy/plugins";
+    let lost = format!("rm -rf {copies}");
+    let replaced = format!("for copy in {copies}/*/*; do rm \"$copy\"; echo no plugin >\"$copy\"; done");
+    for script in [lost, replaced] {
+        let hooks = json!({"pre_switch": [{"command": ["sh", "-ec", script]}]});
+        let pair = Pair::new("run:verify", "abort", &json!({"hooks": hooks}));
+        let text = pair.execute(8);
+        must_say(&text, &["plugin `faults` 0.1.0 crashed with SIGABRT in `run`"]);
+        assert!(!pair.site_is_live());
+    }
+}
+
+#[test]
+fn a_secret_that_the_config_does_not_refer_to_is_not_told() {
+    let pair = Pair::new("run:stage", "ask", &Value::Null);
+    let text = pair.execute(1);
+    must_say(&text, &["the plugin asks for the secret `{\"env\":\"TOKEN\"}`"]);
+    assert!(!pair.site_is_live());
+}
+
+#[test]
+fn a_deadline_beyond_the_end_of_time_is_none() {
+    let pair = Pair::new("run:stage", "nothing", &json!({"deadlines": {"switch": 1e19, "grace": 1e19}}));
+    pair.execute(0);
+    assert!(pair.site_is_live());
 }
 
 #[test]

@@ -3,6 +3,17 @@
 use std::{fs, path::Path, process};
 
 use pop_deploy_plugin_api::{Error, Secret};
+use serde_json::Value;
+
+/// Whether a reference is one of the values in a document, at any depth.
+pub fn stands_in(reference: &Value, document: &Value) -> bool {
+    reference == document
+        || match document {
+            Value::Object(members) => members.values().any(|value| stands_in(reference, value)),
+            Value::Array(items) => items.iter().any(|value| stands_in(reference, value)),
+            _ => false,
+        }
+}
 
 /// The value behind a reference, without its last line end. Relative paths and programs run in the project folder.
 ///

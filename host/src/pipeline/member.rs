@@ -101,6 +101,7 @@ impl Member {
         let desk = Desk {
             target: name.to_owned(),
             project: seat.open.context.project.clone(),
+            config: seat.open.config.clone(),
             bus: Arc::clone(&around.bus),
             redactor: around.redactor.clone(),
             current: Mutex::default(),
@@ -358,6 +359,7 @@ impl Member {
 struct Desk {
     target: String,
     project: PathBuf,
+    config: Value,
     bus: Arc<Bus>,
     redactor: Redactor,
     current: Mutex<Option<Current>>,
@@ -382,6 +384,15 @@ impl Desk {
     /// Puts another step in the place of the current one, and returns that.
     fn seat(&self, next: Option<Current>) -> Option<Current> {
         std::mem::replace(&mut *self.current.lock().unwrap_or_else(PoisonError::into_inner), next)
+    }
+
+    /// Whether a secret's reference stands in the target's config, or in the step that runs: a step that goes back to a release may need
+    /// what the config of that time said.
+    fn refers_to(&self, reference: &Value) -> bool {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let in_step =
+            || current.as_ref().is_some_and(|current| secrets::stands_in(reference, &current.step.data));
+        secrets::stands_in(reference, &self.config) || in_step()
     }
 
     fn tell(&self, what: What<'_>) {
@@ -446,8 +457,13 @@ impl Services for Desk {
     fn request(&self, name: &str, input: Value) -> Result<Value, Error> {
         match name {
             method::SECRET => {
+                let (asked, is_known) = (input.to_string(), self.refers_to(&input));
                 let secret: Secret = serde_json::from_value(input)
                     .map_err(|error| Error::config("not a secret reference").because(&error))?;
+                if !is_known {
+                    return Err(Error::config(format!("the plugin asks for the secret `{asked}`, which the target's config doesn't refer to"))
+                        .hint("name it in the target's config where the plugin has a key for it; otherwise report it to the plugin's author"));
+                }
                 let value = secrets::resolve(&secret, &self.project)?;
                 self.redactor.learn(&value);
                 Ok(Value::from(value))

@@ -5,13 +5,14 @@ use std::{
     io::{self, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use pop_deploy_plugin_api::protocol::Build;
 use tempfile::TempDir;
 
-use super::{choose::Found, search::user_cache};
+use super::{choose::Found, ownership, search::user_cache};
 
 /// A copy that nobody asked for this long is removed.
 const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -25,8 +26,24 @@ pub struct Ready {
     pub source: PathBuf,
     /// The copy.
     pub copy: PathBuf,
+    bytes: Arc<Vec<u8>>,
     /// The folder of a copy that couldn't be cached; goes with it.
     _folder: Option<TempDir>,
+}
+
+impl Ready {
+    /// Makes the copy hold what was checked, before each load: a cache may be emptied, or a copy replaced, while a run is on.
+    ///
+    /// # Errors
+    /// It holds something else, and its place can't be written.
+    pub(super) fn keep_copy(&self) -> Result<(), CopyError> {
+        let folder = self.copy.parent().unwrap_or(Path::new("/"));
+        private_folder(folder)
+            .and_then(
+                |()| if holds(&self.copy, &self.bytes) { Ok(()) } else { write(&self.copy, &self.bytes) },
+            )
+            .map_err(|source| CopyError { plugin: self.source.clone(), to: self.copy.clone(), source })
+    }
 }
 
 /// Why there is no private copy.
@@ -59,6 +76,7 @@ pub fn private_copy_in(found: &Found, root: Option<&Path>) -> Result<Ready, Copy
         build: found.build.clone(),
         source: found.path.clone(),
         copy,
+        bytes: Arc::clone(&found.bytes),
         _folder: folder,
     };
     if let Some(Ok(copy)) = root.map(|root| cached(found, &root.join("plugins"))) {
@@ -74,6 +92,8 @@ pub fn private_copy_in(found: &Found, root: Option<&Path>) -> Result<Ready, Copy
 
 fn cached(found: &Found, plugins: &Path) -> io::Result<PathBuf> {
     private_folder(plugins)?;
+    // Whoever may write above it can put another folder in its place.
+    ownership::check_folder(plugins).map_err(io::Error::other)?;
     let folder = plugins.join(&found.sha256);
     private_folder(&folder)?;
     let copy = folder.join(file_name(found));

@@ -1,6 +1,6 @@
 //! Picks the plugin that serves a target.
 
-use std::{cmp::Reverse, fmt, path::PathBuf};
+use std::{cmp::Reverse, fmt, path::PathBuf, sync::Arc};
 
 use pop_deploy_plugin_api::protocol::Build;
 use semver::{Version, VersionReq};
@@ -24,7 +24,7 @@ pub struct Found {
     pub build: Build,
     /// The hash of the file, in hexadecimal.
     pub sha256: String,
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Arc<Vec<u8>>,
 }
 
 impl fmt::Debug for Found {
@@ -241,6 +241,7 @@ fn pick(
         {
             let Sighted { path, origin, .. } = &survey.sighted[number];
             let Whole { build, bytes, sha256 } = whole;
+            let bytes = Arc::new(bytes);
             return Ok(Some(Found { path: path.clone(), origin: *origin, build, sha256, bytes }));
         }
     }

@@ -35,11 +35,13 @@ pub(super) fn limit(limits: Limits) -> io::Result<()> {
 
 /// Takes from this thread, and from every thread and process that it starts, the right to write, make, rename or
 /// remove files anywhere but in `scratch`, `/dev/null` and the terminal. What is open already stays writable;
-/// sockets aren't concerned. Says whether this system enforces it.
+/// sockets aren't concerned, nor are mode, owner and times of files. Where the system can, it takes the right to signal processes outside as
+/// well. Says whether this system enforces the first.
 #[cfg(target_os = "linux")]
 pub(super) fn read_only(scratch: &Path) -> Result<bool, landlock::RulesetError> {
     use landlock::{
-        ABI, AccessFs, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus, path_beneath_rules,
+        ABI, AccessFs, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus, Scope,
+        path_beneath_rules,
     };
     // The third knows truncation, the last of the ways to change a file's content or name.
     let writing = AccessFs::from_write(ABI::V3);
@@ -49,6 +51,8 @@ pub(super) fn read_only(scratch: &Path) -> Result<bool, landlock::RulesetError> 
         .create()?
         .add_rules(path_beneath_rules(allowed, writing))?
         .restrict_self()?;
+    // A ruleset of its own: older kernels know no scopes, and that takes nothing from the first.
+    Ruleset::default().scope(Scope::Signal)?.create()?.restrict_self()?;
     Ok(status.ruleset == RulesetStatus::FullyEnforced)
 }
 

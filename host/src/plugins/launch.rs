@@ -127,7 +127,8 @@ pub(super) fn launch(options: &Options, context: &TargetContext, wishes: &[Strin
 fn is_wanted(name: &OsString, wishes: &[String]) -> bool {
     let name = name.as_encoded_bytes();
     let matches = |pattern: &str| match pattern.strip_suffix('*') {
-        Some(start) => name.starts_with(start.as_bytes()),
+        // Everything is no wish.
+        Some(start) => !start.is_empty() && name.starts_with(start.as_bytes()),
         None => OsStr::new(pattern).as_encoded_bytes() == name,
     };
     ENVIRONMENT.iter().copied().any(matches) || wishes.iter().map(String::as_str).any(matches)

@@ -1,7 +1,8 @@
-//! Ends what a worker started and had no time to report before it died.
+//! Ends what a worker leaves behind that nobody heard of.
 //!
 //! A command leads a group of its own, and its worker reports that group once the command runs. A worker that is
-//! killed in between leaves a process that nobody heard of. All of them inherit the worker's mark in their environment.
+//! killed in between leaves a process that nobody heard of, and a command may have moved to a session of its own. All of them inherit the
+//! worker's mark in their environment; one that was started with an empty environment is not found.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

@@ -87,8 +87,6 @@ pub(super) struct Watched {
     state: Mutex<State>,
     ended: Condvar,
     killed: AtomicBool,
-    /// Whether the worker was asked to end.
-    closing: AtomicBool,
     mark: Mark,
 }
 
@@ -118,7 +116,6 @@ impl Watched {
             state: Mutex::new(state),
             ended: Condvar::new(),
             killed: AtomicBool::new(false),
-            closing: AtomicBool::new(false),
             mark,
         });
         let (done, printed) = mpsc::channel();
@@ -180,7 +177,6 @@ impl Watched {
 
     /// Asks the worker to end.
     pub(super) fn close(&self) {
-        self.closing.store(true, Ordering::Relaxed);
         // A message without content is always representable.
         self.give(&Job::Close).unwrap_or_default();
     }
@@ -289,9 +285,7 @@ impl Watched {
         let child = self.state().child.take();
         pid.into_iter().for_each(kill_group);
         self.groups.kill();
-        if !self.closing.load(Ordering::Relaxed) || self.killed.load(Ordering::Relaxed) {
-            self.mark.kill_all();
-        }
+        self.mark.kill_all();
         let status = child.and_then(|mut child| child.wait().ok());
         printed.recv_timeout(LAST_WORDS).unwrap_or_default();
         let killed = self.killed.load(Ordering::Relaxed);

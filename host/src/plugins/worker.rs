@@ -88,6 +88,7 @@ impl Worker {
         services: Arc<dyn Services>,
         options: &Options,
     ) -> Result<Self> {
+        ready.keep_copy().map_err(|error| cannot_start(ready, &context.project, &error))?;
         let watched = launch(options, context, &ready.build.plugin.environment)
             .and_then(|launched| Watched::new(launched, services.clone()))
             .map_err(|error| cannot_start(ready, &context.project, &error))?;
@@ -161,7 +162,7 @@ impl Worker {
         let (id, replies) = self.watched.expect();
         self.watched.give(&question(id))?;
         let mut stopping: Option<ErrorKind> = None;
-        let mut until = deadline.map(|limit| Instant::now() + limit);
+        let mut until = deadline.and_then(after);
         loop {
             match next(&replies, until) {
                 Some(Reply::Answer(Ok(answer))) => return Ok(answer),
@@ -175,11 +176,11 @@ impl Worker {
                 Some(Reply::Cancelled) if stopping.is_some() => {}
                 Some(Reply::Cancelled) => {
                     stopping = Some(ErrorKind::Cancelled);
-                    until = Some(Instant::now() + self.grace);
+                    until = after(self.grace);
                 }
                 None if stopping.is_none() => {
                     stopping = Some(ErrorKind::Timeout);
-                    until = Some(Instant::now() + self.grace);
+                    until = after(self.grace);
                     self.watched.ask_to_stop(id);
                 }
                 None => {
@@ -303,6 +304,11 @@ impl Drop for Worker {
     }
 }
 
+/// The time in so long; none where that is beyond the clock's end.
+fn after(span: Duration) -> Option<Instant> {
+    Instant::now().checked_add(span)
+}
+
 /// The next reply; none when the time has come.
 fn next(replies: &mpsc::Receiver<Reply>, until: Option<Instant>) -> Option<Reply> {
     // The sender goes only after it has sent the ending.
@@ -329,7 +335,7 @@ fn strange_question(method: &str, error: &serde_json::Error) -> Error {
     Error::failed(format!("what `{method}` is to be asked isn't representable as JSON")).because(error)
 }
 
-fn cannot_start(ready: &Ready, project: &Path, error: &std::io::Error) -> Error {
+fn cannot_start(ready: &Ready, project: &Path, error: &(dyn std::error::Error + 'static)) -> Error {
     let id = &ready.build.plugin.id;
     let failed = Error::failed(format!("can't start a worker for plugin `{id}`")).because(error);
     if project.is_dir() {

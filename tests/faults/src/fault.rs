@@ -80,6 +80,8 @@ pub enum Fault {
     FatAnswer,
     /// Leaves a child running, in its own group, and notes its process id.
     LeaveChild,
+    /// Leaves a program running in a session of that program's own.
+    LeaveSession,
     /// Runs a command that doesn't end, and notes its process id.
     Command,
     /// Starts a process in a group of its own, notes its process id, and dies before anybody heard of it.
@@ -192,6 +194,10 @@ impl Fault {
                 let child = process::Command::new("sleep").arg("1000").spawn();
                 let child = child.map_err(|error| Error::failed("can't start `sleep`").because(&error))?;
                 write_note(note, child.id())?;
+            }
+            Self::LeaveSession => {
+                let left = process::Command::new("setsid").args(["-f", "sleep", "1000"]).status();
+                left.map_err(|error| Error::failed("can't start `setsid`").because(&error))?;
             }
             Self::Command => {
                 let script =
