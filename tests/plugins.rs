@@ -159,7 +159,7 @@ fn trust_mends_the_version_that_its_hint_names() {
     user.put("libnew.so", version("0.2.0"));
     touch_up(&old);
     let said = user.execute();
-    assert!(said.stderr.contains("run `pop-deploy plugin trust faults@0.1.0`"), "{}", said.stderr);
+    assert!(said.stdout.contains("run `pop-deploy plugin trust faults@0.1.0`"), "{}", said.stdout);
     assert_snapshot!(user.0.show(&said), @r"
     Target: faulty (primary) · Mode: deploy · Version: unknown
 
@@ -350,6 +350,20 @@ fn the_record_of_another_day_or_platform_is_kept_and_no_fifo_is_waited_for() {
     fs::remove_file(&index).unwrap();
     fifo(index);
     assert_eq!(user.listed(&user.folder(), &[]).len(), 1);
+}
+
+#[test]
+fn a_plugin_that_never_opened_is_not_recorded_and_the_right_one_takes_its_place() {
+    let user = User::new();
+    let praised = |manifest: &mut Value| manifest["plugin"]["description"] = "Behaves.".into();
+    let path = user.put("libfaults.so", praised);
+    assert_eq!(user.execute().code, Some(3), "its manifest isn't what it says when it runs");
+    assert!(!user.0.path().join(LOCK).exists(), "{}", user.0.read(LOCK));
+    fs::copy(&*faults::PLUGIN, path).unwrap();
+    let said = user.execute();
+    assert_eq!(said.code, Some(0), "{}{}", said.stdout, said.stderr);
+    assert!(said.stdout.contains("plugin `faults` 0.1.0 is new here"), "{}", said.stdout);
+    assert_eq!(user.0.must(&["execute", "--yes", "--locked"]).stdout.matches("new here").count(), 0);
 }
 
 #[test]

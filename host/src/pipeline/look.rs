@@ -127,14 +127,15 @@ fn seated(view: &View<'_>, release: Release) -> Result<Member, Failure> {
         held: &[],
         around: &around,
     };
-    seating.seat(Guest {
+    let seated = seating.seat(Guest {
         name: &target.name,
         kind: &target.kind,
         today: Some(target),
         config: target.config.clone(),
         release,
         source_may_change: false,
-    })
+    })?;
+    Ok(seated.member)
 }
 
 fn against_history(view: &View<'_>, live: Option<&Release>) -> Check {

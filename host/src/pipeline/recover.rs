@@ -82,7 +82,7 @@ pub fn leads_to(past: &PastRun, version: Option<&str>) -> bool {
 /// A member that stands where the dead run's journal says it stood.
 fn seat(order: &Order<'_>, target: &PastTarget, seating: &Seating<'_>) -> Result<Member, Failure> {
     let planned = &target.planned;
-    let mut member = seating.seat(Guest {
+    let mut member = seating.seat_again(Guest {
         name: &planned.target,
         kind: &planned.kind,
         today: order.config.target(&planned.target),

@@ -79,7 +79,7 @@ pub fn go_on(
 
 pub(super) fn seat(order: &Order<'_>, run: &Reopened<'_>, target: &PastTarget) -> Result<Member, Failure> {
     let planned = &target.planned;
-    run.seating().seat(Guest {
+    run.seating().seat_again(Guest {
         name: &planned.target,
         kind: &planned.kind,
         today: order.config.target(&planned.target),

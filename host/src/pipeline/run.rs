@@ -23,7 +23,7 @@ use super::{
     order::{Confirm, Errand, Goal, Order},
     outcome::{Ending, Mode, Report, TargetEnding, TargetReport},
     record, recover,
-    seating::{Guest, Seating},
+    seating::{Guest, Newcomer, Seated, Seating},
 };
 use crate::{
     failure::Failure,
@@ -62,7 +62,11 @@ pub fn carry_out(
     let run = Run::new(order, journal.id(), Bus::new(vec![reporter, Box::new(log)]), held);
     run.announce();
     let mut members = Vec::new();
-    let report = match run.seat_all(&mut members).and_then(|()| run.plan_all(&mut members)) {
+    let planned = run.seat_all(&mut members).and_then(|newcomers| {
+        run.plan_all(&mut members)?;
+        run.record_all(&newcomers)
+    });
+    let report = match planned {
         Ok(()) if confirm(&plans(&members).collect::<Vec<_>>()) => run.walk(&journal, &mut members),
         Ok(()) => {
             journal.discard()?;
@@ -89,7 +93,7 @@ fn dry(order: &Order<'_>, reporter: Box<dyn Listener>) -> Result<Report, Failure
     run.name_obstacles()?;
     let mut members = Vec::new();
     let planned =
-        run.seat_all(&mut members).and_then(|()| run.dry_hooks()).and_then(|()| run.plan_all(&mut members));
+        run.seat_all(&mut members).and_then(|_| run.dry_hooks()).and_then(|()| run.plan_all(&mut members));
     let report = match planned {
         Ok(()) => {
             let pending = plans(&members).any(would_change);
@@ -160,21 +164,33 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Finds each target's plugin and prepares its worker.
-    fn seat_all(&self, members: &mut Vec<Member>) -> Result<(), Error> {
+    /// Finds each target's plugin and prepares its worker; says which plugins are new here.
+    fn seat_all(&self, members: &mut Vec<Member>) -> Result<Vec<Newcomer>, Error> {
+        let mut newcomers = Vec::new();
         for errand in &self.order.errands {
-            members.push(self.seat(errand).map_err(|failure| failure.to_error())?);
+            let Seated { member, newcomer } = self.seat(errand).map_err(|failure| failure.to_error())?;
+            members.push(member);
+            newcomers.extend(newcomer);
         }
-        Ok(())
+        Ok(newcomers)
     }
 
-    fn seat(&self, errand: &Errand<'_>) -> Result<Member, Failure> {
+    /// Records the plugins that are new here. All have made their plans, so all were loaded and opened.
+    fn record_all(&self, newcomers: &[Newcomer]) -> Result<(), Error> {
+        let seating = Seating::of(self.order, &self.id, &self.held, &self.around);
+        newcomers
+            .iter()
+            .try_for_each(|newcomer| seating.record(newcomer))
+            .map_err(|failure| failure.to_error())
+    }
+
+    fn seat(&self, errand: &Errand<'_>) -> Result<Seated, Failure> {
         let (order, target) = (self.order, errand.target);
         let recorded = match &errand.goal {
             Goal::Forward { .. } => None,
             Goal::Back { to, .. } => recorded_config(order.project, &to.release.id, &target.name)?,
         };
-        let mut member = Seating::of(order, &self.id, &self.held, &self.around).seat(Guest {
+        let mut seated = Seating::of(order, &self.id, &self.held, &self.around).seat(Guest {
             name: &target.name,
             kind: &target.kind,
             today: Some(target),
@@ -183,12 +199,12 @@ impl<'a> Run<'a> {
             source_may_change: self.hooks().before_stage(&target.name),
         })?;
         let wants_canary = order.mode.rollout() == Rollout::Canary;
-        if wants_canary && !member.is_capable_of(capability::CANARY) {
+        if wants_canary && !seated.member.is_capable_of(capability::CANARY) {
             return Err(Failure::NoCanary { target: target.name.clone() });
         }
         // A rollback that fails goes back where it was, whatever is said of deployments; and a bad canary never stays.
-        member.auto_rollback = target.auto_rollback || order.mode == Mode::Rollback || wants_canary;
-        Ok(member)
+        seated.member.auto_rollback = target.auto_rollback || order.mode == Mode::Rollback || wants_canary;
+        Ok(seated)
     }
 
     /// Has every plugin make its plan, at the same time; then looks at them together.

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config::{DeployConfig, TargetConfig},
     failure::Failure,
-    plugins::{self, PluginsLock, Ready, SearchPath, Verdict},
+    plugins::{self, Found, PluginsLock, Ready, SearchPath, Verdict},
     project::Project,
 };
 
@@ -57,6 +57,21 @@ pub(super) struct Guest<'a> {
     pub(super) source_may_change: bool,
 }
 
+/// A target that became a member.
+pub(super) struct Seated {
+    /// The member; its worker starts when it is first asked something.
+    pub(super) member: Member,
+    /// Its plugin, where nobody used that here before.
+    pub(super) newcomer: Option<Newcomer>,
+}
+
+/// A plugin that nobody used here before. It is recorded when it was loaded and opened: a file that only claims a version
+/// must not stand in the way of the right one.
+pub(super) struct Newcomer {
+    target: String,
+    found: Found,
+}
+
 impl<'a> Seating<'a> {
     /// For what an order is about.
     pub(super) fn of(
@@ -82,8 +97,8 @@ impl<'a> Seating<'a> {
     ///
     /// # Errors
     /// There is no plugin that serves it, it isn't the one we know, or there is no room for temporary files.
-    pub(super) fn seat(&self, guest: Guest<'_>) -> Result<Member, Failure> {
-        let plugin = self.admit(&guest)?;
+    pub(super) fn seat(&self, guest: Guest<'_>) -> Result<Seated, Failure> {
+        let (plugin, newcomer) = self.admit(&guest)?;
         let scratch = Scratch::new()?;
         let context = TargetContext {
             target: guest.name.to_owned(),
@@ -105,23 +120,51 @@ impl<'a> Seating<'a> {
             deadlines: guest.today.map(|target| target.deadlines.clone()).unwrap_or_default(),
             limits: guest.today.map(|target| target.limits).unwrap_or_default(),
         };
-        Ok(Member::new(guest.name, guest.release, seat, scratch, self.around))
+        let member = Member::new(guest.name, guest.release, seat, scratch, self.around);
+        Ok(Seated { member, newcomer })
     }
 
-    /// Finds the plugin of a target, checks that it is the one we know, and makes the private copy. Says what was
-    /// recorded, if anything was.
-    fn admit(&self, guest: &Guest<'_>) -> Result<Ready, Failure> {
-        let mut known = PluginsLock::read(&self.project.data.join("plugins.lock"))?;
+    /// Finds the plugin of a target, checks that it is the one we know, and makes the private copy.
+    fn admit(&self, guest: &Guest<'_>) -> Result<(Ready, Option<Newcomer>), Failure> {
+        let known = self.known()?;
         let requirement = guest.today.and_then(|target| target.plugin.as_ref());
         let found = plugins::choose(self.plugins, &known, guest.kind, requirement)
             .map_err(|source| Failure::Choose { target: guest.name.to_owned(), source: Box::new(source) })?;
         let verdict = plugins::trust::admit(&found, &known, self.locked)?;
-        if verdict == Verdict::New && !self.mode.is_dry() {
-            known.record(&found)?;
+        let ready = plugins::private_copy(&found)?;
+        let is_new = verdict == Verdict::New && !self.mode.is_dry();
+        Ok((ready, is_new.then(|| Newcomer { target: guest.name.to_owned(), found })))
+    }
+
+    /// Records a plugin that nobody used here before, and says so.
+    ///
+    /// # Errors
+    /// The record can't be written, or somebody recorded another file in that version meanwhile.
+    pub(super) fn record(&self, newcomer: &Newcomer) -> Result<(), Failure> {
+        let Newcomer { target, found } = newcomer;
+        let mut known = self.known()?;
+        // Another target may have brought it along already.
+        if plugins::trust::admit(found, &known, false)? == Verdict::New {
+            known.record(found)?;
             let (id, version) = (&found.build.plugin.id, &found.build.version);
             let note = format!("plugin `{id}` {version} is new here; recorded its hash in plugins.lock");
-            self.around.bus.tell_of(guest.name, What::Warning(&note));
+            self.around.bus.tell_of(target, What::Warning(&note));
         }
-        Ok(plugins::private_copy(&found)?)
+        Ok(())
+    }
+
+    /// As [`seat`](Self::seat), for a run that goes on: its plan was made with the plugin already, so that a new build
+    /// of it is recorded at once.
+    ///
+    /// # Errors
+    /// See [`seat`](Self::seat) and [`record`](Self::record).
+    pub(super) fn seat_again(&self, guest: Guest<'_>) -> Result<Member, Failure> {
+        let Seated { member, newcomer } = self.seat(guest)?;
+        newcomer.iter().try_for_each(|newcomer| self.record(newcomer))?;
+        Ok(member)
+    }
+
+    fn known(&self) -> Result<PluginsLock, Failure> {
+        Ok(PluginsLock::read(&self.project.data.join("plugins.lock"))?)
     }
 }
