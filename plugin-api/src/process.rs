@@ -256,8 +256,11 @@ impl Process {
             };
             // What the program wrote before its end is in the pipes already; a grandchild may hold them open.
             // An answer comes in one piece, and only then is it one.
-            let patience = if self.quiet { GRACE } else { LAST_WORDS };
-            while let Ok(line) = receive.recv_timeout(patience) {
+            let until = Instant::now() + if self.quiet { GRACE } else { LAST_WORDS };
+            while let left = until.saturating_duration_since(Instant::now())
+                && !left.is_zero()
+                && let Ok(line) = receive.recv_timeout(left)
+            {
                 take(line);
             }
             if let Some(ending) = ending {

@@ -130,7 +130,7 @@ fn images(app: &App, engine: &Engine, tags: &[String]) -> Result<BTreeMap<String
     if tags.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let tagged = engine.tagged(&app.repository.to_string())?;
+    let tagged = engine.tagged(&app.repository.listed())?;
     Ok(tags.iter().map(|tag| (app.repository.tagged(tag), tagged.get(tag).cloned())).collect())
 }
 

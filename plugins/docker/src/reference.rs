@@ -47,6 +47,13 @@ impl Repository {
     pub(crate) fn at(&self, digest: &str) -> String {
         format!("{self}@{digest}")
     }
+
+    /// The name by which the engine lists its images: Docker Hub's stand there without the registry.
+    pub(crate) fn listed(&self) -> String {
+        let full = self.to_string();
+        let hub = full.strip_prefix("index.docker.io/").or_else(|| full.strip_prefix("docker.io/"));
+        hub.map_or(full.clone(), |name| name.strip_prefix("library/").unwrap_or(name).to_owned())
+    }
 }
 
 impl fmt::Display for Repository {

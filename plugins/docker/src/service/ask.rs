@@ -108,8 +108,16 @@ fn by_command(
     engine: &Engine,
 ) -> Result<String> {
     let before = state::failures(&reach.service, image, engine)?;
+    let containers = here(reach, image, engine)?;
+    if containers.is_empty() {
+        return Err(Error::failed(format!(
+            "no task of `{}` runs on this node, where it could be asked",
+            reach.service
+        ))
+        .hint("ask by `http` or `tcp`, with the whole address that users use"));
+    }
     let mut last = String::new();
-    for container in here(reach, image, engine)? {
+    for container in containers {
         let command = command.fill(CONTAINER, &container)?;
         let healthy = health.wait_by(&engine.session, &command.to_string(), || {
             let process = Process::new(&command).quiet().timeout(health.timeout.span());
@@ -121,7 +129,8 @@ fn by_command(
     Ok(last)
 }
 
-/// A task whose image has a HEALTHCHECK only counts as running once that says healthy: what is left is to see that there is one.
+/// A task whose image has a HEALTHCHECK only counts as running once that says healthy: what is left is to see that there is one, where a task
+/// runs on this node.
 fn by_healthcheck(reach: &Reach, image: &str, engine: &Engine) -> Result<String> {
     for container in here(reach, image, engine)? {
         let told = engine.ask(&has_healthcheck().fill(CONTAINER, &container)?)?.success()?.stdout;
@@ -138,15 +147,7 @@ fn here(reach: &Reach, image: &str, engine: &Engine) -> Result<Vec<String>> {
     let tasks = state::tasks(&reach.service, engine)?;
     let containers = address::containers(&reach.service, engine)?;
     let of_task = |it: &address::Local| tasks.iter().any(|task| task.runs(image) && it.is_of(task));
-    let found: Vec<_> = containers.into_iter().filter(of_task).map(|it| it.id).collect();
-    if found.is_empty() {
-        return Err(Error::failed(format!(
-            "no task of `{}` runs on this node, where it could be asked",
-            reach.service
-        ))
-        .hint("ask by `http` or `tcp`, with the whole address that users use"));
-    }
-    Ok(found)
+    Ok(containers.into_iter().filter(of_task).map(|it| it.id).collect())
 }
 
 fn in_container(argv: &[String]) -> Command {

@@ -289,7 +289,8 @@ impl Spec {
                 .map(|(index, port)| Port::of(index, port))
                 .collect::<Result<_>>()?,
             networks: service.networks.iter().cloned().collect(),
-            alias: None,
+            // Its own name is the release's.
+            alias: service.proxy.as_ref().map(|_| app.name.clone()),
             constraints: service.constraints.iter().map(|it| spaced(it)).collect(),
             memory: service.memory.as_deref().and_then(bytes).unwrap_or(0),
             nano_cpus: service.cpus.map_or(0, |cpus| (cpus * 1e9).round() as u64),

@@ -129,7 +129,7 @@ impl Swarm {
             self.update_check(),
             self.room(&spec),
             self.pull_check(app, image),
-            self.variables_check(service, &spec),
+            self.variables_check(service, &spec, image),
             self.proxy_check(app, service, &spec, info),
             balancing(&spec, info),
             unasked(app, service, &spec),
@@ -299,10 +299,14 @@ impl Swarm {
         Some(service.spec.clone().known(to, &service.values))
     }
 
-    /// What somebody else set can't be put back, since nobody may record it.
-    fn variables_check(&self, service: &config::Service, to: &Spec) -> Option<Check> {
+    /// What somebody else set can't be put back, since nobody may record it. The way back isn't kept from anybody by that.
+    fn variables_check(&self, service: &config::Service, to: &Spec, image: Option<&str>) -> Option<Check> {
         let before = self.before(to).filter(|_| service.proxy.is_none())?;
         let names = before.overwritten(to).join("`, `");
+        if image.is_some() && !names.is_empty() {
+            let message = format!("`{names}` was set by somebody else, and becomes what the release had");
+            return Some(Check::warn("env", message));
+        }
         (!names.is_empty()).then(|| {
             Check::fail(
                 "env",
@@ -329,7 +333,9 @@ impl Swarm {
         let rollout = Rollout::step(name, &to, own);
         let health = Public::step(name, to.replicas, public);
         let upstream = Upstream::new(proxy, &app.name, session)?;
-        let going = all().map(|it| it.name.clone()).filter(|it| it != name).collect();
+        // One that was adopted stays: no release stands for it, so nothing could make it again.
+        let going = all().filter(|it| it.name != name && it.is_of(&app.name));
+        let going = going.map(|it| it.name.clone()).collect();
         Ok(vec![
             Update::beside(app, name, to, there),
             Step { phase: Phase::Stage, ..rollout },

@@ -128,7 +128,12 @@ impl Switch {
                 summary: format!("`{}` is what it was", self.upstream.file.display()),
             });
         };
-        let service = Update::back(&reach.service, spec).undo(engine)?;
+        let there = state::read(&reach.service, engine)?.is_some();
+        if there && now == self.before && !is_unread {
+            return Ok(Undo::Nothing);
+        }
+        // Nobody but `finalize` touches it: as long as it is there, it stays as it is.
+        let service = if there { Undo::Nothing } else { Update::back(&reach.service, spec).undo(engine)? };
         let servers = match (serving(reach, engine), &service) {
             (Err(_), Undo::Unknown { .. }) => return Ok(service),
             (servers, _) => servers?,
