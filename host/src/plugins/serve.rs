@@ -43,7 +43,7 @@ pub fn serve() -> ExitCode {
     };
     let link = Arc::new(Link::new(answers));
     let listening = link.clone();
-    thread::spawn(move || {
+    let listener = thread::spawn(move || {
         // However it ends, the host is gone.
         listen(asides, &listening).unwrap_or_default();
         listening.groups.kill();
@@ -51,8 +51,11 @@ pub fn serve() -> ExitCode {
         kill_current_process_group(Signal::KILL).unwrap_or_default();
     });
     let mut plugin = Plugin { link, foreign: None, session: None };
-    // Where the host says no more, it is gone, and the other thread ends this process.
-    plugin.work(jobs).unwrap_or_default();
+    let Ok(Leave::Taken) = plugin.work(jobs) else {
+        // The host is gone: the other thread ends this process, with all that it started.
+        listener.join().unwrap_or_default();
+        return ExitCode::FAILURE;
+    };
     drop(plugin.session.take());
     ExitCode::SUCCESS
 }
@@ -159,6 +162,14 @@ impl Voice {
     }
 }
 
+/// How the host went.
+enum Leave {
+    /// It said so.
+    Taken,
+    /// It didn't.
+    French,
+}
+
 /// The plugin, on the main thread.
 struct Plugin {
     link: Arc<Link>,
@@ -168,7 +179,7 @@ struct Plugin {
 
 impl Plugin {
     /// Does one job after the other until it is told to close.
-    fn work(&mut self, jobs: File) -> io::Result<()> {
+    fn work(&mut self, jobs: File) -> io::Result<Leave> {
         let mut jobs = BufReader::with_capacity(64 << 10, jobs);
         let mut line = Vec::new();
         while wire::read_line(&mut jobs, &mut line)? {
@@ -180,11 +191,11 @@ impl Plugin {
                 Job::Open { id, request } => (id, self.open(id, &request)),
                 Job::Ask { id, method, params } => (id, self.ask(&method, &params)),
                 Job::Call { id, method, params } => (id, self.call(id, &method, &params)),
-                Job::Close => break,
+                Job::Close => return Ok(Leave::Taken),
             };
             self.link.say(&FromWorker::Answered { id, result });
         }
-        Ok(())
+        Ok(Leave::French)
     }
 
     fn load(&mut self, plugin: &Path, expected: &Build) -> Result<()> {

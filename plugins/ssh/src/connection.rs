@@ -324,7 +324,7 @@ impl Connection {
         self.wait(sent)
     }
 
-    /// Whether the run was cancelled or the far end has failed a request meanwhile: no more need be sent.
+    /// Whether the run was cancelled or the connection is lost: no more need be sent.
     pub(crate) fn should_stop(&self) -> bool {
         self.session.cancelled() || self.is_lost()
     }

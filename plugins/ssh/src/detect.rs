@@ -62,14 +62,22 @@ fn statements(path: &Path) -> Vec<String> {
 /// `server "host", user: "deploy"` and `role :app, %w{deploy@host}`.
 fn hosts_of(statement: &str) -> Vec<String> {
     if let Some(rest) = statement.strip_prefix("server ") {
-        let Some(host) = words(rest).into_iter().next() else { return Vec::new() };
-        let user = rest.split_once("user:").and_then(|(_, user)| words(user).into_iter().next());
+        let Some(host) = literal(rest) else { return Vec::new() };
+        let user = rest.split_once("user:").and_then(|(_, user)| literal(user));
         return vec![match user {
             Some(user) if !host.contains('@') => format!("{user}@{host}"),
             _ => host,
         }];
     }
     statement.strip_prefix("role ").map(words).unwrap_or_default()
+}
+
+/// The string that `text` begins with, where it stands there as it is.
+fn literal(text: &str) -> Option<String> {
+    let text = text.trim_start();
+    let quote = text.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+    let (inner, _) = text[1..].split_once(quote)?;
+    (!inner.is_empty() && !inner.contains("#{")).then(|| inner.to_owned())
 }
 
 /// The words that `set` or `append` give a setting.

@@ -173,7 +173,7 @@ stamp() {
 pristine() {
 	[ -s "$base/.pop-deploy/releases/$1/stamps" ] || return 1
 	stamping=yes
-	stamps "$base/releases/$1" 2>/dev/null | cmp -s - "$base/.pop-deploy/releases/$1/stamps"
+	[ "$(stamps "$base/releases/$1" 2>/dev/null | hash)" = "$(hash <"$base/.pop-deploy/releases/$1/stamps")" ]
 }
 
 # Everything that a plan needs; changes nothing. After the base comes whether to show the manifest of what is live, and
@@ -510,7 +510,7 @@ trim_in() {
 	cd "$new" && xargs -0 -r rm -f <"$tmp/lists/$1" && xargs -0 -r rmdir <"$tmp/lists/$2"
 }
 # The same for a few files.
-trim_named() { heard trim_named_in "$@"; }
+trim_named() { heard trim_named_in "$@" || return 65; }
 trim_named_in() { cd "$new" && rm -f "$@"; }
 
 # An archive into the release, and lists with it.
@@ -653,7 +653,8 @@ check() {
 	is "$(tree_digest "$base/releases/$1" "$meta")" "$2" || return 65
 	hurry
 	is "$(content_digest "$base/releases/$1" "$meta/files")" "$3" || return 66
-	[ -z "$held" ] || heard stamp "$base/releases/$1" "$meta"
+	# They only save time.
+	[ -z "$held" ] || stamp "$base/releases/$1" "$meta" 2>/dev/null || rm -f "$meta/stamps"
 }
 # What a release holds by now, to tell which file it is.
 list_content() { content "$base/releases/$1" "$base/.pop-deploy/releases/$1/files" | sed "s/^/+ $id /" >&3; }
@@ -670,6 +671,12 @@ point() {
 		heard rm -f "$base/current"
 		return
 	fi
+	case $2 in
+	releases/*) [ -d "$base/$2" ] || {
+		say "$2 isn't there"
+		return 1
+	} ;;
+	esac
 	next=$base/.pop-deploy/next-$$
 	[ ! -L "$next" ] || rm -f "$next"
 	heard ln -s "$2" "$next" && replace "$next" "$base/current"
@@ -692,7 +699,7 @@ replace() {
 }
 
 verified() { heard now "$base/.pop-deploy/releases/$1/verified"; }
-now() { date +%s >"$1"; }
+now() { date +%s >"$1.new" && mv -f "$1.new" "$1"; }
 # Compares as `check` does, and only then writes down that it is good, with the line for the history.
 approve() {
 	line=$1

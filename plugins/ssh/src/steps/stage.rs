@@ -98,11 +98,11 @@ impl Stage {
             .hint("deploy again; nothing else may write to the source meanwhile"));
         }
         first_failure(source::judge(site, &prepared))?;
-        let surveys: Vec<_> = surveys
-            .iter()
-            .enumerate()
-            .filter_map(|(host, survey)| Some((host, survey.as_ref().ok()?)))
-            .collect();
+        // The hosts of the plan and no others: a run that is resumed looked again, and may have found one more or one less.
+        let planned = named(site, &self.hosts).into_iter();
+        let looked = planned
+            .map(|host| (host, surveys[host].as_ref().map(|survey| (host, survey)).map_err(Error::clone)));
+        let surveys = together(site, looked.collect())?;
         prepared::find_ways(site, fleet, &surveys, &mut prepared)?;
         let total = surveys.iter().map(|(_, survey)| prepared.way(survey).bytes).sum();
         let progress = Progress::new(session, total);
