@@ -16,7 +16,7 @@ fn failed() -> Project {
     let project = Project::new();
     project.deploy("1", "<h1>one</h1>");
     project.write("public/index.html", "<h1>two</h1>");
-    project.hook("post_switch", "echo warming up; echo 'no `cache` <b>here</b>' >&2; exit 7");
+    project.hook("post_switch", "{ echo warming up; echo 'no `cache` <b>here</b>'; } >&2; exit 7");
     assert_eq!(project.run(&["execute", "--yes", "--version", "2"]).code, Some(8));
     project.edit(|json| json["hooks"] = json!({}));
     project
@@ -76,6 +76,7 @@ fn a_deployment_that_was_taken_back() {
 
     ```
     hook `post_switch`: `sh` ended with exit code 7
+    warming up
     no `cache` <b>here</b>
     ```
 

@@ -151,7 +151,10 @@ impl Engine {
         let network = ["network", "create", "--subnet", &subnet, "--opt", &bridge, "docker_gwbridge"];
         // An address of its own: managers gossip at a port that is always the same.
         let own = format!("127.{a}.{b}.{c}");
-        let swarm = ["swarm", "init", "--advertise-addr", &own, "--listen-addr", &own];
+        // As with the port of its tunnels: the network that every Swarm begins with has the same number in all of them.
+        let tunnels = (20_000 + self.number % 10_000).to_string();
+        let addresses = ["--advertise-addr", &own, "--listen-addr", &own];
+        let swarm = [&["swarm", "init", "--data-path-port", &tunnels], &addresses[..]].concat();
         for arguments in [&network[..], &swarm] {
             let said = self.docker(arguments);
             if said.code != Some(0) {
