@@ -2,11 +2,12 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use front::{Front, Visitors};
+use front::Front;
 use serde_json::json;
-use shop::{Behaviour, Shop};
+use shop::Shop;
 use support::wait_for;
 use swarm::{in_a_swarm, services, versions};
+use traffic::switch_before_visitors;
 
 #[path = "support/engine.rs"]
 mod engine;
@@ -18,6 +19,8 @@ mod shop;
 mod support;
 #[path = "support/swarm.rs"]
 mod swarm;
+#[path = "support/traffic.rs"]
+mod traffic;
 
 /// Puts the shop's tasks behind a proxy, by the addresses that they have on the Swarm's own bridge.
 fn behind(front: &Front, shop: &Shop) {
@@ -34,34 +37,9 @@ fn behind(front: &Front, shop: &Shop) {
 #[test]
 fn no_visitor_sees_a_switch_or_a_rollback_of_a_service() {
     let Some(shop) = in_a_swarm("tasks") else { return };
-    let switches = std::env::var("POP_DEPLOY_SWITCHES").map_or(1, |switches| switches.parse().unwrap());
     let front = Front::open();
     behind(&front, &shop);
-    shop.must_deploy("0", Behaviour::Well);
-    assert_eq!(front.get(), "0");
-    let visitors = Visitors::come(front.port, 200);
-    for number in 1..=switches {
-        shop.must_deploy(&number.to_string(), Behaviour::Well);
-        shop.must(&["rollback", "--yes", "--to", &(number - 1).to_string()]);
-    }
-    let unwell = shop.deploy("9999", Behaviour::Unwell);
-    assert_eq!(unwell.code, Some(1), "{}{}", unwell.stdout, unwell.stderr);
-    // One that goes live, and is taken back.
-    shop.project.hook("pre_verify", "exit 1");
-    let back = shop.deploy("8888", Behaviour::Well);
-    assert_eq!(back.code, Some(8), "{}{}", back.stdout, back.stderr);
-    let visit = visitors.leave();
-    assert!(
-        visit.failed.is_empty(),
-        "{} of {} failed: {:?}",
-        visit.failed.len(),
-        visit.asked,
-        visit.failed[0]
-    );
-    println!("{} requests", visit.asked);
-    let seen = (0..=switches).chain([8888]).map(|number: u32| number.to_string()).collect();
-    assert_eq!(visit.seen, seen, "of {} requests", visit.asked);
-    shop.must(&["verify"]);
+    let switches = switch_before_visitors(&shop, &front, 1);
     assert_eq!(services(&shop).len(), 1, "{:?}", services(&shop));
     let last = (switches - 1).to_string();
     wait_for("the others to be gone", || (versions(&shop) == [&*last, &*last]).then_some(()));

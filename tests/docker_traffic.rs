@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use shop::{Behaviour, Shop};
 use support::wait_for;
+use traffic::switch_before_visitors;
 
 #[path = "support/engine.rs"]
 mod engine;
@@ -18,6 +19,8 @@ mod front;
 mod shop;
 #[path = "support/mod.rs"]
 mod support;
+#[path = "support/traffic.rs"]
+mod traffic;
 
 fn behind(front: &Front, shop: &Shop) {
     shop.edit(|config| {
@@ -33,33 +36,9 @@ fn no_visitor_sees_a_switch_or_a_rollback() {
         Ok(shop) => shop,
         Err(why) => return support::skipped(why),
     };
-    let switches = std::env::var("POP_DEPLOY_SWITCHES").map_or(2, |switches| switches.parse().unwrap());
     let front = Front::open();
     behind(&front, &shop);
-    shop.must_deploy("0", Behaviour::Well);
-    assert_eq!(front.get(), "0");
-    let visitors = Visitors::come(front.port, 200);
-    for number in 1..=switches {
-        shop.must_deploy(&number.to_string(), Behaviour::Well);
-        shop.must(&["rollback", "--yes", "--to", &(number - 1).to_string()]);
-    }
-    let unwell = shop.deploy("9999", Behaviour::Unwell);
-    assert_eq!(unwell.code, Some(1), "{}{}", unwell.stdout, unwell.stderr);
-    // One that goes live, and is taken back.
-    shop.project.hook("pre_verify", "exit 1");
-    let back = shop.deploy("8888", Behaviour::Well);
-    assert_eq!(back.code, Some(8), "{}{}", back.stdout, back.stderr);
-    let visit = visitors.leave();
-    assert!(
-        visit.failed.is_empty(),
-        "{} of {} failed: {:?}",
-        visit.failed.len(),
-        visit.asked,
-        visit.failed[0]
-    );
-    let versions = (0..=switches).chain([8888]).map(|number: u32| number.to_string()).collect();
-    assert_eq!(visit.seen, versions, "of {} requests", visit.asked);
-    shop.must(&["verify"]);
+    switch_before_visitors(&shop, &front, 2);
 }
 
 #[test]
@@ -99,7 +78,7 @@ fn a_reload_that_fails_or_is_interrupted_is_repeated_on_the_way_back() {
         fs::remove_file(shop.project.path().join("new")).unwrap();
     }
     let visit = visitors.leave();
-    assert!(visit.failed.is_empty(), "{} of {}: {:?}", visit.failed.len(), visit.asked, visit.failed[0]);
+    visit.all_served();
     shop.must(&["verify"]);
     // What a run leaves that died in between.
     fs::write(format!("{}.pop-deploy-unread", proxy["file"].as_str().unwrap()), "").unwrap();

@@ -15,14 +15,14 @@ use crate::{
 
 /// Who is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Victim {
+enum Victim {
     Host,
     Worker,
 }
 
 /// When, around the command whose turn it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
+enum When {
     Before,
     After,
 }
@@ -34,6 +34,25 @@ pub enum Aim {
     Everything,
     /// Those that change services, or what leads to them.
     Services,
+}
+
+/// Whether the environment asks for every way to die, and not only for another one with every command.
+pub fn everything() -> bool {
+    std::env::var_os("POP_DEPLOY_EVERY_DEATH").is_some()
+}
+
+/// The ways to die at the nth command.
+fn ways(nth: usize) -> &'static [(Victim, When)] {
+    match (everything(), nth % 2) {
+        (true, _) => &[
+            (Victim::Host, When::Before),
+            (Victim::Host, When::After),
+            (Victim::Worker, When::Before),
+            (Victim::Worker, When::After),
+        ],
+        (false, 1) => &[(Victim::Host, When::After)],
+        (false, _) => &[(Victim::Worker, When::Before)],
+    }
 }
 
 /// A `docker` and a `reload` that kill at the nth command that changes something.
@@ -66,24 +85,61 @@ impl Assassin {
         proxy
     }
 
+    /// Has deployments of version 2 over 1 die at each of their commands in turn, and goes back where that is left to somebody.
+    /// `look` sees to it that 1 is all there is then; it hears of each death, and whether 2 went live all the same. Returns
+    /// the deaths.
+    pub fn strike_everywhere(&self, shop: &Shop, mut look: impl FnMut(&str, bool)) -> Vec<String> {
+        let mut deaths = Vec::new();
+        for nth in 1.. {
+            for (victim, when) in ways(nth) {
+                self.arm(nth, *victim, *when);
+                let said = self.deploy(shop, "2");
+                self.disarm();
+                let Some(command) = self.struck() else {
+                    assert_eq!(said.code, Some(0), "{}{}", said.stdout, said.stderr);
+                    return deaths;
+                };
+                let death = format!("{victim:?} {when:?} `{command}`");
+                let told = format!("{death}: {:?} {}{}", said.code, said.stdout, said.stderr);
+                match (victim, said.code) {
+                    (Victim::Host, code) => {
+                        assert_eq!(code, None, "{told}");
+                        assert_eq!(shop.run(&["execute", "--yes", "--version", "2"]).code, Some(7), "{told}");
+                        let mended = shop.run(&["rollback", "--yes"]);
+                        assert_eq!(mended.code, Some(0), "{death}: {}{}", mended.stdout, mended.stderr);
+                    }
+                    // In finalize a failure is a warning: the release is live and good.
+                    (Victim::Worker, Some(0)) => {
+                        assert!((said.stdout + &said.stderr).contains("warning"), "{told}");
+                        shop.must(&["rollback", "--yes"]);
+                    }
+                    (Victim::Worker, code) => assert!(matches!(code, Some(1 | 8)), "{told}"),
+                }
+                look(&death, said.code == Some(0));
+                deaths.push(death);
+            }
+        }
+        deaths
+    }
+
     /// Arms it; [`struck`](Self::struck) says whether there were so many commands.
-    pub fn arm(&self, nth: usize, victim: Victim, when: When) {
+    fn arm(&self, nth: usize, victim: Victim, when: When) {
         fs::write(self.file("turns"), nth.to_string()).unwrap();
         fs::write(self.file("victim"), format!("{victim:?}")).unwrap();
         fs::write(self.file("when"), format!("{when:?}")).unwrap();
     }
 
-    pub fn disarm(&self) {
+    fn disarm(&self) {
         fs::write(self.file("turns"), "0").unwrap();
     }
 
-    pub fn struck(&self) -> Option<String> {
+    fn struck(&self) -> Option<String> {
         let command = fs::read_to_string(self.file("struck")).ok()?;
         fs::remove_file(self.file("struck")).unwrap();
         Some(command)
     }
 
-    pub fn deploy(&self, shop: &Shop, version: &str) -> Said {
+    fn deploy(&self, shop: &Shop, version: &str) -> Said {
         shop.dockerfile(version, Behaviour::Well);
         let path = std::env::var("PATH").unwrap();
         let mut command = shop.command(&["execute", "--yes", "--version", version]);

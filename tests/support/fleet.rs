@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     sshd::{Host, Kind, Lab},
-    support::{Project, Said, skipped},
+    support::{Project, Said, skipped, wait_for},
 };
 
 /// A project, its hosts, and the lab they are in. Each host is called by an alias of the user's ssh config.
@@ -95,6 +95,16 @@ impl Fleet {
     pub fn try_deploy(&self, word: &str) -> Said {
         self.fill(word);
         self.project.run(&["execute", "--yes", "--version", word])
+    }
+
+    /// Has another operator try to deploy while somebody does. Two folders that begin in one second want one name for the
+    /// release; that is said, and another second comes.
+    pub fn try_meanwhile(other: &Project, word: &str) -> Said {
+        wait_for("another second", || {
+            let said = other.run(&["execute", "--yes", "--version", word]);
+            (!(said.stdout.contains("has a release") || said.stderr.contains("has a release")))
+                .then_some(said)
+        })
     }
 
     /// Starts to deploy them, and leaves that running.

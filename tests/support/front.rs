@@ -89,6 +89,14 @@ pub struct Visit {
     pub answers: BTreeMap<String, u64>,
 }
 
+impl Visit {
+    /// Fails unless everybody got an answer.
+    pub fn all_served(&self) {
+        let Self { asked, failed, .. } = self;
+        assert!(failed.is_empty(), "{} of {asked} failed: {:?}", failed.len(), failed[0]);
+    }
+}
+
 impl Visitors {
     /// So many requests a second.
     pub fn come(port: u16, a_second: u32) -> Self {
