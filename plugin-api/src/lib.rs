@@ -38,7 +38,7 @@ pub mod words;
 pub use context::{Host, Session};
 pub use error::{Error, ErrorKind, IoContext, Result};
 pub use nearest::nearest;
-pub use process::{Finished, Process};
+pub use process::{Finished, Process, check_program};
 pub use secret::{Revealed, Secret};
 pub use target::{Target, manifest_of};
 

@@ -39,6 +39,17 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How often it looks for the end of a program that has closed its output: that is about to come.
 const BLINK: Duration = Duration::from_millis(1);
 
+/// Checks an argv of a config, that stands at `key` there; for a target's `open`.
+///
+/// # Errors
+/// It names no program: a config error, with `hint` as what to try.
+pub fn check_program(key: &str, argv: &[String], hint: &str) -> Result<()> {
+    match argv.first() {
+        Some(program) if !program.is_empty() => Ok(()),
+        _ => Err(Error::config(format!("`{key}`: no program is named")).hint(hint)),
+    }
+}
+
 /// A program to run: a [`Command`] of the step, with what must not stand in a plan.
 #[derive(Debug, Clone)]
 pub struct Process {

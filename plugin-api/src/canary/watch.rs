@@ -3,7 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::{Canary, CanaryStep, OnInconclusive};
-use crate::{Error, Result, Session, health::Attempt, protocol::Verdict};
+use crate::{
+    Error, Result, Session,
+    health::{Attempt, Health, Probe},
+    protocol::Verdict,
+};
 
 /// One thing to ask of a canary, again and again: a check, at one instance.
 pub struct Ask<'a> {
@@ -13,6 +17,21 @@ pub struct Ask<'a> {
     pub interval: Duration,
     /// Asks once. An error ends the watching, and is the step's: an instance that is gone, say.
     pub attempt: Box<dyn FnMut() -> Result<Attempt> + 'a>,
+}
+
+impl<'a> Ask<'a> {
+    /// Asks what `health` says by http or tcp.
+    ///
+    /// # Errors
+    /// As [`Probe::new`].
+    pub fn probe(health: &Health, session: &'a Session) -> Result<Self> {
+        let probe = Probe::new(health, session)?;
+        Ok(Self {
+            what: probe.what().to_owned(),
+            interval: health.interval.span(),
+            attempt: Box::new(move || probe.attempt(session)),
+        })
+    }
 }
 
 /// What a canary's step saw.

@@ -57,4 +57,9 @@ impl Manifest {
         let one_way = |byte: u8| if byte == b'_' { b'-' } else { byte };
         self.types.iter().any(|served| served.bytes().map(one_way).eq(kind.bytes().map(one_way)))
     }
+
+    /// Whether it has an optional feature, by its name in `capabilities`.
+    pub fn is_capable_of(&self, capability: &str) -> bool {
+        self.capabilities.iter().any(|has| has == capability)
+    }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use pop_deploy_plugin_api::{
-    Error, Result, Session,
+    Error, Result, Session, check_program,
     health::Health,
     protocol::Release,
     template::Placeholders,
@@ -62,9 +62,9 @@ impl Site {
         for (field, argv) in
             once.chain([("build", config.build.as_ref()), ("restart", config.restart.as_ref())])
         {
-            if argv.is_some_and(|argv| argv.first().is_none_or(String::is_empty)) {
-                return Err(Error::config(format!("`config.{field}`: no program is named"))
-                    .hint("give program and arguments, such as [\"systemctl\", \"restart\", \"app\"]"));
+            if let Some(argv) = argv {
+                let hint = "give program and arguments, such as [\"systemctl\", \"restart\", \"app\"]";
+                check_program(&format!("config.{field}"), argv, hint)?;
             }
         }
         for shared in &config.shared {

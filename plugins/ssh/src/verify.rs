@@ -100,9 +100,7 @@ pub(crate) fn live(
     session: &Session,
 ) -> Result<()> {
     let mut digests = Digests::default();
-    let leads = connection.begin(&["leads_to", &link_to(head)])?;
-    let checking = connection.send_beside(&check(head, Look::Quick, &mut digests))?;
-    let answers = connection.wait_all(&[leads, checking])?;
+    let answers = look_at(head, &check(head, Look::Quick, &mut digests), connection)?;
     judge_live(site, host, head, &answers, connection)?;
     health(site, host, &head.release, connection, session)
 }
@@ -142,13 +140,18 @@ pub(crate) fn approve(
     }
     let mut digests = Digests::default();
     let [_, words @ ..] = check(head, Look::Quick, &mut digests);
-    let leads = connection.begin(&["leads_to", &link_to(head)])?;
-    let approving = connection.send_beside(&[&["approve", &line], &words[..]].concat())?;
-    let answers = connection.wait_all(&[leads, approving])?;
+    let answers = look_at(head, &[&["approve", &line], &words[..]].concat(), connection)?;
     match answers[1].status {
         UNWRITTEN => Err(unwritten(&site.hosts[host], &answers[1])),
         _ => judge_live(site, host, head, &answers, connection),
     }
+}
+
+/// Where `current` leads, and how the request that compares the release ended.
+fn look_at(head: &Head, checking: &[&str], connection: &mut Connection) -> Result<Vec<Answer>> {
+    let leads = connection.begin(&["leads_to", &link_to(head)])?;
+    let checking = connection.send_beside(checking)?;
+    connection.wait_all(&[leads, checking])
 }
 
 /// Where `current` leads when the release is live.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use pop_deploy_plugin_api::{
-    Error, Result, Session,
+    Error, Result, Session, check_program,
     tree::{self, Skip},
 };
 use schemars::JsonSchema;
@@ -151,9 +151,9 @@ impl Site {
             ))
             .hint("choose a folder for the web root alone, such as a new one beside it"));
         }
-        if config.build.as_ref().is_some_and(|argv| argv.first().is_none_or(String::is_empty)) {
-            return Err(Error::config("`config.build`: no program is named")
-                .hint("give program and arguments, such as [\"npm\", \"run\", \"build\"], or leave it out"));
+        if let Some(argv) = &config.build {
+            let hint = "give program and arguments, such as [\"npm\", \"run\", \"build\"], or leave it out";
+            check_program("config.build", argv, hint)?;
         }
         if !Path::new(&config.index).components().all(|part| matches!(part, Component::Normal(_)))
             || config.index.is_empty()

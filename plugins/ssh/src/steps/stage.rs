@@ -110,9 +110,7 @@ impl Stage {
         let staging = Staging { site, prepared: &prepared, progress: &progress, root: &root, session };
         let hosts: Vec<_> = surveys.iter().map(|(host, _)| *host).collect();
         let outcomes = fleet.each(site, &hosts, Hold::Locked, Again::Yes, |host, connection| {
-            let survey = surveys.iter().find(|(other, _)| *other == host).map(|(_, survey)| *survey);
-            let survey = survey.ok_or_else(|| Error::failed("the host was never looked at"))?;
-            staging.on(host, survey, connection)
+            staging.on(host, means.surveys[host].as_ref().map_err(Error::clone)?, connection)
         });
         let staged = together(site, outcomes)?;
         let head = prepared.manifest.head.clone();
