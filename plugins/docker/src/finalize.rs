@@ -16,7 +16,6 @@ use crate::{
     labels::APP,
     runtime,
     switch::Switched,
-    update::now,
 };
 
 /// The policy by which a container that was stopped stays so, and still counts as verified.
@@ -91,10 +90,7 @@ impl Finalize {
             engine.run(&command::restart_policy(old, CALM))?;
         }
         if let Some(old) = &self.rests {
-            let switched = request.receipts.iter().find(|kept| kept.step == "switch");
-            let at = switched.and_then(|kept| Switched::deserialize(&kept.receipt.data).ok()).map(|it| it.at);
-            let since = at.map_or(0, |at| now().saturating_sub(at));
-            engine.session.pause(Duration::from_millis(self.drain.saturating_sub(since)))?;
+            Switched::drain(request, self.drain, &engine.session)?;
             engine.run(&command::stop(old, self.stop_grace))?;
         }
         for name in &self.going {

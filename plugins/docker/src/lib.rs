@@ -72,6 +72,48 @@ impl Docker {
             self.engine.session.warn(format!("going back without a login: {}", error.message));
         }
     }
+
+    /// The steps that are others for a service than for a container.
+    fn run_of_service(&mut self, request: &RunRequest) -> Result<Receipt> {
+        let step = &request.step;
+        match step.id.as_str() {
+            "update" => {
+                self.log_in_for_nodes()?;
+                data::<service::Update>(step)?.run(&self.app, request, &self.engine)
+            }
+            "switch" => data::<service::Switch>(step)?.run(&self.engine),
+            "health" => data::<service::Public>(step)?.run(&self.engine),
+            "finalize" => data::<service::Finalize>(step)?.run(request, &self.engine),
+            "rollout" => data::<service::Rollout>(step)?.run(request, &self.engine),
+            id if id.starts_with(canary::PREFIX) && self.app.is_proxied_service() => {
+                data::<service::Weights>(step)?.run(&self.engine)
+            }
+            id if id.starts_with(canary::PREFIX) => {
+                self.log_in_for_nodes()?;
+                data::<service::Part>(step)?.run(&self.app, request, &self.engine)
+            }
+            _ => Err(steps::strange(step)),
+        }
+    }
+
+    fn undo_of_service(&mut self, request: &UndoRequest) -> Result<Undo> {
+        let step = &request.step;
+        match step.id.as_str() {
+            "update" => {
+                self.try_to_log_in();
+                data::<service::Update>(step)?.undo(&self.engine)
+            }
+            "switch" => {
+                self.try_to_log_in();
+                data::<service::Switch>(step)?.undo(&self.engine)
+            }
+            id if id.starts_with(canary::PREFIX) && self.app.is_proxied_service() => {
+                data::<service::Weights>(step)?.undo(&self.engine)
+            }
+            id if id.starts_with(canary::PREFIX) => data::<service::Part>(step)?.undo(&self.engine),
+            _ => Err(steps::strange(step)),
+        }
+    }
 }
 
 impl Target for Docker {
@@ -140,35 +182,17 @@ impl Target for Docker {
                 steps::log_in(&self.app, &mut self.engine)?;
                 data::<Pull>(step)?.run(&self.engine)
             }
-            "update" if self.app.config.service.is_some() => {
-                self.log_in_for_nodes()?;
-                data::<service::Update>(step)?.run(&self.app, request, &self.engine)
-            }
-            "switch" if self.app.config.service.is_some() => data::<service::Switch>(step)?.run(&self.engine),
-            "health" if self.app.config.service.is_some() => data::<service::Public>(step)?.run(&self.engine),
-            "finalize" if self.app.config.service.is_some() => {
-                data::<service::Finalize>(step)?.run(request, &self.engine)
-            }
-            "rollout" if self.app.config.service.is_some() => {
-                data::<service::Rollout>(step)?.run(request, &self.engine)
-            }
-            "update" => data::<Update>(step)?.run(&self.app, request, &self.engine),
-            "rollout" | "health" => rollout::run(request, &self.engine),
-            "switch" => data::<Switch>(step)?.run(&self.engine),
-            "finalize" => data::<Finalize>(step)?.run(request, &self.engine),
-            id if id.starts_with(canary::PREFIX) && self.app.is_proxied_service() => {
-                data::<service::Weights>(step)?.run(&self.engine)
-            }
-            id if id.starts_with(canary::PREFIX) && self.app.config.service.is_some() => {
-                self.log_in_for_nodes()?;
-                data::<service::Part>(step)?.run(&self.app, request, &self.engine)
-            }
-            id if id.starts_with(canary::PREFIX) => data::<Part>(step)?.run(&self.engine),
-            "retire" => data::<service::Retire>(step)?.run(&self.engine),
             id if id.starts_with("push:") => {
                 steps::log_in(&self.app, &mut self.engine)?;
                 data::<Push>(step)?.run(&self.engine)
             }
+            "retire" => data::<service::Retire>(step)?.run(&self.engine),
+            _ if self.app.config.service.is_some() => self.run_of_service(request),
+            "update" => data::<Update>(step)?.run(&self.app, request, &self.engine),
+            "rollout" | "health" => rollout::run(request, &self.engine),
+            "switch" => data::<Switch>(step)?.run(&self.engine),
+            "finalize" => data::<Finalize>(step)?.run(request, &self.engine),
+            id if id.starts_with(canary::PREFIX) => data::<Part>(step)?.run(&self.engine),
             _ => Err(steps::strange(step)),
         }
     }
@@ -177,24 +201,7 @@ impl Target for Docker {
         let step = &request.step;
         match step.id.as_str() {
             "build" => data::<Build>(step)?.undo(&self.engine),
-            "update" if self.app.config.service.is_some() => {
-                self.try_to_log_in();
-                data::<service::Update>(step)?.undo(&self.engine)
-            }
-            "switch" if self.app.config.service.is_some() => {
-                self.try_to_log_in();
-                data::<service::Switch>(step)?.undo(&self.engine)
-            }
-            "update" => data::<Update>(step)?.undo(&self.engine),
-            "switch" => data::<Switch>(step)?.undo(&self.engine),
             "pull" | "rollout" | "health" | "finalize" | "retire" => Ok(Undo::Nothing),
-            id if id.starts_with(canary::PREFIX) && self.app.is_proxied_service() => {
-                data::<service::Weights>(step)?.undo(&self.engine)
-            }
-            id if id.starts_with(canary::PREFIX) && self.app.config.service.is_some() => {
-                data::<service::Part>(step)?.undo(&self.engine)
-            }
-            id if id.starts_with(canary::PREFIX) => data::<Part>(step)?.undo(&self.engine),
             id if id.starts_with("push:") => {
                 // Who was logged in elsewhere may still push, and there is nothing better to try.
                 if let Err(error) = steps::log_in(&self.app, &mut self.engine) {
@@ -203,6 +210,10 @@ impl Target for Docker {
                 }
                 data::<Push>(step)?.undo(request.receipt.as_ref(), &self.engine)
             }
+            _ if self.app.config.service.is_some() => self.undo_of_service(request),
+            "update" => data::<Update>(step)?.undo(&self.engine),
+            "switch" => data::<Switch>(step)?.undo(&self.engine),
+            id if id.starts_with(canary::PREFIX) => data::<Part>(step)?.undo(&self.engine),
             _ => Err(steps::strange(step)),
         }
     }

@@ -7,7 +7,9 @@ use std::{
 };
 
 use pop_deploy_plugin_api::{
-    Error, IoContext as _, Process, Result, Session, protocol::Command, template::Placeholders,
+    Error, IoContext as _, Process, Result, Session, check_program,
+    protocol::{Command, Outcome},
+    template::Placeholders,
 };
 use serde::{Deserialize, Serialize};
 
@@ -63,9 +65,9 @@ pub(crate) fn check(key: &str, proxy: &Proxy) -> Result<()> {
         );
     }
     for (command, argv) in [("test", &proxy.test), ("reload", &proxy.reload)] {
-        if argv.as_ref().is_some_and(|argv| argv.first().is_none_or(String::is_empty)) {
-            return Err(Error::config(format!("`{key}.{command}`: no program is named"))
-                .hint("give program and arguments, such as [\"nginx\", \"-t\"]"));
+        if let Some(argv) = argv {
+            let hint = "give program and arguments, such as [\"nginx\", \"-t\"]";
+            check_program(&format!("{key}.{command}"), argv, hint)?;
         }
     }
     Ok(())
@@ -155,6 +157,18 @@ impl Upstream {
             }
         };
         format!("{head}{body}")
+    }
+
+    /// Has the file say `text`, and the proxy know it: as [`put`](Self::put), where that isn't so already.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub(crate) fn set(&self, text: &str, session: &Session) -> Result<Outcome> {
+        if self.read()?.as_deref() == Some(text) && !self.is_unread()? {
+            return Ok(Outcome::Unchanged);
+        }
+        self.put(text, session)?;
+        Ok(Outcome::Changed)
     }
 
     /// Puts a file that says `text` in place, tested, and has the proxy read it.

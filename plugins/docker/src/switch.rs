@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use pop_deploy_plugin_api::{
-    Error, Result,
+    Error, Result, Session,
     health::{Health, Question},
-    protocol::{Command, Effect, Outcome, Phase, Receipt, Step, Undo},
+    protocol::{Command, Effect, Outcome, Phase, Receipt, RunRequest, Step, Undo},
 };
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +45,25 @@ pub(crate) struct Switch {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Switched {
     /// When, in milliseconds since 1970.
-    pub(crate) at: u64,
+    at: u64,
+}
+
+impl Switched {
+    /// The receipt of a switch that ends now.
+    pub(crate) fn receipt(outcome: Outcome) -> Receipt {
+        Receipt::new(outcome, "").data(Self { at: now() })
+    }
+
+    /// Waits until those who were on their way when the run switched have been answered: `drain` milliseconds from then.
+    ///
+    /// # Errors
+    /// The run was cancelled.
+    pub(crate) fn drain(request: &RunRequest, drain: u64, session: &Session) -> Result<()> {
+        let switched = request.receipts.iter().find(|kept| kept.step == "switch");
+        let at = switched.and_then(|kept| Self::deserialize(&kept.receipt.data).ok()).map(|it| it.at);
+        let since = at.map_or(0, |at| now().saturating_sub(at));
+        session.pause(Duration::from_millis(drain.saturating_sub(since)))
+    }
 }
 
 impl Switch {
@@ -125,12 +143,7 @@ impl Switch {
     /// The container isn't there, or the proxy doesn't take the file: it is again what it was then.
     pub(crate) fn run(&self, engine: &Engine) -> Result<Receipt> {
         let text = self.upstream.render(&[self.server(&self.container, engine)?]);
-        let receipt = |outcome| Receipt::new(outcome, "").data(Switched { at: now() });
-        if self.upstream.read()?.as_deref() == Some(&text) && !self.upstream.is_unread()? {
-            return Ok(receipt(Outcome::Unchanged));
-        }
-        self.upstream.put(&text, &engine.session)?;
-        Ok(receipt(Outcome::Changed))
+        Ok(Switched::receipt(self.upstream.set(&text, &engine.session)?))
     }
 
     fn server(&self, container: &str, engine: &Engine) -> Result<Server> {

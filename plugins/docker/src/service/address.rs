@@ -5,11 +5,7 @@ use std::{
     net::IpAddr,
 };
 
-use pop_deploy_plugin_api::{
-    Error, Result,
-    protocol::Command,
-    serde_json::{self, Value},
-};
+use pop_deploy_plugin_api::{Error, Result, protocol::Command, serde_json::Value};
 use serde::{Deserialize, Serialize};
 
 use super::state::{self, Task, parsed};
@@ -160,6 +156,6 @@ fn bridges(engine: &Engine) -> Result<BTreeMap<String, IpAddr>> {
     Ok(addresses)
 }
 
-fn address(endpoint: &serde_json::Value) -> Option<IpAddr> {
+fn address(endpoint: &Value) -> Option<IpAddr> {
     endpoint["IPv4Address"].as_str()?.split('/').next()?.parse().ok()
 }

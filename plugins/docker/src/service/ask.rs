@@ -13,7 +13,7 @@ use super::{
     address::{self, Reach},
     state,
 };
-use crate::{engine::Engine, rollout::exec};
+use crate::{command::docker, engine::Engine, rollout::exec};
 
 /// The hole that a task's container goes into.
 const CONTAINER: &str = "container";
@@ -156,5 +156,5 @@ fn in_container(argv: &[String]) -> Command {
 
 fn has_healthcheck() -> Command {
     let words = ["container", "inspect", "--format={{with .Config.Healthcheck}}{{json .Test}}{{end}}"];
-    crate::command::docker(words.into_iter().chain([format!("<{CONTAINER}>").as_str()])).hole(CONTAINER)
+    docker(words.into_iter().chain([format!("<{CONTAINER}>").as_str()])).hole(CONTAINER)
 }

@@ -8,8 +8,8 @@ use std::{
 
 use pop_deploy_plugin_api::{
     Error, Result,
-    canary::{Ask, Canary, CanaryStep, Share, refused},
-    health::{Health, Probe, Question},
+    canary::{Ask, Share, refused},
+    health::{Health, Question},
     protocol::{Command, Effect, Outcome, Phase, Receipt, RunRequest, Step, Undo},
 };
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     app::App,
-    canary::PREFIX,
+    canary::Turn,
     command::{IMAGE, docker},
     engine::Engine,
     steps,
@@ -38,10 +38,8 @@ const SUFFIX: &str = "-canary";
 pub(crate) struct Part {
     name: String,
     to: Spec,
-    canary: Canary,
-    /// Which of the canary's steps.
-    index: usize,
-    health: Option<Health>,
+    #[serde(flatten)]
+    turn: Turn,
 }
 
 /// The step that takes the second service away again.
@@ -77,19 +75,16 @@ pub(crate) fn add(
         )
         .hint("make the service anew with `service.endpoint_mode` dnsrr, or have a `service.proxy` name each task"));
     }
-    let canary = app.config.canary.clone().unwrap_or_default();
-    let parts = canary.steps.iter().enumerate().map(|(index, step)| {
-        let health = app.config.health.clone();
-        for asked in step.asked(health.as_ref())? {
+    let parts = Turn::all(app).into_iter().map(|turn| {
+        let key = turn.key();
+        for asked in turn.asked()? {
             if !is_public(asked) {
-                return Err(Error::config(format!(
-                    "`config.canary.steps[{index}]` asks what only a task knows"
-                ))
-                .hint("ask by `http` or `tcp`, with the whole address that users use"));
+                return Err(Error::config(format!("{key} asks what only a task knows"))
+                    .hint("ask by `http` or `tcp`, with the whole address that users use"));
             }
             if let Some(port) = port(asked).filter(|port| before.publishes(*port)) {
                 return Err(Error::config(format!(
-                    "`config.canary.steps[{index}]` asks at port {port}, which the old tasks alone publish"
+                    "{key} asks at port {port}, which the old tasks alone publish"
                 ))
                 .hint(
                     "ask at what leads to the service by its name, or have a `service.proxy` name each task",
@@ -97,9 +92,8 @@ pub(crate) fn add(
             }
         }
         let mut to = to.clone();
-        to.replicas = tasks(step.share(), before.replicas);
-        Ok(Part { name: name.clone(), to, canary: canary.clone(), index, health }
-            .step(before.replicas, steps::logins(app)))
+        to.replicas = tasks(turn.shown()?.share(), before.replicas);
+        Part { name: name.clone(), to, turn }.step(before.replicas, steps::logins(app))
     });
     let parts: Vec<_> = parts.collect::<Result<_>>()?;
     plan.splice(at..at, parts);
@@ -142,21 +136,13 @@ fn tasks(share: Share, old: u64) -> u64 {
 }
 
 impl Part {
-    fn step(&self, old: u64, logins: Vec<Command>) -> Step {
+    fn step(&self, old: u64, logins: Vec<Command>) -> Result<Step> {
         let (name, new) = (&self.name, self.to.replicas);
         let about = new * 100 / (old + new).max(1);
-        let mut step = Step::new(
-            &format!("{PREFIX}{}", self.index + 1),
-            Phase::Switch,
-            if self.index == 0 { Effect::Create } else { Effect::Update },
-            format!("Running {new} tasks of {name} beside {old}, about {about} % of the requests"),
-        )
-        .reason("it is approximate: names lead to every task alike")
-        .data(self);
-        if let Some(shown) = self.canary.steps.get(self.index) {
-            step.hold = shown.seconds();
-        }
-        step.awaits_verdict = self.index + 1 == self.canary.steps.len();
+        let effect = if self.turn.is_first() { Effect::Create } else { Effect::Update };
+        let title = format!("Running {new} tasks of {name} beside {old}, about {about} % of the requests");
+        let reason = "it is approximate: names lead to every task alike";
+        let mut step = self.turn.step(effect, title)?.reason(reason).data(self);
         step.creates = vec![name.clone()];
         step.commands = logins;
         step.commands.extend([
@@ -167,7 +153,7 @@ impl Part {
             self.scale(),
             self.to.create(name),
         ]);
-        step
+        Ok(step)
     }
 
     fn scale(&self) -> Command {
@@ -197,14 +183,10 @@ impl Part {
                 push(&self.name, &self.to, &create, engine)?;
             }
         }
-        let step =
-            self.canary.steps.get(self.index).ok_or_else(|| Error::failed("the canary has no such step"))?;
-        self.started(&image, &failures, engine).and_then(|()| self.watch(step, engine)).map_err(
-            |mut error| {
-                error.causes.extend(state::logs(&self.name, engine));
-                error
-            },
-        )
+        self.started(&image, &failures, engine).and_then(|()| self.watch(engine)).map_err(|mut error| {
+            error.causes.extend(state::logs(&self.name, engine));
+            error
+        })
     }
 
     fn started(&self, image: &str, before: &BTreeSet<String>, engine: &Engine) -> Result<()> {
@@ -227,20 +209,10 @@ impl Part {
         }
     }
 
-    fn watch(&self, step: &CanaryStep, engine: &Engine) -> Result<Receipt> {
+    fn watch(&self, engine: &Engine) -> Result<Receipt> {
         let session = &engine.session;
-        let asks = step.asked(self.health.as_ref())?.into_iter().map(|health| {
-            let probe = Probe::new(health, session)?;
-            let what = probe.what().to_owned();
-            Ok(Ask {
-                what,
-                interval: health.interval.span(),
-                attempt: Box::new(move || probe.attempt(session)),
-            })
-        });
-        let seen = self.canary.watch(step, session, asks.collect::<Result<_>>()?)?;
-        let verdict = seen.settle(&self.canary)?;
-        Ok(Receipt::new(Outcome::Changed, seen.summary()).verdict(verdict))
+        let asks = self.turn.asked()?.into_iter().map(|health| Ask::probe(health, session));
+        self.turn.watch(session, asks.collect::<Result<_>>()?)
     }
 
     /// Takes the second service away.
@@ -265,7 +237,7 @@ impl Retire {
         )
         .reason("the first one runs the new image everywhere")
         .data(self);
-        step.commands = vec![state::inspect(&self.name), state::list_networks(), command(&self.name)];
+        step.commands = vec![state::inspect(&self.name), state::list_networks(), state::remove(&self.name)];
         step
     }
 
@@ -279,10 +251,6 @@ impl Retire {
     }
 }
 
-fn command(name: &str) -> Command {
-    docker(["service", "rm", name])
-}
-
 /// Whether a service of that name is a canary of the app, and not another service that happens to be called so.
 fn is_of(there: &state::Service, name: &str) -> bool {
     name.strip_suffix(SUFFIX).is_some_and(|app| there.is_of(app))
@@ -292,7 +260,7 @@ fn remove(name: &str, engine: &Engine) -> Result<bool> {
     if !state::read(name, engine)?.is_some_and(|there| is_of(&there, name)) {
         return Ok(false);
     }
-    engine.run(&command(name))?;
+    engine.run(&state::remove(name))?;
     Ok(true)
 }
 

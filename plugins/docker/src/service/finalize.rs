@@ -9,7 +9,7 @@ use pop_deploy_plugin_api::{
 use serde::{Deserialize, Serialize};
 
 use super::state;
-use crate::{command::docker, engine::Engine, switch::Switched, update::now};
+use crate::{engine::Engine, switch::Switched};
 
 /// `finalize`, as its step keeps it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ impl Finalize {
         let drain = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX);
         let mut step = Step::new("finalize", Phase::Finalize, effect, title)
             .reason("no traffic goes there; a rollback makes a service again, by digest");
-        step.commands = going.iter().map(|name| remove(name)).collect();
+        step.commands = going.iter().map(|name| state::remove(name)).collect();
         step.data(Self { drain, going })
     }
 
@@ -41,21 +41,13 @@ impl Finalize {
         if self.going.is_empty() {
             return Ok(Receipt::new(Outcome::Unchanged, ""));
         }
-        let switched = request.receipts.iter().find(|kept| kept.step == "switch");
-        let at = switched.and_then(|kept| Switched::deserialize(&kept.receipt.data).ok()).map(|it| it.at);
-        let since = at.map_or(0, |at| now().saturating_sub(at));
-        engine.session.pause(Duration::from_millis(self.drain.saturating_sub(since)))?;
+        Switched::drain(request, self.drain, &engine.session)?;
         for name in &self.going {
-            let finished = engine.process(&remove(name)).run(&engine.session)?;
+            let finished = engine.process(&state::remove(name)).run(&engine.session)?;
             if !state::is_absent(&finished) {
                 finished.success()?;
             }
         }
         Ok(Receipt::new(Outcome::Changed, ""))
     }
-}
-
-/// The command that takes a service away.
-pub(crate) fn remove(name: &str) -> pop_deploy_plugin_api::protocol::Command {
-    docker(["service", "rm", name])
 }

@@ -115,6 +115,11 @@ pub(crate) fn show_logs(name: &str) -> Command {
     docker(["service", "logs", "--tail=50", "--raw", name])
 }
 
+/// The command that takes a service away.
+pub(crate) fn remove(name: &str) -> Command {
+    docker(["service", "rm", name])
+}
+
 /// The command that names the networks of a Swarm.
 pub(crate) fn list_networks() -> Command {
     docker(["network", "ls", "--no-trunc", "--format={{json .}}"])

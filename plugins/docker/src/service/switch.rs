@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pop_deploy_plugin_api::{
     Error, Result,
-    protocol::{Command, Effect, Outcome, Phase, Receipt, Step, Undo},
+    protocol::{Command, Effect, Phase, Receipt, Step, Undo},
 };
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,6 @@ use crate::{
     engine::Engine,
     proxy::{Server, Upstream},
     switch::Switched,
-    update::now,
 };
 
 /// The most weight that every kind of proxy takes.
@@ -93,13 +92,7 @@ impl Switch {
     /// None of them runs, or the proxy doesn't take the file: it is again what it was then.
     pub(crate) fn run(&self, engine: &Engine) -> Result<Receipt> {
         let servers = serving(&self.new, engine)?;
-        let text = self.upstream.render(&servers);
-        let receipt = |outcome| Receipt::new(outcome, "").data(Switched { at: now() });
-        if self.upstream.read()?.as_deref() == Some(&text) && !self.upstream.is_unread()? {
-            return Ok(receipt(Outcome::Unchanged));
-        }
-        self.upstream.put(&text, &engine.session)?;
-        Ok(receipt(Outcome::Changed))
+        Ok(Switched::receipt(self.upstream.set(&self.upstream.render(&servers), &engine.session)?))
     }
 
     /// Gives the new tasks together `percent` of the traffic, and the old ones the rest.

@@ -12,14 +12,7 @@ use pop_deploy_plugin_api::{
 use serde::{Deserialize, Serialize};
 
 use super::{spec::Spec, state};
-use crate::{
-    app::App,
-    command::{IMAGE, docker},
-    engine::Engine,
-    labels::RUN,
-    steps,
-    update::Updated,
-};
+use crate::{app::App, command::IMAGE, engine::Engine, labels::RUN, steps, update::Updated};
 
 /// How often the Swarm is asked.
 pub(crate) const LOOK: Duration = Duration::from_millis(250);
@@ -130,7 +123,7 @@ impl Update {
             // Somebody else made one of that name meanwhile.
             None if there.spec.labels.get(RUN) != self.to.labels.get(RUN) => Ok(Undo::Nothing),
             None => {
-                engine.run(&docker(["service", "rm", &self.name]))?;
+                engine.run(&state::remove(&self.name))?;
                 Ok(Undo::Undone { summary: format!("removed the service `{}`", self.name) })
             }
             Some(before) => self.restore(before, Some(&there.spec), engine),

@@ -2,9 +2,9 @@
 
 use pop_deploy_plugin_api::{
     Error, Result,
-    canary::{Ask, Canary, Share, refused},
-    health::{Health, Probe, Question},
-    protocol::{Effect, Outcome, Phase, Receipt, Step, Undo},
+    canary::{Ask, refused},
+    health::Question,
+    protocol::{Effect, Receipt, Step, Undo},
 };
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use super::{
     state,
     switch::{Switch, serving},
 };
-use crate::{app::App, canary::PREFIX, engine::Engine, steps};
+use crate::{app::App, canary::Turn, engine::Engine, steps};
 
 /// A canary's step, as it is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -20,10 +20,8 @@ pub(crate) struct Weights {
     switch: Switch,
     /// How many in a hundred requests.
     percent: u32,
-    canary: Canary,
-    /// Which of the canary's steps.
-    index: usize,
-    health: Option<Health>,
+    #[serde(flatten)]
+    turn: Turn,
 }
 
 /// Puts the canary's steps before the switch of a plan.
@@ -36,20 +34,13 @@ pub(crate) fn add(app: &App, target: &str, plan: &mut Vec<Step>) -> Result<()> {
     if switch.old().is_none() {
         return Err(refused(target, "nothing is live that it could stand beside"));
     }
-    let canary = app.config.canary.clone().unwrap_or_default();
-    let parts = canary.steps.iter().enumerate().map(|(index, step)| {
-        let key = format!("`config.canary.steps[{index}]`");
-        let Share::Percent(percent) = step.share() else {
-            return Err(Error::config(format!("{key}: of tasks behind a proxy a part is a `percent`"))
-                .hint("write it like {\"percent\": 10, \"hold\": 60}"));
-        };
-        let asked = step.asked(app.config.health.as_ref())?;
-        if asked.iter().any(|it| matches!(it.question(), Question::Command(_) | Question::Docker)) {
-            return Err(Error::config(format!("{key} asks in a container"))
+    let parts = Turn::all(app).into_iter().map(|turn| {
+        let percent = turn.percent("tasks")?;
+        if turn.asked()?.iter().any(|it| matches!(it.question(), Question::Command(_) | Question::Docker)) {
+            return Err(Error::config(format!("{} asks in a container", turn.key()))
                 .hint("ask by `http` or `tcp`: each new task is asked at its own address"));
         }
-        let (canary, health) = (canary.clone(), app.config.health.clone());
-        Ok(Weights { switch: switch.clone(), percent, canary, index, health }.step())
+        Weights { switch: switch.clone(), percent, turn }.step()
     });
     let parts: Vec<_> = parts.collect::<Result<_>>()?;
     plan.splice(at..at, parts);
@@ -57,26 +48,14 @@ pub(crate) fn add(app: &App, target: &str, plan: &mut Vec<Step>) -> Result<()> {
 }
 
 impl Weights {
-    fn step(&self) -> Step {
+    fn step(&self) -> Result<Step> {
         let service = &self.switch.new_service().service;
-        let shown = &self.canary.steps[self.index];
-        let mut step = Step::new(
-            &format!("{PREFIX}{}", self.index + 1),
-            Phase::Switch,
-            Effect::Update,
-            format!("Giving the tasks of {service} {} % of the traffic", self.percent),
-        )
-        .reason(format!(
-            "they are watched for {} s; more than {} % errors take it back",
-            shown.seconds(),
-            self.canary.max_errors
-        ))
-        .data(self);
-        step.hold = shown.seconds();
-        step.awaits_verdict = self.index + 1 == self.canary.steps.len();
+        let title = format!("Giving the tasks of {service} {} % of the traffic", self.percent);
+        let mut step =
+            self.turn.step(Effect::Update, title)?.reason(self.turn.reason("they are")?).data(self);
         step.commands = self.switch.commands();
         step.commands.push(state::show_logs(service));
-        step
+        Ok(step)
     }
 
     /// Gives the part, and watches it.
@@ -92,23 +71,13 @@ impl Weights {
     }
 
     fn watch(&self, engine: &Engine) -> Result<Receipt> {
-        let step =
-            self.canary.steps.get(self.index).ok_or_else(|| Error::failed("the canary has no such step"))?;
-        let session = &engine.session;
         let mut asks = Vec::new();
         for server in serving(self.switch.new_service(), engine)? {
-            for health in step.asked(self.health.as_ref())? {
-                let probe = Probe::new(&health.toward(&server.address), session)?;
-                asks.push(Ask {
-                    what: probe.what().to_owned(),
-                    interval: health.interval.span(),
-                    attempt: Box::new(move || probe.attempt(session)),
-                });
+            for health in self.turn.asked()? {
+                asks.push(Ask::probe(&health.toward(&server.address), &engine.session)?);
             }
         }
-        let seen = self.canary.watch(step, session, asks)?;
-        let verdict = seen.settle(&self.canary)?;
-        Ok(Receipt::new(Outcome::Changed, seen.summary()).verdict(verdict))
+        self.turn.watch(&engine.session, asks)
     }
 
     /// Gives all the traffic to the old tasks again.
