@@ -1,28 +1,29 @@
 //! One JSON Schema (2020-12) for a whole deploy.json: ours for the host's keys, each installed plugin's for `config`.
 
-use pop_deploy_plugin_api::protocol::{Build, Manifest, Phase};
+use pop_deploy_plugin_api::protocol::{Manifest, Phase};
 use serde_json::{Map, Value, json};
 
 use crate::{
     config::HookPoint,
-    plugins::{self, PluginsLock, SearchPath},
+    plugins::{self, Candidate, Outline, PluginsLock, SearchPath, State},
 };
 
 /// The schema, with the config of every plugin that a target would be served by.
 pub fn deploy_json(search: &SearchPath, known: &PluginsLock) -> Value {
-    let mut builds: Vec<Build> = Vec::new();
+    let mut chosen: Vec<(Outline, Candidate)> = Vec::new();
     for candidate in plugins::discover(search, known) {
-        if candidate.state == plugins::State::Ready
-            && let Ok(build) = candidate.read()
-        {
-            match builds.iter_mut().find(|other| other.plugin.id == build.plugin.id) {
-                Some(older) if older.version < build.version => *older = build,
-                Some(_) => {}
-                None => builds.push(build),
-            }
+        let Some(build) = candidate.build.clone().filter(|_| candidate.state == State::Ready) else {
+            continue;
+        };
+        match chosen.iter_mut().find(|(other, _)| other.id() == build.id()) {
+            Some(other) if other.0.precedence() < build.precedence() => *other = (build, candidate),
+            Some(_) => {}
+            None => chosen.push((build, candidate)),
         }
     }
-    composed(&builds.into_iter().map(|build| build.plugin).collect::<Vec<_>>())
+    // Who can't read one any more can't be served by it either.
+    let manifests: Vec<_> = chosen.iter().filter_map(|(_, it)| Some(it.read().ok()?.plugin)).collect();
+    composed(&manifests)
 }
 
 /// The schema over these plugins.

@@ -154,7 +154,7 @@ impl RollbackRecord {
     }
 }
 
-/// A time of journals and history. The wrapper's scripts write it without an offset, and mean local time.
+/// A time of journals and history; none where it isn't one. The wrapper's scripts write it without an offset, and mean local time.
 pub fn instant(text: &str) -> Option<jiff::Timestamp> {
     let local = || text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(jiff::tz::TimeZone::system()).ok();
     text.parse().ok().or_else(|| local().map(|zoned| zoned.timestamp()))

@@ -259,6 +259,7 @@ impl Walk<'_> {
                         && self.wait.is_some_and(|wait| begun.elapsed() < wait)
                         && self.around.interrupt.signal().is_none() =>
                 {
+                    // Whoever holds the place may do so from another machine: nothing tells when it is free.
                     thread::sleep(AGAIN);
                 }
                 ended => return ended,

@@ -137,7 +137,7 @@ impl Member {
 
     /// Whether the plugin says that it can do that.
     pub fn is_capable_of(&self, capability: &str) -> bool {
-        self.seat.plugin.build.plugin.capabilities.iter().any(|has| has == capability)
+        self.seat.plugin.build.plugin.is_capable_of(capability)
     }
 
     /// The plugin's file, as it was found.

@@ -294,7 +294,8 @@ pub(super) fn best_of(
     let builds =
         || numbers.iter().filter_map(|number| Some((*number, survey.sighted[*number].build.as_ref().ok()?)));
     let rank = |number, build: &'_ Outline| {
-        (pre_releases || build.version().pre.is_empty(), build.version().clone(), Reverse(number))
+        let (is_release, version) = build.precedence();
+        (pre_releases || is_release, version.clone(), Reverse(number))
     };
     let Some((_, top)) = builds().max_by_key(|(number, build)| rank(*number, build)) else { return Ok(None) };
     let (id, version) = (top.id().to_owned(), top.version().clone());

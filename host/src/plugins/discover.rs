@@ -36,8 +36,7 @@ impl Candidate {
     /// # Errors
     /// The file isn't what it was.
     pub fn read(&self) -> Result<Build, Refusal> {
-        let (file, meta) = preflight::open(&self.path)?;
-        preflight::read_headers(file, meta.len())
+        preflight::read(&self.path)
     }
 }
 

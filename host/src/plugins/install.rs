@@ -134,8 +134,7 @@ fn file_name(path: &Path, build: &Build) -> OsString {
 
 /// Whether the place is free, or taken by what may be replaced: another build of the same plugin, or no plugin at all.
 fn check_free(to: &Path, build: &Build) -> Result<(), InstallError> {
-    let there = preflight::open(to).and_then(|(file, meta)| preflight::read_headers(file, meta.len()));
-    match there {
+    match preflight::read(to) {
         Ok(Build { version, plugin, .. }) if plugin.id != build.plugin.id => {
             Err(InstallError::Occupied { path: to.to_owned(), id: plugin.id, version })
         }

@@ -29,6 +29,11 @@ impl Outline {
         &self.0.version
     }
 
+    /// By what the better one of two versions is known: a release comes before any pre-release.
+    pub(crate) fn precedence(&self) -> (bool, &Version) {
+        (self.version().pre.is_empty(), self.version())
+    }
+
     /// Its author's sentence about it.
     pub fn description(&self) -> &str {
         &self.0.plugin.description
@@ -46,7 +51,7 @@ impl Outline {
 
     /// Whether it has an optional feature.
     pub fn is_capable_of(&self, capability: &str) -> bool {
-        self.0.plugin.capabilities.iter().any(|has| has == capability)
+        self.0.plugin.is_capable_of(capability)
     }
 
     /// Lowest and highest protocol version that it speaks.

@@ -136,6 +136,12 @@ pub(super) fn check_stat(path: &Path, meta: &Metadata) -> Result<(), Refusal> {
     Ok(ownership::check(path, meta)?)
 }
 
+/// Opens a file and reads its headers and manifest.
+pub(super) fn read(path: &Path) -> Result<Build, Refusal> {
+    let (file, meta) = open(path)?;
+    read_headers(file, meta.len())
+}
+
 /// Reads the headers and the manifest of an open file, and no more of it.
 pub(super) fn read_headers(file: File, len: u64) -> Result<Build, Refusal> {
     let cache = ReadCache::new(file);

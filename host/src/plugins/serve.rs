@@ -51,7 +51,7 @@ pub fn serve() -> ExitCode {
         kill_current_process_group(Signal::KILL).unwrap_or_default();
     });
     let mut plugin = Plugin { link, foreign: None, session: None };
-    let Ok(Leave::Taken) = plugin.work(jobs) else {
+    let Ok(End::Closed) = plugin.work(jobs) else {
         // The host is gone: the other thread ends this process, with all that it started.
         listener.join().unwrap_or_default();
         return ExitCode::FAILURE;
@@ -162,12 +162,12 @@ impl Voice {
     }
 }
 
-/// How the host went.
-enum Leave {
-    /// It said so.
-    Taken,
-    /// It didn't.
-    French,
+/// Why there are no more jobs.
+enum End {
+    /// The host said that it is over.
+    Closed,
+    /// The host is gone.
+    Abandoned,
 }
 
 /// The plugin, on the main thread.
@@ -179,7 +179,7 @@ struct Plugin {
 
 impl Plugin {
     /// Does one job after the other until it is told to close.
-    fn work(&mut self, jobs: File) -> io::Result<Leave> {
+    fn work(&mut self, jobs: File) -> io::Result<End> {
         let mut jobs = BufReader::with_capacity(64 << 10, jobs);
         let mut line = Vec::new();
         while wire::read_line(&mut jobs, &mut line)? {
@@ -191,11 +191,11 @@ impl Plugin {
                 Job::Open { id, request } => (id, self.open(id, &request)),
                 Job::Ask { id, method, params } => (id, self.ask(&method, &params)),
                 Job::Call { id, method, params } => (id, self.call(id, &method, &params)),
-                Job::Close => return Ok(Leave::Taken),
+                Job::Close => return Ok(End::Closed),
             };
             self.link.say(&FromWorker::Answered { id, result });
         }
-        Ok(Leave::French)
+        Ok(End::Abandoned)
     }
 
     fn load(&mut self, plugin: &Path, expected: &Build) -> Result<()> {

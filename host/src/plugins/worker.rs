@@ -162,7 +162,7 @@ impl Worker {
         let (id, replies) = self.watched.expect();
         self.watched.give(&question(id))?;
         let mut stopping: Option<ErrorKind> = None;
-        let mut until = deadline.and_then(after);
+        let mut until = deadline.and_then(in_so_long);
         loop {
             match next(&replies, until) {
                 Some(Reply::Answer(Ok(answer))) => return Ok(answer),
@@ -176,11 +176,11 @@ impl Worker {
                 Some(Reply::Cancelled) if stopping.is_some() => {}
                 Some(Reply::Cancelled) => {
                     stopping = Some(ErrorKind::Cancelled);
-                    until = after(self.grace);
+                    until = in_so_long(self.grace);
                 }
                 None if stopping.is_none() => {
                     stopping = Some(ErrorKind::Timeout);
-                    until = after(self.grace);
+                    until = in_so_long(self.grace);
                     self.watched.ask_to_stop(id);
                 }
                 None => {
@@ -305,7 +305,7 @@ impl Drop for Worker {
 }
 
 /// The time in so long; none where that is beyond the clock's end.
-fn after(span: Duration) -> Option<Instant> {
+fn in_so_long(span: Duration) -> Option<Instant> {
     Instant::now().checked_add(span)
 }
 

@@ -69,8 +69,7 @@ fn wishes(build: &Build) -> Vec<&str> {
 }
 
 fn missing(build: &Build) -> Vec<String> {
-    let has = |capability: &str| build.plugin.capabilities.iter().any(|has| has == capability);
-    let missed = MISSED.iter().filter(|(capability, _)| !has(capability));
+    let missed = MISSED.iter().filter(|(capability, _)| !build.plugin.is_capable_of(capability));
     missed.map(|(capability, cost)| format!("{capability} ({cost})")).collect()
 }
 
