@@ -144,6 +144,42 @@ fn a_killed_host_process_leaves_nothing_running_over_there_and_the_next_run_mend
     mend(&fleet);
 }
 
+/// A restart that fails in version two, fails once where a file `refuse` lies, waits as long as there is a file `hold`, and
+/// else writes down which version runs.
+fn moody_restart(fleet: &Fleet) -> serde_json::Value {
+    let line = "cd \"$1/..\"; [ \"$2\" != two ] || exit 1; ! rm refuse 2>/dev/null || exit 1; \
+                touch restarting; while [ -e hold ]; do sleep 0.05; done; echo \"$2\" >running";
+    json!(["sh", "-c", line, "sh", fleet.base_of("{{host}}"), "{{version}}"])
+}
+
+#[test]
+fn a_host_that_went_back_without_its_restart_gets_it_from_the_same_run_or_the_next() {
+    let Some(fleet) = Fleet::new(2) else { return };
+    let rolling = json!({"rolling": {"batch": 1, "max_failures": 1}});
+    fleet.config(json!({"strategy": rolling, "restart": moody_restart(&fleet)}));
+    fleet.deploy("one");
+    let srv = |host: usize| fleet.hosts[host].srv();
+    let forget = || (0..2).for_each(|host| fs::remove_file(srv(host).join("running")).unwrap());
+    let running = |host: usize| fs::read_to_string(srv(host).join("running")).unwrap_or_default();
+    forget();
+    fs::write(srv(0).join("refuse"), "").unwrap();
+    let said = fleet.try_deploy("two");
+    assert_eq!(said.code, Some(8), "{}", all(&said));
+    assert_eq!([running(0), running(1)], ["one\n"; 2], "{}", all(&said));
+    forget();
+    fs::remove_file(srv(0).join("restarting")).unwrap();
+    fs::write(srv(0).join("hold"), "").unwrap();
+    let mut run = fleet.start("two");
+    wait_for("the restart of version one", || srv(0).join("restarting").exists().then_some(()));
+    fleet.all_say("one");
+    run.kill().unwrap();
+    run.wait().unwrap();
+    nothing_runs_on(&fleet);
+    fs::remove_file(srv(0).join("hold")).unwrap();
+    fleet.project.must(&["rollback", "--yes", "--wait", "60"]);
+    assert_eq!([running(0), running(1)], ["one\n", ""], "the second was never touched");
+}
+
 /// A fleet at the far end of a slow line, and a run whose upload has begun and is far from done.
 fn in_upload(network: &Network) -> Option<(Fleet, Child)> {
     let kind = Kind { network: Some(network.place(0, 1)), ..Kind::default() };

@@ -662,13 +662,18 @@ list_content() { content "$base/releases/$1" "$base/.pop-deploy/releases/$1/file
 # --- Going live ---
 
 # Has `current` lead to $2 if it leads to $1; empty stands for absent. 67: it is something else; 68: it does already.
+# Until `settled`, a restart is due wherever it went: whoever finds it there must know.
 point() {
 	current "$1"
 	if [ -z "$link" ] && [ -e "$base/current" ]; then return 67; fi
-	[ "$link" != "$2" ] || return 68
+	due=$base/.pop-deploy/restart-due
+	if [ "$link" = "$2" ]; then
+		[ ! -e "$due" ] || say "due"
+		return 68
+	fi
 	[ "$link" = "$1" ] || return 67
 	if [ -z "$2" ]; then
-		heard rm -f "$base/current"
+		heard rm -f "$base/current" "$due"
 		return
 	fi
 	case $2 in
@@ -679,8 +684,10 @@ point() {
 	esac
 	next=$base/.pop-deploy/next-$$
 	[ ! -L "$next" ] || rm -f "$next"
+	[ "$3" != restart ] || true 2>/dev/null >"$due"
 	heard ln -s "$2" "$next" && replace "$next" "$base/current"
 }
+settled() { rm -f "$base/.pop-deploy/restart-due"; }
 
 # A rename over a link to a folder: plain `mv` would move into that folder. When it fails, which way there is is tried out,
 # so that an error is one.

@@ -1,6 +1,6 @@
 //! Hosts going live: all at once, or batch by batch with a look at each; and all of them back again.
 
-use std::{collections::HashSet, sync::Mutex, time::Duration};
+use std::time::Duration;
 
 use pop_deploy_plugin_api::{
     Error, ErrorKind, Result, Session,
@@ -108,7 +108,7 @@ impl Rollout<'_> {
                 return Err(joined(self.site, failed));
             }
             // Before the next batch: a host that serves a bad release is the worst place to leave it.
-            self.leave_behind(troubles, HashSet::new(), &mut leaving);
+            self.leave_behind(troubles, &mut leaving);
         }
         Ok(Switched { behind: self.look_again(leaving) })
     }
@@ -123,9 +123,9 @@ impl Rollout<'_> {
     }
 
     /// Switches hosts that may fail back to what they had, and says how each was left.
-    fn leave_behind(&self, failed: Vec<(usize, Error)>, cut_off: HashSet<usize>, leaving: &mut Leaving) {
+    fn leave_behind(&self, failed: Vec<(usize, Error)>, leaving: &mut Leaving) {
         let hosts: Vec<_> = failed.iter().map(|(host, _)| *host).collect();
-        let outcomes = each_back(self.site, self.fleet, self.switch, &hosts, self.session, cut_off);
+        let outcomes = each_back(self.site, self.fleet, self.switch, &hosts, self.session);
         for ((host, error), (_, outcome)) in failed.into_iter().zip(outcomes) {
             let name = &self.site.hosts[host];
             let left = match outcome {
@@ -153,9 +153,8 @@ impl Rollout<'_> {
     /// named, with what mends them.
     fn look_again(&self, mut leaving: Leaving) -> Vec<Behind> {
         let lost = std::mem::take(&mut leaving.lost);
-        let cut_off = lost.iter().map(|lost| lost.host).collect();
         let failed = lost.into_iter().map(|lost| (lost.host, lost.error)).collect();
-        self.leave_behind(failed, cut_off, &mut leaving);
+        self.leave_behind(failed, &mut leaving);
         let lost = leaving.lost.into_iter().map(|Lost { host, error, trouble }| {
             self.session.warn(self.switch.mend(self.site, host, &trouble));
             Behind {
@@ -183,24 +182,16 @@ struct Lost {
     trouble: Error,
 }
 
-/// Puts back what was live before on these hosts. An attempt on one of `cut_off` was cut off, maybe before it restarted.
+/// Puts back what was live before on these hosts.
 fn each_back(
     site: &Site,
     fleet: &Fleet,
     switch: &Switch,
     hosts: &[usize],
     session: &Session,
-    cut_off: HashSet<usize>,
 ) -> Vec<Outcome<Moved>> {
-    let tried = Mutex::new(cut_off);
     fleet.each(site, hosts, Hold::Locked, Again::Yes, |host, connection| {
-        let first = tried.lock().is_ok_and(|mut tried| tried.insert(host));
-        let back = switch.back(site, host);
-        let moved = back.run(connection, session)?;
-        if moved == Moved::Already && !first {
-            back.restart(connection, session)?;
-        }
-        Ok(moved)
+        switch.back(site, host).run(connection, session)
     })
 }
 
@@ -211,7 +202,7 @@ fn each_back(
 pub(crate) fn back(site: &Site, fleet: &Fleet, switch: &Switch, session: &Session) -> Undo {
     let hosts: Vec<_> =
         fleet.all().into_iter().filter(|host| switch.before.contains_key(&site.hosts[*host].name)).collect();
-    let outcomes = each_back(site, fleet, switch, &hosts, session, HashSet::new());
+    let outcomes = each_back(site, fleet, switch, &hosts, session);
     let mut moved = 0;
     let mut lost = Vec::new();
     for (host, outcome) in outcomes {

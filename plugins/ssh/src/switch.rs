@@ -81,21 +81,28 @@ impl Move<'_> {
         }
     }
 
-    /// Switches, and restarts in the same breath.
+    /// What restarts there, where anything is live afterwards.
+    fn restart_command(&self) -> Result<Option<Vec<String>>> {
+        if self.to.is_empty() { Ok(None) } else { self.site.restart(self.host, &self.release) }
+    }
+
+    fn current(&self) -> String {
+        format!("{}/current", self.site.bases[self.host])
+    }
+
+    /// Switches, and restarts in the same breath. Where that was done but for the restart, it is made up for.
     ///
     /// # Errors
     /// The link can't be made; the restart fails; the connection is lost.
     pub(crate) fn run(&self, connection: &mut Connection, session: &Session) -> Result<Moved> {
         let host = &self.site.hosts[self.host];
-        let restart = match self.to {
-            "" => None,
-            _ => self.site.restart(self.host, &self.release)?,
-        };
+        let restart = self.restart_command()?;
         let shown = host.shown(&self.line());
         self.told.begin(shown, session);
         let begun = std::time::Instant::now();
-        let point = connection.begin(&["point", self.from, self.to])?;
-        let folder = format!("{}/current", self.site.bases[self.host]);
+        let due = restart.as_ref().map_or("", |_| "restart");
+        let point = connection.begin(&["point", self.from, self.to, due])?;
+        let folder = self.current();
         let restarting = match &restart {
             Some(argv) => Some(command::start(host, &folder, argv, connection)?.told(self.told)),
             None => None,
@@ -105,6 +112,10 @@ impl Move<'_> {
         match answer.status {
             0 => {}
             OTHER => return Ok(Moved::Elsewhere(Current::of(&answer))),
+            ALREADY if answer.says("due") => {
+                self.restart(connection, session)?;
+                return Ok(Moved::Now);
+            }
             ALREADY => return Ok(Moved::Already),
             _ => return Err(told(&answer, format!("can't switch `{folder}` on `{host}`"))),
         }
@@ -115,6 +126,7 @@ impl Move<'_> {
             // Both were asked at once.
             connection.trips -= 1;
             restarting.succeed(connection, session)?;
+            settle(connection)?;
         }
         Ok(Moved::Now)
     }
@@ -124,16 +136,22 @@ impl Move<'_> {
     /// # Errors
     /// The restart fails; the connection is lost.
     pub(crate) fn restart(&self, connection: &mut Connection, session: &Session) -> Result<()> {
-        if let Some(argv) = self.site.restart(self.host, &self.release)?.filter(|_| !self.to.is_empty()) {
-            let folder = format!("{}/current", self.site.bases[self.host]);
+        if let Some(argv) = self.restart_command()? {
+            let folder = self.current();
             // The end of a chain that failed, as far as the far end is concerned.
             connection.begin(&["current"])?;
             let running = command::start(&self.site.hosts[self.host], &folder, &argv, connection)?;
             let running = running.told(self.told);
             running.succeed(connection, session)?;
+            settle(connection)?;
         }
         Ok(())
     }
+}
+
+/// Has the host know that what runs there is what `current` leads to. Not waited for: at worst it restarts once more.
+fn settle(connection: &mut Connection) -> Result<()> {
+    connection.begin(&["settled"]).map(drop)
 }
 
 impl Switch {
@@ -205,13 +223,17 @@ impl Switch {
             ErrorKind::Unknown | ErrorKind::Preflight => "couldn't be reached",
             _ => "couldn't be switched back",
         };
+        let name = &site.hosts[host];
         let causes = std::iter::once(&error.message).chain(&error.causes).map(String::as_str);
+        let causes = causes.collect::<Vec<_>>().join(": ");
+        // What can't be filled is found when the config is read.
+        let restart = back.restart_command().unwrap_or_default();
+        let restart = restart.map(|argv| format!(", then {}", name.shown_in(&back.current(), &argv)));
         format!(
-            "`{}` {why} ({}), so `{}` may be live there; to mend it: {}",
-            site.hosts[host],
-            causes.collect::<Vec<_>>().join(": "),
+            "`{name}` {why} ({causes}), so `{}` may be live there; to mend it: {}{}",
             self.to,
-            site.hosts[host].shown(&back.line())
+            name.shown(&back.line()),
+            restart.unwrap_or_default()
         )
     }
 }
