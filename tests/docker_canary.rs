@@ -2,6 +2,8 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use std::thread;
+
 use front::{Front, Program, Visitors};
 use serde_json::json;
 use shop::{Behaviour, Shop};
@@ -88,51 +90,56 @@ fn a_bad_canary_goes_and_the_old_one_never_noticed() {
 
 #[test]
 fn each_proxy_gives_a_tenth_and_no_visitor_sees_it_come_or_go() {
-    for program in [Program::Nginx, Program::Haproxy, Program::Caddy] {
-        let Some(shop) = behind_a_proxy(program.kind(), "2") else { return };
-        if !program.is_here() {
-            support::skipped(program.kind());
-            continue;
+    thread::scope(|scope| {
+        for program in [Program::Nginx, Program::Haproxy, Program::Caddy] {
+            scope.spawn(move || gives_a_tenth(program));
         }
-        let front = Front::of(program);
-        shop.edit(|config| config["run"]["proxy"] = front.proxy());
-        // Somebody else's, whatever it is called.
-        let stranger = format!("{}-canary", shop.name);
-        shop.must_deploy("1", Behaviour::Well);
-        shop.engine.must(&["run", "--detach", "--name", &stranger, &format!("{}:1", shop.image())]);
-        let started = || shop.engine.must(&["inspect", "--format={{.Id}} {{.State.StartedAt}}", &stranger]);
-        let foreign = started();
-        let before = (shop.containers(), front.file());
-        let visitors = Visitors::come(front.port, 50);
-        let open = canary(&shop, "2", &["--until", "manual"]);
-        assert_eq!(open.code, Some(0), "{program:?}: {}{}", open.stdout, open.stderr);
-        wait_for("the canary's part", || (front.get() == "2").then_some(()));
-        let visit = Visitors::so_many(front.port, 200, 400);
-        let part = *visit.answers.get("2").unwrap_or(&0) as f64 / visit.asked as f64;
-        // The other visitors take turns of the proxy's as well, so that these get a tenth only about.
-        assert!((0.04..0.16).contains(&part), "{program:?}: {:?}", visit.answers);
-        if program == Program::Nginx {
-            shop.must(&["abort", "--yes"]);
-            assert_eq!((shop.containers(), front.file()), before);
-            let bad = canary(&shop, "3", &[]);
-            assert_eq!(bad.code, Some(8), "{}{}", bad.stdout, bad.stderr);
-            assert_eq!((shop.containers(), front.file()), before);
-            assert_eq!(canary(&shop, "2", &[]).code, Some(0));
-        } else {
-            shop.must(&["promote", "--yes"]);
-        }
-        wait_for("all the traffic", || (front.get() == "2").then_some(()));
-        shop.must(&["rollback", "--yes"]);
-        let visits = visitors.leave();
-        assert_eq!(front.get(), "1", "{program:?}");
-        let mut failed = [visit.failed, visits.failed].concat();
-        if program == Program::Caddy {
-            // It drops a connection now and then when it reads its configuration again, whatever that says.
-            failed.retain(|error| !error.contains("reset by peer"));
-        }
-        assert!(failed.is_empty(), "{program:?}: {} of {}: {:?}", failed.len(), visits.asked, failed[0]);
-        assert_eq!(started(), foreign, "{program:?}");
+    });
+}
+
+fn gives_a_tenth(program: Program) {
+    let Some(shop) = behind_a_proxy(program.kind(), "2") else { return };
+    if !program.is_here() {
+        return support::skipped(program.kind());
     }
+    let front = Front::of(program);
+    shop.edit(|config| config["run"]["proxy"] = front.proxy());
+    // Somebody else's, whatever it is called.
+    let stranger = format!("{}-canary", shop.name);
+    shop.must_deploy("1", Behaviour::Well);
+    shop.engine.must(&["run", "--detach", "--name", &stranger, &format!("{}:1", shop.image())]);
+    let started = || shop.engine.must(&["inspect", "--format={{.Id}} {{.State.StartedAt}}", &stranger]);
+    let foreign = started();
+    let before = (shop.containers(), front.file());
+    let visitors = Visitors::come(front.port, 50);
+    let open = canary(&shop, "2", &["--until", "manual"]);
+    assert_eq!(open.code, Some(0), "{program:?}: {}{}", open.stdout, open.stderr);
+    wait_for("the canary's part", || (front.get() == "2").then_some(()));
+    let visit = Visitors::so_many(front.port, 200, 400);
+    let part = *visit.answers.get("2").unwrap_or(&0) as f64 / visit.asked as f64;
+    // The other visitors take turns of the proxy's as well, so that these get a tenth only about.
+    assert!((0.04..0.16).contains(&part), "{program:?}: {:?}", visit.answers);
+    if program == Program::Nginx {
+        shop.must(&["abort", "--yes"]);
+        assert_eq!((shop.containers(), front.file()), before);
+        let bad = canary(&shop, "3", &[]);
+        assert_eq!(bad.code, Some(8), "{}{}", bad.stdout, bad.stderr);
+        assert_eq!((shop.containers(), front.file()), before);
+        assert_eq!(canary(&shop, "2", &[]).code, Some(0));
+    } else {
+        shop.must(&["promote", "--yes"]);
+    }
+    wait_for("all the traffic", || (front.get() == "2").then_some(()));
+    shop.must(&["rollback", "--yes"]);
+    let visits = visitors.leave();
+    assert_eq!(front.get(), "1", "{program:?}");
+    let mut failed = [visit.failed, visits.failed].concat();
+    if program == Program::Caddy {
+        // It drops a connection now and then when it reads its configuration again, whatever that says.
+        failed.retain(|error| !error.contains("reset by peer"));
+    }
+    assert!(failed.is_empty(), "{program:?}: {} of {}: {:?}", failed.len(), visits.asked, failed[0]);
+    assert_eq!(started(), foreign, "{program:?}");
 }
 
 #[test]

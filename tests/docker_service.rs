@@ -2,10 +2,10 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Command, thread};
 
 use engine::{Access, PASSWORD, Registry, USER, free_port};
-use serde_json::json;
+use serde_json::{Value, json};
 use shop::{Behaviour, Shop};
 use support::{Said, wait_for};
 use swarm::{in_a_swarm, serves, services, versions};
@@ -231,24 +231,31 @@ fn a_task_that_failed_before_speaks_against_no_deployment_of_the_same_image() {
 
 #[test]
 fn a_question_that_only_tasks_know_is_put_to_each_of_them() {
-    let Some(shop) = in_a_swarm("asked") else { return };
+    let asks = [
+        ("asked-path", json!({"http": "/healthz"}), "503 Service Unavailable"),
+        ("asked-within", json!({"command": ["/server", "check"]}), "isn't healthy after"),
+        ("asked-image", json!({"docker": true}), "the image has no HEALTHCHECK"),
+    ];
+    thread::scope(|scope| {
+        for (name, health, why) in asks {
+            scope.spawn(move || only_tasks_know(name, health, why));
+        }
+    });
+}
+
+/// Asks tasks that aren't well, then some that are.
+fn only_tasks_know(name: &'static str, mut health: Value, why: &str) {
+    let Some(shop) = in_a_swarm(name) else { return };
     shop.edit(|config| config["service"]["update"] = json!({"parallelism": 0}));
     shop.must_deploy("1", Behaviour::Well);
-    let asks = [
-        (json!({"http": "/healthz"}), "503 Service Unavailable"),
-        (json!({"command": ["/server", "check"]}), "isn't healthy after"),
-        (json!({"docker": true}), "the image has no HEALTHCHECK"),
-    ];
-    for (mut health, why) in asks {
-        for (key, value) in [("interval", 0.1), ("timeout", 0.5), ("start_period", 0.5)] {
-            health[key] = json!(value);
-        }
-        shop.edit(|config| config["health"] = health);
-        let text = told(&shop.deploy("2", Behaviour::Unwell), 8);
-        assert!(text.contains(why), "{text}");
-        serves(&shop, "1");
+    for (key, value) in [("interval", 0.1), ("timeout", 0.5), ("start_period", 0.5)] {
+        health[key] = json!(value);
     }
-    shop.edit(|config| config["health"] = json!({"command": ["/server", "check"], "timeout": 0.5}));
+    shop.edit(|config| config["health"] = health);
+    let text = told(&shop.deploy("2", Behaviour::Unwell), 8);
+    assert!(text.contains(why), "{text}");
+    serves(&shop, "1");
+    shop.healthcheck();
     shop.must_deploy("3", Behaviour::Well);
 }
 

@@ -110,7 +110,7 @@ impl Shop {
         port
     }
 
-    /// Writes the Dockerfile of that version.
+    /// Writes the Dockerfile of that version. What differs comes last: the rest is built once on each engine.
     pub fn dockerfile(&self, version: &str, behaviour: Behaviour) {
         let behaviour = behaviour.name();
         let check = match self.project.path().join("with-healthcheck").exists() {
@@ -121,7 +121,7 @@ impl Shop {
         self.project.write(
             "Dockerfile",
             &format!(
-                "FROM scratch\nCOPY server /server\nENV APP={name} VERSION={version} BEHAVIOUR={behaviour}\n{check}STOPSIGNAL SIGKILL\nENTRYPOINT [\"/server\"]\n"
+                "FROM scratch\nCOPY server /server\n{check}STOPSIGNAL SIGKILL\nENTRYPOINT [\"/server\"]\nENV APP={name} VERSION={version} BEHAVIOUR={behaviour}\n"
             ),
         );
         self.project.write(".dockerignore", ".pop-deploy\nhome\n");

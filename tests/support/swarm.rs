@@ -46,15 +46,17 @@ pub fn services(shop: &Shop) -> Vec<String> {
 
 /// The versions that the app's running tasks are of.
 pub fn versions(shop: &Shop) -> Vec<String> {
-    let ids = shop.engine.must(&["ps", "--quiet", "--filter", "label=com.docker.swarm.service.name"]);
-    let of = |id: &str| {
-        let env = shop.engine.docker(&["container", "inspect", "--format={{json .Config.Env}}", id]).stdout;
-        if !env.contains(&format!("\"APP={}\"", shop.name)) {
-            return None;
-        }
-        env.split("VERSION=").nth(1).map(|rest| rest.split('"').next().unwrap().to_owned())
-    };
-    ids.lines().filter_map(of).collect()
+    let named = format!("--filter=name=^{}", shop.name);
+    let ids = shop.engine.must(&["ps", "--quiet", "--filter=label=com.docker.swarm.service.name", &named]);
+    if ids.is_empty() {
+        return Vec::new();
+    }
+    let inspect = ["container", "inspect", "--format={{json .Config.Env}}"];
+    // Of those that are gone meanwhile nothing is told.
+    let told = shop.engine.docker(&inspect.into_iter().chain(ids.lines()).collect::<Vec<_>>()).stdout;
+    let own = format!("\"APP={}\"", shop.name);
+    let ours = told.lines().filter(|env| env.contains(&own));
+    ours.filter_map(|env| Some(env.split("VERSION=").nth(1)?.split('"').next()?.to_owned())).collect()
 }
 
 /// Waits until two tasks run, of this version and no other.
