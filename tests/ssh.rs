@@ -222,10 +222,13 @@ fn a_host_that_vanishes_within_the_allowance_is_named_with_what_mends_it() {
     wait_for_restart(&fleet, 0);
     fleet.hosts[0].vanish();
     let said = Said::from(run.wait_with_output().unwrap());
-    assert_eq!(said.code, Some(0), "{}", all(&said));
+    assert_eq!(said.code, Some(4), "{}", all(&said));
+    assert!(all(&said).contains("the release is live at `web`, but for a part"), "{}", all(&said));
     assert!(all(&said).contains("to mend it: ssh web1"), "{}", all(&said));
     assert!(all(&said).contains("behind: web1"), "{}", all(&said));
     assert_eq!(fleet.live()[1], "two");
+    // It is live and good where it is well: what to go back to is known.
+    assert_eq!(fleet.project.history()[0]["status"], "success");
     let_restart_go(&fleet, 0);
     fleet.hosts[0].appear();
     fleet.fill("three");

@@ -116,7 +116,10 @@ impl Walk<'_> {
         } else if is_open(members) {
             leave_staged(members);
         }
-        let error = walked.err();
+        let astray =
+            || members.iter().filter(|member| member.ending == TargetEnding::Astray).find_map(Member::astray);
+        // Of a run that stays open nothing is said yet.
+        let error = walked.err().or_else(|| if is_open(members) { None } else { astray() });
         let ending = self.ending(members, error.as_ref());
         self.hooks.close(ending);
         (ending, error)
@@ -148,6 +151,7 @@ impl Walk<'_> {
                 break;
             }
             match switched.and_then(|()| self.phase(member, Phase::Verify, &halted)) {
+                Ok(()) if member.astray().is_some() => member.ending = TargetEnding::Astray,
                 Ok(()) => member.ending = TargetEnding::Verified,
                 Err(error)
                     if self.on_partial == OnPartial::Continue && error.kind != ErrorKind::Cancelled =>
@@ -281,7 +285,7 @@ impl Walk<'_> {
             return;
         }
         for member in members.iter_mut().rev() {
-            let stays = member.ending == TargetEnding::Verified && self.on_partial != OnPartial::RollbackAll;
+            let stays = member.ending.is_good() && self.on_partial != OnPartial::RollbackAll;
             if member.rollback.is_none() && !stays {
                 self.take_back(member, error);
             }
@@ -292,7 +296,7 @@ impl Walk<'_> {
     pub fn take_back(&self, member: &mut Member, because: &Error) {
         if member.was_live && !member.auto_rollback {
             // A good release stays good when another target fails.
-            if member.ending != TargetEnding::Verified {
+            if !member.ending.is_good() {
                 member.ending = TargetEnding::LeftLive;
             }
             return;
@@ -350,7 +354,7 @@ impl Walk<'_> {
             let wanted = self.until == Until::Manual;
             return if is_open(members) { Ending::CanaryOpen { wanted } } else { Ending::Succeeded };
         };
-        if any(&[TargetEnding::RollbackFailed, TargetEnding::Unknown]) {
+        if any(&[TargetEnding::RollbackFailed, TargetEnding::Astray, TargetEnding::Unknown]) {
             return Ending::Stuck;
         }
         if let Some(signal) = self.around.interrupt.signal() {

@@ -286,6 +286,18 @@ impl Member {
         undone.map_err(|error| self.desk.blotted(error))
     }
 
+    /// What of the place is in a state that nobody knows although the release is live, as the receipts have it.
+    pub fn astray(&self) -> Option<Error> {
+        let causes: Vec<_> = self.receipts.iter().flat_map(|kept| kept.receipt.astray.clone()).collect();
+        if causes.is_empty() {
+            return None;
+        }
+        let message =
+            format!("the release is live at `{}`, but for a part that nobody could take back", self.name);
+        let error = Error { causes, ..Error::new(ErrorKind::Unknown, message) };
+        Some(self.desk.blotted(error.hint("mend each as it says; the release stays live where it is well")))
+    }
+
     /// Ends the worker, and with it whatever the session holds.
     pub fn close(&mut self) {
         self.worker = None;

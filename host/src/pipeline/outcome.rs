@@ -174,6 +174,8 @@ pub enum TargetEnding {
     CanaryOpen,
     /// The release is live and verified.
     Verified,
+    /// The release is live and verified, but for a part that failed and couldn't be taken back.
+    Astray,
     /// Its release was live, and is no longer.
     RolledBack,
     /// A step of it failed, and nothing of it is left.
@@ -194,12 +196,18 @@ impl TargetEnding {
             Self::Staged => "staged",
             Self::CanaryOpen => "canary_open",
             Self::Verified => "verified",
+            Self::Astray => "astray",
             Self::RolledBack => "rolled_back",
             Self::Failed => "failed",
             Self::LeftLive => "left_live",
             Self::RollbackFailed => "rollback_failed",
             Self::Unknown => "unknown",
         }
+    }
+
+    /// Whether the release is live and counts as good.
+    pub fn is_good(self) -> bool {
+        matches!(self, Self::Verified | Self::Astray)
     }
 
     /// The journal's word for it.
@@ -212,7 +220,7 @@ impl TargetEnding {
             Self::RolledBack => journal::TargetEnding::RolledBack,
             Self::Failed => journal::TargetEnding::Failed,
             Self::RollbackFailed => journal::TargetEnding::RollbackFailed,
-            Self::LeftLive | Self::Unknown => journal::TargetEnding::Unknown,
+            Self::LeftLive | Self::Astray | Self::Unknown => journal::TargetEnding::Unknown,
         }
     }
 }

@@ -100,7 +100,7 @@ fn is_left_open(order: &Order<'_>, report: &Report) -> bool {
 }
 
 fn record(order: &Order<'_>, kind: RunKind, report: &Report, target: &TargetReport) -> Record {
-    let went_well = target.ending == TargetEnding::Verified;
+    let went_well = target.ending.is_good();
     let common = Record {
         timestamp: Some(journal::timestamp()),
         target: Some(target.name.clone()),

@@ -52,6 +52,10 @@ pub struct Receipt {
     /// to judge. A bad one is the step's error, not a receipt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
+    /// Parts of the place that failed as the config allows, and that nobody could take back: what is left and what mends
+    /// it, a line each. The release is live in the rest, so the run goes on to its end, and says then that a person is needed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub astray: Vec<String>,
 }
 
 impl Receipt {
@@ -64,6 +68,7 @@ impl Receipt {
             data: Value::Null,
             facts: Map::new(),
             verdict: None,
+            astray: Vec::new(),
         }
     }
 
@@ -89,6 +94,13 @@ impl Receipt {
     #[must_use]
     pub fn verdict(mut self, verdict: Verdict) -> Self {
         self.verdict = Some(verdict);
+        self
+    }
+
+    /// Says what was left in a state that nobody knows.
+    #[must_use]
+    pub fn astray(mut self, astray: Vec<String>) -> Self {
+        self.astray = astray;
         self
     }
 }

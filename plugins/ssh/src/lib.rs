@@ -158,7 +158,8 @@ impl Target for Ssh {
                 let hosts = steps::switched_hosts(site, &switch);
                 let rollout = Rollout { site, fleet, session, switch: &switch, head: &head };
                 let switched = rollout.forward(&hosts)?;
-                Ok(Receipt::new(Outcome::Changed, switched.words(hosts.len())).data(switched))
+                let receipt = Receipt::new(Outcome::Changed, switched.words(hosts.len()));
+                Ok(receipt.astray(switched.astray()).data(switched))
             }
             "verify" => data::<Verify>(step)?.run(site, fleet, request, session),
             "finalize" => data::<Finalize>(step)?.run(site, fleet, id),

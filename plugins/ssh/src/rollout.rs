@@ -30,9 +30,17 @@ pub(crate) struct Switched {
 pub(crate) struct Behind {
     pub(crate) host: String,
     pub(crate) why: String,
+    /// What is left there and how a person mends it, where nobody could switch it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) mend: Option<String>,
 }
 
 impl Switched {
+    /// Hosts that nobody could switch back: what is left there and what mends it.
+    pub(crate) fn astray(&self) -> Vec<String> {
+        self.behind.iter().filter_map(|behind| behind.mend.clone()).collect()
+    }
+
     /// What became of so many hosts.
     pub(crate) fn words(&self, hosts: usize) -> String {
         let names: Vec<_> = self.behind.iter().map(|behind| behind.host.as_str()).collect();
@@ -145,7 +153,7 @@ impl Rollout<'_> {
                 }
             };
             self.session.warn(format!("{left}: {}", error.message));
-            leaving.behind.push(Behind { host: name.name.clone(), why: error.message });
+            leaving.behind.push(Behind { host: name.name.clone(), why: error.message, mend: None });
         }
     }
 
@@ -155,12 +163,10 @@ impl Rollout<'_> {
         let lost = std::mem::take(&mut leaving.lost);
         let failed = lost.into_iter().map(|lost| (lost.host, lost.error)).collect();
         self.leave_behind(failed, &mut leaving);
-        let lost = leaving.lost.into_iter().map(|Lost { host, error, trouble }| {
-            self.session.warn(self.switch.mend(self.site, host, &trouble));
-            Behind {
-                host: self.site.hosts[host].name.clone(),
-                why: format!("{}; it couldn't be switched back", error.message),
-            }
+        let lost = leaving.lost.into_iter().map(|Lost { host, error, trouble }| Behind {
+            host: self.site.hosts[host].name.clone(),
+            why: format!("{}; it couldn't be switched back", error.message),
+            mend: Some(self.switch.mend(self.site, host, &trouble)),
         });
         leaving.behind.into_iter().chain(lost).collect()
     }

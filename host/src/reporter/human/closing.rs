@@ -88,6 +88,10 @@ fn target_result(target: &TargetReport) -> String {
         TargetEnding::Verified => {
             format!("{} is live", target.release.version.as_deref().unwrap_or(&target.release.id))
         }
+        TargetEnding::Astray => {
+            let version = target.release.version.as_deref().unwrap_or(&target.release.id);
+            format!("{version} is live, but for what is named above")
+        }
         TargetEnding::RolledBack => match &target.before {
             Some(before) => {
                 format!("rolled back, {} is live", before.version.as_deref().unwrap_or(&before.id))
