@@ -79,6 +79,21 @@ fn a_host_that_fails_in_stage_leaves_nothing_live_anywhere() {
     for host in 0..4 {
         assert_eq!(fleet.releases(host).len(), 1, "{:?}", fleet.releases(host));
     }
+    drop(fill);
+    // The links that came and went are no news; a page that somebody wrote to is.
+    fs::remove_file(fleet.hosts[3].srv_seen_from_here().join("fill")).unwrap();
+    let touched = fleet.base(1).join("current/a/deep.txt");
+    fs::File::options()
+        .write(true)
+        .open(&touched)
+        .unwrap()
+        .set_modified(std::time::SystemTime::now())
+        .unwrap();
+    let said = fleet.deploy("three");
+    let warned: Vec<_> =
+        all(&said).lines().filter(|line| line.contains("were touched")).map(str::to_owned).collect();
+    assert!(matches!(&warned[..], [line] if line.contains("`web2`")), "{warned:?}");
+    fleet.all_say("three");
 }
 
 #[test]

@@ -175,6 +175,13 @@ pristine() {
 	stamping=yes
 	[ "$(stamps "$base/releases/$1" 2>/dev/null | hash)" = "$(hash <"$base/.pop-deploy/releases/$1/stamps")" ]
 }
+# Whether nothing but the time of the last change of some is another, as when a link to a file came or went: a deployment
+# that failed, somebody's backup. They are read again all the same.
+linked_only() {
+	[ -s "$base/.pop-deploy/releases/$1/stamps" ] || return 1
+	[ "$(stamps "$base/releases/$1" 2>/dev/null | timeless | hash)" = "$(timeless <"$base/.pop-deploy/releases/$1/stamps" | hash)" ]
+}
+timeless() { tr '\000' '\n' | sed 's/^\([^ ]* [^ ]* [^ ]* [^ ]*\) [^ ]* /\1 /'; }
 
 # Everything that a plan needs; changes nothing. After the base comes whether to show the manifest of what is live, and
 # the shared files and folders that are to be there.
@@ -458,7 +465,7 @@ open_release() {
 	fi
 	if pristine "$from"; then
 		full=
-	elif can_stamp; then
+	elif can_stamp && ! linked_only "$from"; then
 		say "touched"
 	fi
 	link_all "$base/releases/$from" || copy_all "$base/releases/$from" || return

@@ -116,7 +116,13 @@ impl Rollout<'_> {
                 return Err(joined(self.site, failed));
             }
             // Before the next batch: a host that serves a bad release is the worst place to leave it.
+            let lost = leaving.lost.len();
             self.leave_behind(troubles, &mut leaving);
+            for Lost { host, trouble, .. } in &leaving.lost[lost..] {
+                let name = &self.site.hosts[*host];
+                let words = format!("`{name}` failed, and can't be switched back yet: {}", trouble.message);
+                self.session.warn(words);
+            }
         }
         Ok(Switched { behind: self.look_again(leaving) })
     }
@@ -144,10 +150,6 @@ impl Rollout<'_> {
                     "`{name}` failed, and its `current` is {current}, which this run didn't make: it stays so"
                 ),
                 Err(trouble) => {
-                    self.session.warn(format!(
-                        "`{name}` failed, and can't be switched back yet: {}",
-                        trouble.message
-                    ));
                     leaving.lost.push(Lost { host, error, trouble });
                     continue;
                 }
