@@ -215,25 +215,21 @@ fn a_push_that_is_denied_changes_nothing_that_runs_and_a_login_mends_it() {
         config["run"]["env"] = json!({"API_KEY": {"env": "PLANTED_KEY"}});
     });
     let seen = shop.project.path().join("seen");
-    let (path, spy) = (std::env::var("PATH").unwrap(), shop.project.path().join("spy"));
     // What a list of processes would show, of every docker command.
-    shop.project.write(
-        "spy/docker",
-        &format!("#!/bin/sh\necho \"$*\" >>{}\nPATH='{path}' exec docker \"$@\"\n", seen.display()),
-    );
-    fs::set_permissions(spy.join("docker"), fs::Permissions::from_mode(0o755)).unwrap();
+    let look = format!("echo \"$*\" >>{}", seen.display());
+    let mut command = shop.spied(&look, &["execute", "--yes", "--version", "2"]);
     // A keeper of passwords that would be asked to keep this one.
     let kept = shop.project.path().join("kept");
     shop.project.write(
         "spy/docker-credential-spy",
         &format!("#!/bin/sh\necho \"$1\" >>{}\ncat >>{0}\necho '{{}}'\n", kept.display()),
     );
-    fs::set_permissions(spy.join("docker-credential-spy"), fs::Permissions::from_mode(0o755)).unwrap();
+    let spy = shop.project.path().join("spy/docker-credential-spy");
+    fs::set_permissions(spy, fs::Permissions::from_mode(0o755)).unwrap();
     let users = json!({"credsStore": "spy", "credHelpers": {&guarded.address: "spy"}}).to_string();
     shop.project.write("home/.docker/config.json", &users);
     shop.dockerfile("2", Behaviour::Well);
-    let mut command = shop.command(&["execute", "--yes", "--version", "2"]);
-    let said = Said::from(command.env("PATH", format!("{}:{path}", spy.display())).output().unwrap());
+    let said = Said::from(command.output().unwrap());
     assert_eq!(said.code, Some(0), "{}{}", said.stdout, said.stderr);
     assert_eq!(shop.project.read("home/.docker/config.json"), users);
     let asked = fs::read_to_string(kept).unwrap_or_default();
@@ -387,21 +383,10 @@ fn an_interrupt_while_the_old_one_is_being_stopped_has_it_serve_again() {
     deaf("1");
     shop.must(&["execute", "--yes", "--version", "1"]);
     let first = shop.containers();
-    let path = std::env::var("PATH").unwrap();
-    let spy = shop.project.path().join("spy");
-    shop.project.write(
-        "spy/docker",
-        &format!("#!/bin/sh\n[ \"$1\" != stop ] || touch stopping\nPATH='{path}' exec docker \"$@\"\n"),
-    );
-    fs::set_permissions(spy.join("docker"), fs::Permissions::from_mode(0o755)).unwrap();
     deaf("2");
-    let mut command = shop.command(&["execute", "--yes", "--version", "2"]);
-    let run = command
-        .env("PATH", format!("{}:{path}", spy.display()))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let tell = "[ \"$1\" != stop ] || touch stopping";
+    let mut command = shop.spied(tell, &["execute", "--yes", "--version", "2"]);
+    let run = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     wait_for("the stop", || shop.project.path().join("stopping").exists().then_some(()));
     let events =
         ["events", "--since=1m", "--until=-1s", "--filter=event=kill", "--format={{.Actor.Attributes.name}}"];

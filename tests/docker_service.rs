@@ -2,7 +2,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::{fs, os::unix::fs::PermissionsExt as _, process::Command, thread};
+use std::{process::Command, thread};
 
 use engine::{Access, PASSWORD, Registry, USER, free_port};
 use serde_json::{Value, json};
@@ -291,6 +291,11 @@ fn a_canary_of_tasks_behind_a_proxy_gets_its_part_by_weights() {
     told(&canary("2", &["--until", "manual"]), 0);
     assert_eq!(weights(), ["180", "180", "20", "20"]);
     shop.must(&["verify"]);
+    let silent = "case \"$*\" in *Status.Addr*) echo 'no answer for now' >&2; exit 1;; esac";
+    let said: Said = shop.spied(silent, &["verify"]).output().unwrap().into();
+    let text = format!("{}{}", said.stdout, said.stderr);
+    assert!(said.code != Some(0) && text.contains("no answer for now"), "{text}");
+    assert!(!text.contains("doesn't name"), "{text}");
     shop.must(&["promote", "--yes"]);
     assert_eq!((weights().len(), services(&shop).len()), (2, 1));
     serves(&shop, "2");
@@ -312,16 +317,37 @@ fn a_port_goes_and_comes_back_without_the_one_beside_it() {
         ports.sort();
         ports
     };
+    let images = || {
+        let format = "--format={{.Spec.TaskTemplate.ContainerSpec.Image}} {{with .PreviousSpec}}{{.TaskTemplate.ContainerSpec.Image}}{{end}}";
+        let said = shop.engine.must(&["service", "inspect", format, shop.name]);
+        said.split(' ').map(str::to_owned).collect::<Vec<_>>()
+    };
     let (one, two) = (free_port(), free_port());
     shop.edit(|config| {
         config["service"]["endpoint_mode"] = json!("vip");
         config["service"]["ports"] = json!(of(&[one, two]));
     });
     shop.must_deploy("1", Behaviour::Well);
-    shop.edit(|config| config["service"]["ports"] = json!(of(&[two])));
+    let first = images().remove(0);
+    shop.edit(|config| {
+        config["min_ready"] = json!(3);
+        config["service"]["ports"] = json!(of(&[two]));
+    });
+    let text = told(&shop.deploy("2", Behaviour::Crash), 8);
+    assert!(text.contains("the Swarm took the update of `sides` back by itself"), "{text}");
+    serves(&shop, "1");
+    assert_eq!((ports(), images().remove(0)), (of(&[one, two]), first.clone()));
+    wait_for("the end of the update", || {
+        let state = ["service", "inspect", "--format={{.UpdateStatus.State}}", shop.name];
+        (shop.engine.must(&state) == "completed").then_some(())
+    });
+
+    shop.edit(|config| config["min_ready"] = json!(0.2));
     shop.must_deploy("2", Behaviour::Well);
-    assert_eq!(ports(), of(&[two]));
+    // What the Swarm itself would go back to is the image before.
+    assert_eq!((ports(), images().pop()), (of(&[two]), Some(first)));
     shop.must(&["rollback", "--yes"]);
+    serves(&shop, "1");
     assert_eq!(ports(), of(&[one, two]));
 }
 
@@ -335,16 +361,8 @@ fn no_secret_of_a_service_is_told_anywhere_not_even_one_that_was_set_by_hand() {
         config["service"]["env"] = json!({"API_KEY": {"env": "PLANTED_KEY"}, "MODE": "shop"});
     });
     // What a list of processes would show, of every docker command.
-    let (path, spy) = (std::env::var("PATH").unwrap(), shop.project.path().join("spy"));
-    shop.project.write(
-        "spy/docker",
-        &format!("#!/bin/sh\necho \"$*\" >>\"${{0%/*}}/seen\"\nPATH='{path}' exec docker \"$@\"\n"),
-    );
-    fs::set_permissions(spy.join("docker"), fs::Permissions::from_mode(0o755)).unwrap();
-    let spied = |arguments: &[&str]| {
-        let mut command = shop.command(arguments);
-        told(&Said::from(command.env("PATH", format!("{}:{path}", spy.display())).output().unwrap()), 0)
-    };
+    let look = "echo \"$*\" >>\"${0%/*}/seen\"";
+    let spied = |arguments: &[&str]| told(&shop.spied(look, arguments).output().unwrap().into(), 0);
     let deploy = |version: &str| {
         shop.dockerfile(version, Behaviour::Well);
         spied(&["execute", "--yes", "--version", version])

@@ -5,8 +5,10 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
     io::{self, Read as _, Write as _},
     net::TcpStream,
+    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process::{Child, Command},
     sync::OnceLock,
@@ -78,7 +80,7 @@ impl Shop {
         }
         let (engine, registry) = PLACE.get_or_init(|| (Engine::start(), Registry::start(Access::Anybody)));
         let project = Project::empty();
-        std::fs::copy(server(), project.path().join("server")).unwrap();
+        fs::copy(server(), project.path().join("server")).unwrap();
         let config = json!({
             "image_name": format!("acme/{name}"),
             "registry": registry.address,
@@ -140,6 +142,18 @@ impl Shop {
             .env("REGISTRY_PASSWORD", PASSWORD)
             .env("WRONG_PASSWORD", "not-the-password")
             .env("PLANTED_KEY", "planted-key-7a1");
+        command
+    }
+
+    /// The same with a docker that first does what a script says, which may end it; `$*` are its words.
+    pub fn spied(&self, script: &str, arguments: &[&str]) -> Command {
+        let path = std::env::var("PATH").unwrap();
+        let docker = format!("#!/bin/sh\n{script}\nPATH='{path}' exec docker \"$@\"\n");
+        self.project.write("spy/docker", &docker);
+        let spy = self.project.path().join("spy");
+        fs::set_permissions(spy.join("docker"), fs::Permissions::from_mode(0o755)).unwrap();
+        let mut command = self.command(arguments);
+        command.env("PATH", format!("{}:{path}", spy.display()));
         command
     }
 
@@ -231,7 +245,7 @@ impl Shop {
         engine.push(of(&["network", "ls", "--no-trunc"]));
         let history = self.project.read(".pop-deploy/deploy.json");
         let runs =
-            std::fs::read_dir(self.project.path().join(".pop-deploy/deployments")).map_or(0, Iterator::count);
+            fs::read_dir(self.project.path().join(".pop-deploy/deployments")).map_or(0, Iterator::count);
         State {
             engine,
             registry: self.registry.content(&format!("acme/{}", self.name)),

@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
 };
 
-use pop_deploy_plugin_api::{Error, Result, protocol::Command, serde_json::Value};
+use pop_deploy_plugin_api::{Error, Finished, Result, protocol::Command, serde_json::Value};
 use serde::{Deserialize, Serialize};
 
 use super::state::{self, Task, parsed};
@@ -55,6 +55,22 @@ impl Reach {
     /// # Errors
     /// The Swarm can't be read; one of them has no address here.
     pub(crate) fn servers(&self, image: &str, engine: &Engine) -> Result<Vec<Server>> {
+        let found = self.found(image, engine)?.into_iter();
+        found
+            .map(|(task, address)| address.map(|it| server(&task, it)).ok_or_else(|| self.lost(&task)))
+            .collect()
+    }
+
+    /// The same; nothing where one of them has no address here.
+    ///
+    /// # Errors
+    /// The Swarm can't be read.
+    pub(crate) fn reachable(&self, image: &str, engine: &Engine) -> Result<Option<Vec<Server>>> {
+        let found = self.found(image, engine)?.into_iter();
+        Ok(found.map(|(task, address)| address.map(|it| server(&task, it))).collect())
+    }
+
+    fn found(&self, image: &str, engine: &Engine) -> Result<Vec<(Task, Option<String>)>> {
         let tasks = state::tasks(&self.service, engine)?;
         let mut tasks: Vec<_> = tasks.into_iter().filter(|task| task.runs(image)).collect();
         tasks.sort_by(|a, b| a.name.cmp(&b.name));
@@ -62,18 +78,12 @@ impl Reach {
             Way::Node => self.at_nodes(&tasks, engine)?,
             Way::Bridge => self.on_bridges(&tasks, engine)?,
         };
-        tasks.iter().zip(addresses).map(|(task, address)| self.server(task, address)).collect()
+        Ok(tasks.into_iter().zip(addresses).collect())
     }
 
-    fn server(&self, task: &Task, address: Option<String>) -> Result<Server> {
-        let Some(address) = address else {
-            return Err(Error::failed(format!(
-                "the task `{}` has no address here at port {}",
-                task.name, self.port
-            ))
-            .hint("publish that port with `mode: host`, or keep the tasks on this node by `constraints`"));
-        };
-        Ok(Server { name: task.name.replace('.', "-"), address, weight: 1 })
+    fn lost(&self, task: &Task) -> Error {
+        Error::failed(format!("the task `{}` has no address here at port {}", task.name, self.port))
+            .hint("publish that port with `mode: host`, or keep the tasks on this node by `constraints`")
     }
 
     fn at_nodes(&self, tasks: &[Task], engine: &Engine) -> Result<Vec<Option<String>>> {
@@ -115,6 +125,10 @@ impl Local {
     }
 }
 
+fn server(task: &Task, address: String) -> Server {
+    Server { name: task.name.replace('.', "-"), address, weight: 1 }
+}
+
 fn inspect_node() -> Command {
     docker(["node", "inspect", "--format={{.Status.Addr}}", &format!("<{NODE}>")]).hole(NODE)
 }
@@ -146,14 +160,23 @@ fn inspect_bridges() -> Command {
 
 /// The addresses on these bridges, by the container's id.
 fn bridges(engine: &Engine) -> Result<BTreeMap<String, IpAddr>> {
+    let finished = engine.ask(&inspect_bridges())?;
     // An engine may lack one of the two: what there is of the other is told all the same.
-    let told = engine.ask(&inspect_bridges())?.stdout;
+    let told = if lacks_networks(&finished) { finished } else { finished.success()? }.stdout;
     let mut addresses = BTreeMap::new();
     for line in told.lines().filter(|line| line.starts_with('{')) {
         let containers: BTreeMap<String, Value> = parsed(line, "docker network inspect")?;
         addresses.extend(containers.into_iter().filter_map(|(id, it)| Some((id, address(&it)?))));
     }
     Ok(addresses)
+}
+
+/// Whether all that docker complains of is that networks aren't there.
+fn lacks_networks(finished: &Finished) -> bool {
+    let words = finished.stderr.to_lowercase();
+    let is_absent = |line: &str| line.contains("no such network") || line.contains("not found");
+    let mut complaints = words.lines().filter(|line| !line.trim().is_empty()).peekable();
+    complaints.peek().is_some() && complaints.all(is_absent)
 }
 
 fn address(endpoint: &Value) -> Option<IpAddr> {

@@ -180,7 +180,7 @@ impl Part {
             None => {
                 let create = self.to.create(&self.name);
                 let create = if create.holes.contains(IMAGE) { create.fill(IMAGE, &image)? } else { create };
-                push(&self.name, &self.to, &create, engine)?;
+                push(&self.name, &self.to, &[create], engine)?;
             }
         }
         self.started(&image, &failures, engine).and_then(|()| self.watch(engine)).map_err(|mut error| {

@@ -40,15 +40,22 @@ fn proxied(app: &App, proxy: &Proxy, found: &[Service], engine: &Engine) -> Resu
         return Ok(found.len().checked_sub(1));
     }
     let text = Upstream::new(proxy, &app.name, &engine.session)?.read()?.unwrap_or_default();
-    let named = found.iter().position(|service| is_named(service, proxy, &text, engine));
-    Ok(named.or(Some(0)))
+    for (index, service) in found.iter().enumerate() {
+        if is_named(service, proxy, &text, engine)? {
+            return Ok(Some(index));
+        }
+    }
+    Ok(Some(0))
 }
 
-/// Whether the proxy's file names every task of a service that can be reached from here.
-pub(crate) fn is_named(service: &Service, proxy: &Proxy, upstream: &str, engine: &Engine) -> bool {
+/// Whether the proxy's file names every task of a service.
+///
+/// # Errors
+/// The Swarm can't be read.
+pub(crate) fn is_named(service: &Service, proxy: &Proxy, upstream: &str, engine: &Engine) -> Result<bool> {
     let port = service.spec.proxied().unwrap_or(proxy.port);
     let image = service.spec.image.as_deref().unwrap_or_default();
     // A task without an address here is one that the file can't name.
-    let servers = service.spec.reach(&service.name, port).servers(image, engine).unwrap_or_default();
-    !servers.is_empty() && names_all(upstream, &servers)
+    let servers = service.spec.reach(&service.name, port).reachable(image, engine)?.unwrap_or_default();
+    Ok(!servers.is_empty() && names_all(upstream, &servers))
 }

@@ -229,7 +229,12 @@ impl Port {
             0 => String::new(),
             port => format!("published={port},"),
         };
-        format!("{published}target={},protocol={},mode={}", self.target, self.protocol, self.mode)
+        format!("{published}{}", self.inside())
+    }
+
+    /// Where it leads: all that docker looks at when a port is to go.
+    fn inside(&self) -> String {
+        format!("target={},protocol={},mode={}", self.target, self.protocol, self.mode)
     }
 }
 
@@ -407,8 +412,32 @@ impl Spec {
         self.finished(words)
     }
 
-    /// The command that makes the service this, from what it is `now`.
-    pub(crate) fn update(&self, name: &str, now: &Self) -> Command {
+    /// The commands that make the service this, from what it is `now`. Docker takes away, with a port, every other that leads
+    /// to the same one inside, and gives none back that it takes: then ports go and come first, while the image is the old one.
+    /// To what the last command finds the Swarm itself goes back.
+    pub(crate) fn updates(&self, name: &str, now: &Self) -> Vec<Command> {
+        let gone: BTreeSet<_> = now.ports.difference(&self.ports).cloned().collect();
+        let leads = |a: &Port, b: &Port| (a.target, &a.protocol, &a.mode) == (b.target, &b.protocol, &b.mode);
+        let (taken, left): (BTreeSet<_>, BTreeSet<_>) =
+            now.ports.difference(&gone).cloned().partition(|port| gone.iter().any(|it| leads(it, port)));
+        if taken.is_empty() {
+            return vec![self.update(name, now)];
+        }
+        let ports = |option: &str, ports: Vec<String>| {
+            let mut words = Words::new("update");
+            ports.into_iter().for_each(|port| words.option(option, port));
+            words.0.push(name.to_owned());
+            docker(words.0)
+        };
+        let kept = Self { ports: left.union(&taken).cloned().collect(), ..now.clone() };
+        vec![
+            ports("publish-rm", gone.iter().map(Port::inside).collect()),
+            ports("publish-add", taken.iter().map(Port::words).collect()),
+            self.update(name, &kept),
+        ]
+    }
+
+    fn update(&self, name: &str, now: &Self) -> Command {
         let mut words = Words::new("update");
         words.option("image", self.image_word());
         self.always(&mut words);
@@ -434,7 +463,7 @@ impl Spec {
             words.option("publish-add", port.words());
         }
         for port in now.ports.difference(&self.ports) {
-            words.option("publish-rm", Port { published: 0, ..port.clone() }.words());
+            words.option("publish-rm", port.inside());
         }
         for network in self.networks.difference(&now.networks) {
             words.option("network-add", self.network_word(network));
@@ -444,19 +473,6 @@ impl Spec {
         words.gone("constraint-rm", now.constraints.difference(&self.constraints));
         words.0.push(name.to_owned());
         self.finished(words)
-    }
-
-    /// The command that gives back the ports that [`update`](Self::update) takes along: docker takes away every port that
-    /// leads to the same one inside.
-    pub(crate) fn siblings(&self, name: &str, now: &Self) -> Option<Command> {
-        let gone: Vec<_> = now.ports.difference(&self.ports).collect();
-        let leads = |a: &Port, b: &Port| (a.target, &a.protocol, &a.mode) == (b.target, &b.protocol, &b.mode);
-        let taken = |port: &&Port| now.ports.contains(*port) && gone.iter().any(|it| leads(it, port));
-        let mut words = Words::new("update");
-        self.ports.iter().filter(taken).for_each(|port| words.option("publish-add", port.words()));
-        let is_any = self.ports.iter().any(|port| taken(&port));
-        words.0.push(name.to_owned());
-        is_any.then(|| docker(words.0))
     }
 
     fn always(&self, words: &mut Words) {
@@ -747,18 +763,21 @@ mod tests {
     }
 
     #[test]
-    fn a_port_beside_one_that_goes_is_given_back() {
+    fn a_port_beside_one_that_goes_is_given_back_before_the_image_changes() {
         let port =
             |published, target| Port { target, protocol: "tcp".into(), published, mode: "ingress".into() };
-        let (mut before, mut after) = (found(), found());
+        let (mut before, mut after) = (found(), found().with("shop@sha256:2"));
         before.ports = BTreeSet::from([port(8080, 80), port(9090, 80), port(7070, 70)]);
         after.ports = BTreeSet::from([port(9090, 80), port(7070, 70), port(6060, 60)]);
-        let given = after.siblings("shop", &before).unwrap();
+        let updates = after.updates("shop", &before);
+        assert_eq!(updates[0].argv[7..], ["--publish-rm=target=80,protocol=tcp,mode=ingress", "shop"]);
         assert_eq!(
-            given.argv[7..],
+            updates[1].argv[7..],
             ["--publish-add=published=9090,target=80,protocol=tcp,mode=ingress", "shop"]
         );
-        assert_eq!(before.siblings("shop", &after), None);
+        let last = ["--publish-add=published=6060,target=60,protocol=tcp,mode=ingress", "shop"];
+        assert_eq!(words(&updates[2])[2..], last);
+        assert_eq!(before.updates("shop", &after).len(), 1);
     }
 
     #[test]

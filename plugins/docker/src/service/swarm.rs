@@ -74,7 +74,7 @@ impl Swarm {
         if app.config.service.is_none() {
             return Ok(None);
         }
-        let told = engine.ask(&docker(["info", "--format={{json .Swarm}}"]))?;
+        let told = engine.ask(&docker(["info", "--format={{json .Swarm}}"]))?.success()?;
         let state: State = parsed(told.stdout.trim(), "docker info")?;
         if !state.control_available {
             return Ok(Some(Self { state, nodes: Vec::new(), service: None, others: Vec::new() }));
@@ -392,7 +392,7 @@ impl Swarm {
             let upstream = Upstream::new(proxy, &app.name, &engine.session)?;
             checks.extend(upstream.is_unread()?.then(|| unread(proxy)));
             let (text, file) = (upstream.read()?.unwrap_or_default(), proxy.file.display());
-            checks.push(match is_named(service, proxy, &text, engine) {
+            checks.push(match is_named(service, proxy, &text, engine)? {
                 true => Check::pass("proxy", format!("`{file}` names every task")),
                 false => Check::fail(
                     "proxy",

@@ -54,8 +54,8 @@ impl Update {
 
     /// The step that has the service `name` be `to`.
     pub(crate) fn step(app: &App, name: &str, to: Spec, before: Option<&Spec>) -> Step {
-        let (effect, reason, command) = match before {
-            None => (Effect::Create, "there is no such service yet".to_owned(), to.create(name)),
+        let (effect, reason, commands) = match before {
+            None => (Effect::Create, "there is no such service yet".to_owned(), vec![to.create(name)]),
             Some(before) => (
                 Effect::Update,
                 format!(
@@ -65,10 +65,9 @@ impl Update {
                         false => "each old one stops first",
                     }
                 ),
-                to.update(name, before),
+                to.updates(name, before),
             ),
         };
-        let siblings = before.and_then(|before| to.siblings(name, before));
         let mut step =
             Step::new("update", Phase::Switch, effect, format!("Updating the service {name}")).reason(reason);
         if before.is_none() {
@@ -76,7 +75,7 @@ impl Update {
         }
         step.commands = steps::logins(app);
         step.commands.extend([state::inspect(name), state::list_networks(), state::list_tasks(name)]);
-        step.commands.extend(siblings.into_iter().chain([command]));
+        step.commands.extend(commands);
         step.data(Self { name: name.to_owned(), to, before: before.cloned() })
     }
 
@@ -101,10 +100,13 @@ impl Update {
         if there.is_some_and(|there| there.spec == self.to.clone().with(&image)) {
             return Ok(Receipt::new(Outcome::Unchanged, "is that already").data(begun));
         }
-        push(&self.name, &self.to, &command, engine)?;
-        if let Some(siblings) = self.before.as_ref().and_then(|before| self.to.siblings(&self.name, before)) {
-            engine.run(&siblings)?;
-        }
+        let mut commands = match &self.before {
+            Some(before) => self.to.updates(&self.name, before),
+            None => Vec::new(),
+        };
+        commands.pop();
+        commands.push(command);
+        push(&self.name, &self.to, &commands, engine)?;
         Ok(Receipt::new(Outcome::Changed, "").data(begun))
     }
 
@@ -134,14 +136,11 @@ impl Update {
         let image = before.image.clone().unwrap_or_default();
         let changed = now != Some(before);
         if changed {
-            let command = match now {
-                Some(now) => before.update(&self.name, now),
-                None => before.create(&self.name),
+            let commands = match now {
+                Some(now) => before.updates(&self.name, now),
+                None => vec![before.create(&self.name)],
             };
-            push(&self.name, before, &command, engine)?;
-            if let Some(siblings) = now.and_then(|now| before.siblings(&self.name, now)) {
-                engine.run(&siblings)?;
-            }
+            push(&self.name, before, &commands, engine)?;
             let lost: Vec<_> = before.theirs().filter(|_| now.is_none()).map(String::as_str).collect();
             if !lost.is_empty() {
                 engine.session.warn(format!(
@@ -188,18 +187,21 @@ impl Update {
     }
 }
 
-/// Runs the command that makes the service `name` what `spec` says, with the values of its secrets.
+/// Runs the commands that make the service `name` what `spec` says, the last of them with the values of its secrets.
 ///
 /// # Errors
 /// A secret can't be had, or the Swarm refuses.
-pub(crate) fn push(name: &str, spec: &Spec, command: &Command, engine: &Engine) -> Result<()> {
-    let mut process = engine.process(command);
+pub(crate) fn push(name: &str, spec: &Spec, commands: &[Command], engine: &Engine) -> Result<()> {
+    let Some((last, first)) = commands.split_last() else { return Ok(()) };
+    let mut process = engine.process(last);
     for (name, secret) in spec.secrets() {
         process = process.variable(name, secret.reveal(&engine.session)?.expose());
     }
-    process.run(&engine.session)?.success().map_err(|error| Error {
-        message: format!("the Swarm doesn't take the service `{name}`"),
-        ..error
-    })?;
+    for process in first.iter().map(|command| engine.process(command)).chain([process]) {
+        process.run(&engine.session)?.success().map_err(|error| Error {
+            message: format!("the Swarm doesn't take the service `{name}`"),
+            ..error
+        })?;
+    }
     Ok(())
 }
