@@ -10,8 +10,13 @@
 mod address;
 mod ask;
 mod canary;
+mod change;
+mod check;
 mod finalize;
 mod live;
+mod node;
+mod objections;
+mod port;
 mod public;
 mod rollout;
 mod spec;
@@ -19,14 +24,15 @@ mod state;
 mod swarm;
 mod switch;
 mod update;
+mod variable;
 mod weights;
 
 pub(crate) use self::{
     canary::{Part, Retire},
+    check::{check, check_room},
     finalize::Finalize,
     public::Public,
     rollout::Rollout,
-    spec::{check, check_room},
     state::{logs, names, states},
     swarm::Swarm,
     switch::Switch,

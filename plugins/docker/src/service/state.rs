@@ -9,7 +9,10 @@ use pop_deploy_plugin_api::{
 };
 use serde::Deserialize;
 
-use super::spec::{Hashes, Spec, hashes};
+use super::{
+    spec::Spec,
+    variable::{Hashes, hashes},
+};
 use crate::{
     command::docker,
     engine::Engine,
