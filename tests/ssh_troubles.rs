@@ -216,19 +216,36 @@ fn a_new_key_is_taken_where_the_config_says_so_and_a_changed_one_never() {
 }
 
 #[test]
-fn an_upload_that_arrives_in_part_is_found_out() {
+fn an_upload_that_arrives_in_part_is_found_out_and_one_that_nobody_takes_ends_early() {
     // The first two files of an archive, cut at the border between two: tar itself has nothing to complain about.
     let cut = "head -c 10240 | /bin/tar \"$@\"\ncat >/dev/null\nexit 0";
-    let kind = Kind { programs: vec![("tar", cut)], ..Kind::default() };
-    let Some(fleet) = Fleet::of_one("web1", kind) else { return };
+    // A tar that has enough at once, and a record of how much came.
+    let count = "echo \"$1\" >>\"$0.came\"\nexec /bin/dd \"$@\"";
+    let Some(fleet) = Fleet::with(|lab| {
+        let kind = |programs| Kind { programs, ..Kind::default() };
+        vec![
+            lab.host("web1", kind(vec![("tar", cut)])),
+            lab.host("web2", kind(vec![("tar", "echo no more; exit 1"), ("dd", count)])),
+        ]
+    }) else {
+        return;
+    };
     for number in 0..40 {
         fleet.project.write(&format!("public/more/{number}.txt"), &format!("{number}\n").repeat(500));
     }
+    // What doesn't compress.
+    let noise = std::io::Read::take(fs::File::open("/dev/urandom").unwrap(), 24 << 20);
+    std::io::copy(&mut { noise }, &mut fs::File::create(fleet.project.path().join("public/zz.bin")).unwrap())
+        .unwrap();
     let said = fleet.try_deploy("one");
     assert_eq!(said.code, Some(1), "{}", all(&said));
-    assert!(all(&said).contains("web1"), "{}", all(&said));
-    assert_eq!(fleet.live(), ["-"]);
-    assert!(fleet.releases(0).is_empty(), "{:?}", fleet.releases(0));
+    assert!(all(&said).contains("`web1`"), "{}", all(&said));
+    assert!(all(&said).contains("on `web2`: no more"), "{}", all(&said));
+    assert_eq!(fleet.live(), ["-", "-"]);
+    assert!((0..2).all(|host| fleet.releases(host).is_empty()), "{:?}", fleet.releases(0));
+    let came = fs::read_to_string(fleet.hosts[1].srv().parent().unwrap().join("programs/dd.came")).unwrap();
+    let sizes = came.lines().filter_map(|line| line.strip_prefix("bs=")?.parse::<u64>().ok());
+    assert!(sizes.sum::<u64>() < 12 << 20, "{came}");
 }
 
 #[test]

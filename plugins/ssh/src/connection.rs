@@ -59,6 +59,8 @@ pub(crate) struct Connection {
     /// Whether somebody stopped waiting for an answer that is still to come.
     abandoned: bool,
     lost: Arc<AtomicBool>,
+    /// Whether something in the chain of requests that goes on has failed.
+    failed: Arc<AtomicBool>,
     /// What is known of the wire.
     pub(crate) thrift: Thrift,
 }
@@ -93,11 +95,12 @@ impl Connection {
         };
         let mark = mark(session, host);
         let (send, answers) = mpsc::channel();
-        let (lost, words) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
-        let (gone, begin) = (Arc::clone(&lost), mark.clone());
+        let [lost, failed] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+        let words = Arc::new(Mutex::new(Vec::new()));
+        let (gone, fails, begin) = (Arc::clone(&lost), Arc::clone(&failed), mark.clone());
         // Both threads end with the process, at the latest when the connection is dropped.
         thread::spawn(move || {
-            forward(output, &begin, &send);
+            forward(output, &begin, &fails, &send);
             gone.store(true, Ordering::SeqCst);
         });
         let kept = Arc::clone(&words);
@@ -114,6 +117,7 @@ impl Connection {
             locked: false,
             abandoned: false,
             lost,
+            failed,
             thrift: Thrift::default(),
         };
         let hello = HELLO.replace("SIZE", &FAR_END.len().to_string());
@@ -183,6 +187,7 @@ impl Connection {
     /// # Errors
     /// The connection is lost.
     pub(crate) fn begin(&mut self, words: &[&str]) -> Result<Sent> {
+        self.failed.store(false, Ordering::SeqCst);
         self.request("fresh; fg", words)
     }
 
@@ -324,6 +329,11 @@ impl Connection {
         self.wait(sent)
     }
 
+    /// Whether the far end has no more use for what a chain of requests still has to send.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::SeqCst)
+    }
+
     /// Whether the run was cancelled or the connection is lost: no more need be sent.
     pub(crate) fn should_stop(&self) -> bool {
         self.session.cancelled() || self.is_lost()
@@ -374,8 +384,9 @@ fn mark(session: &Session, host: &Host) -> String {
     format!("pop-deploy-{}", &blake3::hash(seed.as_bytes()).to_hex()[..32])
 }
 
-/// Passes lines on from the far end's first word on. What login scripts print before is nobody's.
-fn forward(output: impl io::Read, mark: &str, send: &mpsc::Sender<String>) {
+/// Passes lines on from the far end's first word on. What login scripts print before is nobody's. That a request failed is
+/// known at once, whether or not anybody waits for its answer.
+fn forward(output: impl io::Read, mark: &str, failed: &AtomicBool, send: &mpsc::Sender<String>) {
     let mut begun = false;
     let mut reader = BufReader::with_capacity(64 << 10, output);
     let mut line = Vec::new();
@@ -391,6 +402,9 @@ fn forward(output: impl io::Read, mark: &str, send: &mpsc::Sender<String>) {
             continue;
         }
         begun = true;
+        if text.starts_with("! ") || (text.starts_with("= ") && !text.ends_with(" 0")) {
+            failed.store(true, Ordering::SeqCst);
+        }
         if send.send(text.to_owned()).is_err() {
             return;
         }

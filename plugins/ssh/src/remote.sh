@@ -1,9 +1,9 @@
 # The far end of a connection: one shell a host, fed with requests, one a line, which it evaluates.
 #
-# It answers on standard output, `+ ID text` for what a request says and `= ID status` for its end. It is its
-# own watchman: when its input ends, or nothing was heard of the other end for a minute, it ends what it started
-# and lets go of the lock. POSIX sh; from coreutils or BusyBox come dd, mkfifo, stat, xargs and the like.
-# Requests come quoted; `$nl` is how a line end stands in them.
+# It answers on standard output, `+ ID text` for what a request says, `! ID` when no more of its body need come, and
+# `= ID status` for its end. It is its own watchman: when its input ends, or nothing was heard of the other end for a
+# minute, it ends what it started and lets go of the lock. POSIX sh; from coreutils or BusyBox come dd, mkfifo, stat, xargs
+# and the like. Requests come quoted; `$nl` is how a line end stands in them.
 
 nl='
 '
@@ -520,11 +520,15 @@ trim_in() {
 trim_named() { heard trim_named_in "$@" || return 65; }
 trim_named_in() { cd "$new" && rm -f "$@"; }
 
+# Says that no more of a body need come. It is read to its end all the same.
+enough() { printf '! %s\n' "$id" >&3; }
+
 # An archive into the release, and lists with it.
 unpack() {
 	frames | {
 		heard tar -xpof - -C "$new"
 		status=$?
+		[ "$status" = 0 ] || enough
 		# Usually nothing is left; more than a bit only after a failure.
 		if [ "$status" = 0 ]; then
 			while IFS= read -r _; do :; done
@@ -541,6 +545,7 @@ unpack_file() {
 	frames | {
 		heard write_file "$new/$1" "$2"
 		status=$?
+		[ "$status" = 0 ] || enough
 		cat >/dev/null
 		exit "$status"
 	}

@@ -165,6 +165,10 @@ impl Staging<'_> {
         }
         let mut reported = 0;
         for index in &way.sent {
+            if builder.get_ref().is_in_vain() {
+                // The answers say why.
+                return Ok(());
+            }
             let entry = &self.prepared.manifest.files[*index];
             self.append_file(entry, builder)?;
             reported += entry.size;
@@ -230,6 +234,9 @@ impl Staging<'_> {
             sent.push(connection.send(&["unpack_twin", path, lender])?);
         }
         for index in &way.sent {
+            if connection.has_failed() {
+                return Ok(());
+            }
             let entry = &self.prepared.manifest.files[*index];
             let file = self.source_file(entry)?;
             let mut source = std::fs::File::from(self.root.file(file)?);

@@ -34,11 +34,19 @@ impl<'c> Frames<'c> {
         Self { connection, buffer: Vec::with_capacity(TRIAL), room: TRIAL, frames: 0, whole: false, sent: 0 }
     }
 
+    /// Whether nobody over there takes any of it: what is written then goes nowhere.
+    pub(crate) fn is_in_vain(&self) -> bool {
+        self.connection.has_failed()
+    }
+
     fn push(&mut self) -> io::Result<()> {
         // Not `Interrupted`, which writers take for "try again".
         let stopped = || io::Error::other("stopped");
         if self.connection.should_stop() {
             return Err(stopped());
+        }
+        if self.is_in_vain() {
+            self.buffer.clear();
         }
         if self.buffer.is_empty() {
             return Ok(());
