@@ -241,6 +241,7 @@ fn a_host_that_vanishes_within_the_allowance_is_named_with_what_mends_it() {
     assert!(all(&said).contains("the release is live at `web`, but for a part"), "{}", all(&said));
     assert!(all(&said).contains("to mend it: ssh web1"), "{}", all(&said));
     assert!(all(&said).contains("behind: web1"), "{}", all(&said));
+    assert!(!all(&said).contains("[5/5] Keeping all releases... failed"), "{}", all(&said));
     assert_eq!(fleet.live()[1], "two");
     // It is live and good where it is well: what to go back to is known.
     assert_eq!(fleet.project.history()[0]["status"], "success");

@@ -162,7 +162,7 @@ impl Target for Ssh {
                 Ok(receipt.astray(switched.astray()).data(switched))
             }
             "verify" => data::<Verify>(step)?.run(site, fleet, request, session),
-            "finalize" => data::<Finalize>(step)?.run(site, fleet, id),
+            "finalize" => data::<Finalize>(step)?.run(site, fleet, request),
             canary if canary.starts_with("canary_") => {
                 let (canary, head) = (data::<Canary>(step)?, steps::known_head(request)?);
                 let hosts = steps::switched_hosts(site, &canary.switch);

@@ -27,6 +27,7 @@ pub(crate) use self::{
 use crate::{
     fleet::{Again, Fleet, Hold, count, together},
     manifest::Head,
+    rollout::Switched,
     site::Site,
     switch::Switch,
     verify::{Look, compare},
@@ -75,6 +76,13 @@ fn of_names<T>(site: &Site, names: &BTreeMap<String, T>) -> Vec<usize> {
 /// The hosts that go live: all that were planned with.
 pub(crate) fn switched_hosts(site: &Site, switch: &Switch) -> Vec<usize> {
     of_names(site, &switch.before)
+}
+
+/// The hosts that stayed on the release before.
+fn behind(request: &RunRequest) -> Vec<String> {
+    let switched = request.receipts.iter().find(|receipt| receipt.step == "switch");
+    let switched = switched.and_then(|receipt| Switched::deserialize(&receipt.receipt.data).ok());
+    switched.unwrap_or_default().behind.into_iter().map(|behind| behind.host).collect()
 }
 
 /// What the release must be: as it was staged, or as a rollback found it.

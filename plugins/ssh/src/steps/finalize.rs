@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use pop_deploy_plugin_api::{
     Result,
-    protocol::{Outcome, Receipt},
+    protocol::{Outcome, Receipt, RunRequest},
     words::grouped,
 };
 use serde::{Deserialize, Serialize};
 
-use super::of_names;
+use super::{behind, of_names};
 use crate::{
     fleet::{Again, Fleet, Hold, together},
     lock::told,
@@ -24,12 +24,15 @@ pub(crate) struct Finalize {
 }
 
 impl Finalize {
-    /// Removes them, and lets go of the locks.
+    /// Removes them, and lets go of the locks. Not where hosts stayed on the release before: what goes was planned for
+    /// hosts that have the new one, and nobody may get there.
     ///
     /// # Errors
     /// Something can't be removed.
-    pub(crate) fn run(&self, site: &Site, fleet: &Fleet, live: &str) -> Result<Receipt> {
-        let hosts = of_names(site, &self.going);
+    pub(crate) fn run(&self, site: &Site, fleet: &Fleet, request: &RunRequest) -> Result<Receipt> {
+        let (live, behind) = (&request.release.id, behind(request));
+        let mut hosts = of_names(site, &self.going);
+        hosts.retain(|host| !behind.contains(&site.hosts[*host].name));
         let outcomes = fleet.each(site, &hosts, Hold::Locked, Again::Yes, |host, connection| {
             let name = &site.hosts[host];
             let mut words = vec!["tidy", live];

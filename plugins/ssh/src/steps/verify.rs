@@ -6,11 +6,10 @@ use pop_deploy_plugin_api::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{known_head, named};
+use super::{behind, known_head, named};
 use crate::{
     fleet::{Again, Fleet, Hold, count, together},
     manifest::Head,
-    rollout::Switched,
     site::Site,
     verify,
 };
@@ -75,11 +74,4 @@ impl Verify {
             },
         }
     }
-}
-
-/// The hosts that stayed on the release before.
-fn behind(request: &RunRequest) -> Vec<String> {
-    let switched = request.receipts.iter().find(|receipt| receipt.step == "switch");
-    let switched = switched.and_then(|receipt| Switched::deserialize(&receipt.receipt.data).ok());
-    switched.unwrap_or_default().behind.into_iter().map(|behind| behind.host).collect()
 }
