@@ -180,12 +180,23 @@ fn a_host_that_went_back_without_its_restart_gets_it_from_the_same_run_or_the_ne
     assert_eq!([running(0), running(1)], ["one\n", ""], "the second was never touched");
 }
 
-/// A fleet at the far end of a slow line, and a run whose upload has begun and is far from done.
-fn in_upload(network: &Network) -> Option<(Fleet, Child)> {
-    let kind = Kind { network: Some(network.place(0, 1)), ..Kind::default() };
-    let fleet = Fleet::of_one("far", kind)?;
-    fleet.deploy("one");
-    // What doesn't compress: windows open up one round trip at a time.
+/// Does something with a host at the far end of a slow line, where version one is live.
+fn far_away(work: impl FnOnce(&Fleet) + Send) {
+    let network = match Network::with_uplink(&[20], 4_000_000) {
+        Ok(network) => network,
+        Err(why) => return skipped(&why),
+    };
+    network.inside(|| {
+        let kind = Kind { network: Some(network.place(0, 1)), ..Kind::default() };
+        let Some(fleet) = Fleet::of_one("far", kind) else { return };
+        fleet.deploy("one");
+        work(&fleet);
+    });
+}
+
+/// A run whose upload has begun and is far from done.
+fn in_upload(fleet: &Fleet) -> Child {
+    // What doesn't compress.
     let mut noise = fs::File::open("/dev/urandom").unwrap();
     for number in 0..32 {
         let mut file = fs::File::create(fleet.project.path().join(format!("public/{number}.bin"))).unwrap();
@@ -200,41 +211,41 @@ fn in_upload(network: &Network) -> Option<(Fleet, Child)> {
         };
         fs::read_dir(releases).ok()?.flatten().find_map(begun)
     });
-    Some((fleet, run))
+    run
 }
 
 #[test]
 fn ctrl_c_during_an_upload_leaves_nothing_of_it() {
-    let network = match Network::new(&[300]) {
-        Ok(network) => network,
-        Err(why) => return skipped(&why),
-    };
-    network.inside(|| {
-        let Some((fleet, run)) = in_upload(&network) else { return };
+    far_away(|fleet| {
+        let run = in_upload(fleet);
         send(run.id(), Signal::INT);
         let said = ended(run);
         assert_eq!(said.code, Some(130), "{}", all(&said));
-        nothing_runs_on(&fleet);
+        nothing_runs_on(fleet);
         fleet.all_say("one");
         assert_eq!(fleet.releases(0).len(), 1, "{:?}", fleet.releases(0));
     });
 }
 
 #[test]
-fn a_host_process_killed_during_an_upload_is_taken_back_by_the_next_run() {
-    let network = match Network::new(&[300]) {
-        Ok(network) => network,
-        Err(why) => return skipped(&why),
-    };
-    network.inside(|| {
-        let Some((fleet, mut run)) = in_upload(&network) else { return };
+fn a_worker_killed_during_an_upload_is_taken_back_by_its_run_and_a_host_process_by_the_next() {
+    far_away(|fleet| {
+        let run = in_upload(fleet);
+        send(worker_of(&run).unwrap(), Signal::KILL);
+        let said = ended(run);
+        assert_eq!(said.code, Some(1), "{}", all(&said));
+        assert!(all(&said).contains("SIGKILL") && all(&said).contains("uploading"), "{}", all(&said));
+        nothing_runs_on(fleet);
+        fleet.all_say("one");
+        assert_eq!(fleet.releases(0).len(), 1, "{:?}", fleet.releases(0));
+        let mut run = in_upload(fleet);
         run.kill().unwrap();
         run.wait().unwrap();
-        nothing_runs_on(&fleet);
+        nothing_runs_on(fleet);
         for number in 0..32 {
             fs::remove_file(fleet.project.path().join(format!("public/{number}.bin"))).unwrap();
         }
-        mend(&fleet);
+        mend(fleet);
         assert!(fleet.releases(0).iter().all(|name| !name.starts_with('.')), "{:?}", fleet.releases(0));
     });
 }
