@@ -297,18 +297,21 @@ fn a_migration_that_was_cut_off_runs_again_only_when_somebody_says_so() {
 
 #[test]
 fn a_run_that_left_a_host_behind_is_resumed_without_it() {
-    let Some(mut fleet) = Fleet::new(2) else { return };
+    let Some(mut fleet) = Fleet::new(3) else { return };
     fleet.hosts[1].vanish();
+    fleet.hosts[2].vanish();
     fleet.config(migration(&fleet, "one"));
     let mut run = fleet.project.start(&["execute", "--yes", "--version", "one", "--skip-unreachable"]);
     wait_for("the migration", || (!migrations(&fleet).is_empty()).then_some(()));
     run.kill().unwrap();
     run.wait().unwrap();
     nothing_runs_on(&fleet);
+    // One that is back by now wasn't planned with, and waits for the next deployment.
+    fleet.hosts[1].appear();
     let resume = ["execute", "--resume", "--yes", "--wait", "60", "--cut-off", "done"];
     let said = fleet.project.must(&resume);
-    assert!(all(&said).contains("behind: web2"), "{}", all(&said));
-    assert_eq!(fleet.live(), ["one", "-"]);
+    assert!(all(&said).contains("behind: web2, web3"), "{}", all(&said));
+    assert_eq!(fleet.live(), ["one", "-", "-"]);
 }
 
 #[test]

@@ -30,8 +30,14 @@ use crate::{
 
 /// The far end.
 const FAR_END: &str = include_str!("remote.sh");
-/// Says hello to a login shell of any make: takes the far end in one go where `dd` can, else line by line.
-const HELLO: &str = r##"if s=$(dd bs=SIZE count=1 iflag=fullblock 2>/dev/null); then exact=dd; else exact=; n=$(printf '\nx'); n=${n%x}; s=; while IFS= read -r l && [ "$l" != "#end" ]; do s=$s$l$n; done; fi; eval "$s""##;
+/// Says hello to the shell over there, all of it on one line: it takes the far end in one go where `dd` can, else line by
+/// line. The shell reads no further than that line by itself.
+const HELLO: &str = concat!(
+    "if s=$(dd bs=SIZE count=1 iflag=fullblock 2>/dev/null); then exact=dd; ",
+    r"else exact=; n=$(printf '\nx'); n=${n%x}; s=; ",
+    r##"while IFS= read -r l && [ "$l" != "#end" ]; do s=$s$l$n; done; fi; "##,
+    r#"eval "$s""#,
+);
 /// How long the way there may take, logging in and all.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often the far end hears that somebody is here.
