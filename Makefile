@@ -47,7 +47,8 @@ test: ## Run every test there is; POP_DEPLOY_NO_SKIP=1 makes a skipped one a fai
 	RUST_TEST_THREADS=4 $(CARGO) test --locked --workspace --no-fail-fast --test 'docker*' || ended=$$?; \
 	$(CARGO) test --locked --workspace --doc || ended=$$?; \
 	exit $$ended
-	$(CARGO) test --locked --manifest-path examples/hello-target/Cargo.toml --target-dir $(TARGET_DIR)/hello-target
+	$(CARGO) test --locked --manifest-path examples/hello-target/Cargo.toml \
+		--config 'build.build-dir="$(TARGET_DIR)"' --target-dir $(TARGET_DIR)/hello-target
 	@sh tests/boundary.sh $(TARGET_DIR)
 
 soak: ## Run the long forms of tests

@@ -14,13 +14,14 @@ skip() {
 address_sanitizer() {
 	RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0 \
 		rustup run nightly cargo test --locked -p pop-deploy-plugin-api --lib \
-		--target "$host" --target-dir "$target_dir/asan" -- ffi::
+		--target "$host" --target-dir "$target_dir/nightly" -- ffi::
 }
 
+# The whole workspace's tests are built already, with other features than those of one package.
 valgrind_memcheck() {
 	runner=CARGO_TARGET_$(printf %s "$host" | tr 'a-z-' 'A-Z_')_RUNNER
 	env "$runner=valgrind --quiet --error-exitcode=99" \
-		cargo test --locked -p pop-deploy-plugin-api --lib -- ffi::
+		cargo test --locked --workspace --lib -- ffi::
 }
 
 if rustup run nightly rustc --version >/dev/null 2>&1; then

@@ -41,26 +41,27 @@ fn a_plugin_built_by_the_nightly_compiler_runs_in_a_stable_host() {
     assert_eq!(shown(), "hello from 1.0.0\n");
 }
 
-/// The file that `POP_DEPLOY_NIGHTLY_PLUGIN` names, or one built here; cached in the target folder.
+/// The file that `POP_DEPLOY_NIGHTLY_PLUGIN` names, or one built here; cached in the target folder, which it shares with
+/// what `boundary.sh` builds: with a platform named, both build macros and build scripts alike.
 fn nightly_plugin() -> Option<PathBuf> {
     if let Some(built) = std::env::var_os("POP_DEPLOY_NIGHTLY_PLUGIN") {
         return Some(built.into());
     }
-    let there = Command::new("rustup").args(["run", "nightly", "rustc", "--version"]).output();
-    if !there.is_ok_and(|output| output.status.success()) {
-        return None;
-    }
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("nightly");
+    let there = Command::new("rustup").args(["run", "nightly", "rustc", "-vV"]).output();
+    let version = String::from_utf8(there.ok().filter(|output| output.status.success())?.stdout).unwrap();
+    let platform = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("nightly");
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/hello-target/Cargo.toml");
     let build = Command::new("rustup")
         .args(["run", "nightly", "cargo", "build", "--quiet", "--locked", "--manifest-path"])
         .arg(manifest)
         .arg("--target-dir")
         .arg(&target)
+        .args(["--target", platform])
         .env_remove("RUSTC")
         .env_remove("RUSTFLAGS")
         .status()
         .unwrap();
     assert!(build.success(), "the nightly compiler can't build examples/hello-target");
-    Some(target.join("debug/libhello_target.so"))
+    Some(target.join(platform).join("debug/libhello_target.so"))
 }
