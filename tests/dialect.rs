@@ -595,6 +595,11 @@ fn errors_before_any_work() {
 
     let usage = project.run(&["execute", "--action", "execute", "--mode", "boldly"]);
     assert_eq!((usage.code, usage.stdout.as_str()), (Some(2), ""));
+    for (command, action) in [("execute", "prepare"), ("execute", "verify"), ("rollback", "assess")] {
+        let said = project.run(&[command, "--action", action, "--target", "a", "--target", "b"]);
+        assert_eq!(said.code, Some(2), "{action}");
+        assert!(said.stderr.contains("takes one target"), "{action}: {}", said.stderr);
+    }
 }
 
 #[test]

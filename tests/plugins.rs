@@ -360,10 +360,46 @@ fn a_plugin_that_never_opened_is_not_recorded_and_the_right_one_takes_its_place(
     assert_eq!(user.execute().code, Some(3), "its manifest isn't what it says when it runs");
     assert!(!user.0.path().join(LOCK).exists(), "{}", user.0.read(LOCK));
     fs::copy(&*faults::PLUGIN, path).unwrap();
+    for command in ["status", "verify", "validate", "diagnose", "execute --yes"] {
+        let words: Vec<_> = command.split(' ').chain(["--locked"]).collect();
+        let said = user.0.run(&words);
+        let text = said.stdout + &said.stderr;
+        assert!(text.contains("isn't recorded in plugins.lock"), "{command}: {text}");
+    }
     let said = user.execute();
     assert_eq!(said.code, Some(0), "{}{}", said.stdout, said.stderr);
     assert!(said.stdout.contains("plugin `faults` 0.1.0 is new here"), "{}", said.stdout);
     assert_eq!(user.0.must(&["execute", "--yes", "--locked"]).stdout.matches("new here").count(), 0);
+}
+
+#[test]
+fn a_run_that_goes_on_or_back_records_a_plugin_once_it_opened() {
+    for mend in [&["execute", "--resume", "--yes"][..], &["rollback", "--yes"]] {
+        let died = || {
+            let user = User::new();
+            let path = user.put("libfaults.so", version("0.1.0"));
+            user.0.gate("pre_switch");
+            let mut run = user.0.start(&["execute", "--yes"]);
+            user.0.wait_at_gate();
+            run.kill().unwrap();
+            run.wait().unwrap();
+            user.0.edit(|json| json["hooks"] = json!({}));
+            fs::remove_file(user.0.path().join(LOCK)).unwrap();
+            (user, path)
+        };
+        let (user, path) = died();
+        let right = fs::read(&path).unwrap();
+        user.put("libfaults.so", |manifest| manifest["plugin"]["description"] = "Behaves.".into());
+        assert_ne!(user.0.run(mend).code, Some(0), "{mend:?}");
+        assert!(!user.0.path().join(LOCK).exists(), "{mend:?}: {}", user.0.read(LOCK));
+
+        // A recovery that failed isn't begun again.
+        let (user, path) = if mend[0] == "rollback" { died() } else { (user, path) };
+        fs::write(&path, &right).unwrap();
+        let said = user.0.must(mend);
+        assert!(said.stdout.contains("plugin `faults` 0.1.0 is new here"), "{}", said.stdout);
+        assert!(user.0.read(LOCK).contains("0.1.0"));
+    }
 }
 
 #[test]

@@ -21,6 +21,9 @@ pub struct Cli {
     /// Look for plugins in this folder first; may be given several times
     #[arg(long, global = true, value_name = "DIR", value_parser = PathBufValueParser::new().try_map(folder))]
     pub plugin_dir: Vec<PathBuf>,
+    /// Use only plugins that plugins.lock has recorded
+    #[arg(long, global = true)]
+    pub locked: bool,
     /// What to do; nothing: say where you are and what comes next
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -139,9 +142,6 @@ pub struct Talk {
     /// One JSON object a line on standard output, nothing else
     #[arg(long)]
     pub json: bool,
-    /// Use only plugins that plugins.lock has recorded
-    #[arg(long)]
-    pub locked: bool,
 }
 
 /// How much to tell people.
@@ -176,7 +176,7 @@ impl Talk {
     /// Of a command that only reads, and has nothing to ask.
     pub(super) fn reading(json: bool) -> Self {
         let volume = Volume::default();
-        Self { yes: true, dry_run: true, detailed_exitcode: false, volume, wait: None, json, locked: false }
+        Self { yes: true, dry_run: true, detailed_exitcode: false, volume, wait: None, json }
     }
 }
 

@@ -38,7 +38,6 @@ fn judge(wanted: &Judge, plugins: &SearchPath, mode: Mode, verdict: &str) -> Res
             actor: &version::actor(),
             command: command_line(),
             wait: wanted.talk.wait.map(Duration::from_secs),
-            locked: wanted.talk.locked,
             interrupt: conversation.interrupt.clone(),
             redactor: conversation.redactor.clone(),
         };

@@ -56,7 +56,6 @@ fn hold_talk(
         actor: &version::actor(),
         command: command_line(),
         wait: talk.wait.map(Duration::from_secs),
-        locked: talk.locked,
         interrupt: conversation.interrupt.clone(),
         redactor: conversation.redactor.clone(),
     };

@@ -62,7 +62,7 @@ pub fn main() -> ExitCode {
         return Exit::Done.into();
     }
     let cli = Cli::parse();
-    let plugins = || SearchPath::new(&cli.plugin_dir);
+    let plugins = || SearchPath::new(&cli.plugin_dir).locked(cli.locked);
     let Some(command) = &cli.command else {
         return overview::overview().unwrap_or_else(|failure| tell(&failure)).into();
     };

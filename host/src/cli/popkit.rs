@@ -16,7 +16,7 @@ use pop_deploy_plugin_api::{
 
 use super::{
     args::{
-        Cli, Execute, ExecuteAction, PopkitMode, Rollback, RollbackAction, Site, Talk, Validate,
+        Cli, Execute, ExecuteAction, PopkitMode, Rollback, RollbackAction, Site, Talk, Targets, Validate,
         ValidateAction,
     },
     command_line, incident, last_words,
@@ -59,7 +59,6 @@ struct Request<'a> {
     timestamp: String,
     plugins: &'a SearchPath,
     wait: Option<Duration>,
-    locked: bool,
     redactor: Redactor,
 }
 
@@ -69,6 +68,9 @@ pub(super) fn execute(wanted: &Execute, plugins: &SearchPath) -> ExitCode {
         Some(ExecuteAction::Verify) => "verify",
         _ => "execute",
     };
+    if wanted.action != Some(ExecuteAction::Execute) {
+        takes_one_target(&wanted.targets, action);
+    }
     let named = wanted.targets.target.first().map(String::as_str);
     let request = match Request::new(Tool::Execute, action, &wanted.site, &wanted.talk, plugins) {
         Ok(request) => request,
@@ -93,10 +95,7 @@ pub(super) fn rollback(wanted: &Rollback, plugins: &SearchPath) -> ExitCode {
         Some(RollbackAction::Verify) => "verify",
         _ => "rollback",
     };
-    if wanted.targets.all || wanted.targets.target.len() > 1 {
-        let several = "the dialect's rollback takes one target";
-        Cli::command().error(ErrorKind::ArgumentConflict, several).exit();
-    }
+    takes_one_target(&wanted.targets, "rollback");
     let named = wanted.targets.target.first().map(String::as_str);
     let request = match Request::new(Tool::Rollback, action, &wanted.site, &wanted.talk, plugins) {
         Ok(request) => request,
@@ -112,10 +111,7 @@ pub(super) fn rollback(wanted: &Rollback, plugins: &SearchPath) -> ExitCode {
 }
 
 pub(super) fn validate(wanted: &Validate, plugins: &SearchPath) -> ExitCode {
-    if wanted.targets.all || wanted.targets.target.len() > 1 {
-        let several = "the dialect's validate takes one target";
-        Cli::command().error(ErrorKind::ArgumentConflict, several).exit();
-    }
+    takes_one_target(&wanted.targets, "validate");
     let loads = wanted.action == Some(ValidateAction::LoadConfig);
     let action = if loads { "load-config" } else { "validate" };
     let talk = Talk::reading(wanted.json);
@@ -129,6 +125,14 @@ pub(super) fn validate(wanted: &Validate, plugins: &SearchPath) -> ExitCode {
             if loads { popkit::load_config(&request.source(None)) } else { request.validate(wanted) }
         },
     )
+}
+
+/// Ends the program as wrong usage does, where several targets are named: the report has room for one.
+fn takes_one_target(targets: &Targets, what: &str) {
+    if targets.all || targets.target.len() > 1 {
+        let several = format!("the dialect's {what} takes one target: leave one `--target`, and no `--all`");
+        Cli::command().error(ErrorKind::ArgumentConflict, several).exit();
+    }
 }
 
 /// The reports where deploy.json can't be used; nothing where not even the folder is there.
@@ -188,9 +192,9 @@ impl<'a> Request<'a> {
         let config =
             DeployConfig::read(&project).map_err(|error| popkit::config_refused(tool, action, &error))?;
         let timestamp = journal::timestamp();
-        let (wait, locked) = (talk.wait.map(Duration::from_secs), talk.locked);
+        let wait = talk.wait.map(Duration::from_secs);
         let redactor = Redactor::default();
-        Ok(Self { tool, action, project, config, timestamp, plugins, wait, locked, redactor })
+        Ok(Self { tool, action, project, config, timestamp, plugins, wait, redactor })
     }
 
     /// Works out the answer and prints it. After a panic too, the wrapper gets its object.
@@ -286,7 +290,6 @@ impl<'a> Request<'a> {
             actor,
             command: command_line(),
             wait: self.wait,
-            locked: self.locked,
             interrupt,
             redactor: self.redactor.clone(),
         }

@@ -160,6 +160,9 @@ fn follow_up(command: &str, site: &Site, targets: &[String]) -> Vec<String> {
     for target in targets {
         flag("--target", target.clone());
     }
+    if typed.locked {
+        words.push("--locked".to_owned());
+    }
     if typed.speaks_json() {
         words.push("--json".to_owned());
     }

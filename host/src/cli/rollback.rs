@@ -67,7 +67,6 @@ fn talk(wanted: &Rollback, plugins: &SearchPath, conversation: &Conversation) ->
         actor: &actor,
         command: command_line(),
         wait: wanted.talk.wait.map(Duration::from_secs),
-        locked: wanted.talk.locked,
         interrupt: conversation.interrupt.clone(),
         redactor: conversation.redactor.clone(),
     };

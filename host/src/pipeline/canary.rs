@@ -16,6 +16,7 @@ use super::{
     outcome::{Ending, Mode, Report},
     reopened::{Reopened, announced},
     resume::{changed, seat, stand},
+    seating::Seated,
 };
 use crate::{
     failure::Failure,
@@ -52,10 +53,12 @@ pub fn open(project: &Project) -> Result<Vec<PastRun>, Failure> {
 pub fn promote(order: &Order<'_>, past: &PastRun, reporter: Box<dyn Listener>) -> Result<Report, Failure> {
     let run = Reopened::open(order, &past.id, Mode::Promote, reporter)?;
     let refused = |error| Failure::CantPromote { run: Box::new(run.past.clone()), source: Box::new(error) };
-    let mut members = Vec::new();
+    let (mut members, mut newcomers) = (Vec::new(), Vec::new());
     for target in &run.past.targets {
         let stored = journal::stored_plan(&run.past, &target.planned)?;
-        let mut member = seat(order, &run, target)?;
+        let Seated { mut member, newcomer } = seat(order, &run, target)?;
+        member.open().map_err(refused)?;
+        newcomers.extend(newcomer);
         let objection = match changed(order, &run, target, &member) {
             None => moved(&mut member, target).map_err(refused)?,
             changed => changed,
@@ -66,6 +69,7 @@ pub fn promote(order: &Order<'_>, past: &PastRun, reporter: Box<dyn Listener>) -
         stand(&mut member, target, stored);
         members.push(member);
     }
+    run.seating().record_all(&newcomers)?;
     let hooks = run.hooks();
     let (ending, error) = run.walk(&hooks).promote(&mut members).map_err(refused)?;
     drop(hooks);

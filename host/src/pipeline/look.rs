@@ -121,7 +121,6 @@ fn seated(view: &View<'_>, release: Release) -> Result<Member, Failure> {
         config: view.config,
         plugins: view.plugins,
         actor: view.actor,
-        locked: false,
         mode: Mode::DryRun,
         run: "verify",
         held: &[],

@@ -150,6 +150,14 @@ impl Member {
         &self.seat.open
     }
 
+    /// Starts its worker where there is none, and opens the session.
+    ///
+    /// # Errors
+    /// What the plugin answers, or that it died.
+    pub fn open(&mut self) -> Result<(), Error> {
+        self.worker().map(drop)
+    }
+
     /// Reads the place.
     ///
     /// # Errors

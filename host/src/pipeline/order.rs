@@ -35,8 +35,6 @@ pub struct Order<'a> {
     pub command: String,
     /// How long to wait for another run to end.
     pub wait: Option<Duration>,
-    /// Whether only recorded plugins are used.
-    pub locked: bool,
     /// Who may want it to stop.
     pub interrupt: Arc<Interrupt>,
     /// What is blotted out everywhere.

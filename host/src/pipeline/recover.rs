@@ -9,7 +9,7 @@ use super::{
     order::Order,
     outcome::{Ending, Mode, Report, TargetEnding},
     reopened::Reopened,
-    seating::{Guest, Seating},
+    seating::{Guest, Seated, Seating},
 };
 use crate::{
     config::DeployConfig,
@@ -82,7 +82,7 @@ pub fn leads_to(past: &PastRun, version: Option<&str>) -> bool {
 /// A member that stands where the dead run's journal says it stood.
 fn seat(order: &Order<'_>, target: &PastTarget, seating: &Seating<'_>) -> Result<Member, Failure> {
     let planned = &target.planned;
-    let mut member = seating.seat_again(Guest {
+    let Seated { mut member, newcomer } = seating.seat(Guest {
         name: &planned.target,
         kind: &planned.kind,
         today: order.config.target(&planned.target),
@@ -90,6 +90,10 @@ fn seat(order: &Order<'_>, target: &PastTarget, seating: &Seating<'_>) -> Result
         release: planned.release.clone(),
         source_may_change: true,
     })?;
+    // One that doesn't open says so when it is to take its steps back.
+    if newcomer.is_some() && member.open().is_ok() {
+        seating.record_all(newcomer.as_slice())?;
+    }
     // Whatever `auto_rollback` says: somebody asked for this.
     member.auto_rollback = true;
     let still_there: Vec<_> = target.to_undo().collect();

@@ -15,7 +15,7 @@ use super::{
     order::Order,
     outcome::{Mode, Report, StepEnding, StepReport},
     reopened::Reopened,
-    seating::Guest,
+    seating::{Guest, Seated},
 };
 use crate::{
     failure::Failure,
@@ -55,10 +55,11 @@ pub fn go_on(
     check(past, cut_off)?;
     let run = Reopened::open(order, &past.id, Mode::Resume, reporter)?;
     let refused = |error| Failure::CantResume { run: Box::new(run.past.clone()), source: Box::new(error) };
-    let mut members = Vec::new();
+    let (mut members, mut newcomers) = (Vec::new(), Vec::new());
     for target in &run.past.targets {
         let stored = journal::stored_plan(&run.past, &target.planned)?;
-        let mut member = seat(order, &run, target)?;
+        let Seated { mut member, newcomer } = seat(order, &run, target)?;
+        newcomers.extend(newcomer);
         if let Some(error) = changed(order, &run, target, &member) {
             return Err(refused(error));
         }
@@ -71,15 +72,16 @@ pub fn go_on(
         }
         members.push(member);
     }
+    run.seating().record_all(&newcomers)?;
     let hooks = run.hooks();
     let (ending, error) = run.walk(&hooks).resume(&mut members).map_err(refused)?;
     drop(hooks);
     Ok(run.finish(members, ending, error))
 }
 
-pub(super) fn seat(order: &Order<'_>, run: &Reopened<'_>, target: &PastTarget) -> Result<Member, Failure> {
+pub(super) fn seat(order: &Order<'_>, run: &Reopened<'_>, target: &PastTarget) -> Result<Seated, Failure> {
     let planned = &target.planned;
-    run.seating().seat_again(Guest {
+    run.seating().seat(Guest {
         name: &planned.target,
         kind: &planned.kind,
         today: order.config.target(&planned.target),

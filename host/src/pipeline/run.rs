@@ -178,10 +178,7 @@ impl<'a> Run<'a> {
     /// Records the plugins that are new here. All have made their plans, so all were loaded and opened.
     fn record_all(&self, newcomers: &[Newcomer]) -> Result<(), Error> {
         let seating = Seating::of(self.order, &self.id, &self.held, &self.around);
-        newcomers
-            .iter()
-            .try_for_each(|newcomer| seating.record(newcomer))
-            .map_err(|failure| failure.to_error())
+        seating.record_all(newcomers).map_err(|failure| failure.to_error())
     }
 
     fn seat(&self, errand: &Errand<'_>) -> Result<Seated, Failure> {

@@ -29,8 +29,6 @@ pub(super) struct Seating<'a> {
     pub(super) plugins: &'a SearchPath,
     /// Who acts.
     pub(super) actor: &'a str,
-    /// Whether only recorded plugins are used.
-    pub(super) locked: bool,
     /// What is done; in a dry mode, sessions only read and no plugin is recorded.
     pub(super) mode: Mode,
     /// The run, as sessions are told of it.
@@ -65,8 +63,8 @@ pub(super) struct Seated {
     pub(super) newcomer: Option<Newcomer>,
 }
 
-/// A plugin that nobody used here before. It is recorded when it was loaded and opened: a file that only claims a version
-/// must not stand in the way of the right one.
+/// A plugin that nobody used here before. It is recorded once it made its plan, or where none is asked for, once it was
+/// opened: a file that only claims a version must not stand in the way of the right one.
 pub(super) struct Newcomer {
     target: String,
     found: Found,
@@ -85,7 +83,6 @@ impl<'a> Seating<'a> {
             config: order.config,
             plugins: order.plugins,
             actor: order.actor,
-            locked: order.locked,
             mode: order.mode,
             run,
             held,
@@ -130,38 +127,31 @@ impl<'a> Seating<'a> {
         let requirement = guest.today.and_then(|target| target.plugin.as_ref());
         let found = plugins::choose(self.plugins, &known, guest.kind, requirement)
             .map_err(|source| Failure::Choose { target: guest.name.to_owned(), source: Box::new(source) })?;
-        let verdict = plugins::trust::admit(&found, &known, self.locked)?;
+        let verdict = plugins::trust::admit(&found, &known, self.plugins)?;
         let ready = plugins::private_copy(&found)?;
         let is_new = verdict == Verdict::New && !self.mode.is_dry();
         Ok((ready, is_new.then(|| Newcomer { target: guest.name.to_owned(), found })))
     }
 
-    /// Records a plugin that nobody used here before, and says so.
+    /// Records the plugins that nobody used here before, and says so.
     ///
     /// # Errors
     /// The record can't be written, or somebody recorded another file in that version meanwhile.
-    pub(super) fn record(&self, newcomer: &Newcomer) -> Result<(), Failure> {
+    pub(super) fn record_all(&self, newcomers: &[Newcomer]) -> Result<(), Failure> {
+        newcomers.iter().try_for_each(|newcomer| self.record(newcomer))
+    }
+
+    fn record(&self, newcomer: &Newcomer) -> Result<(), Failure> {
         let Newcomer { target, found } = newcomer;
         let mut known = self.known()?;
         // Another target may have brought it along already.
-        if plugins::trust::admit(found, &known, false)? == Verdict::New {
+        if plugins::trust::admit(found, &known, self.plugins)? == Verdict::New {
             known.record(found)?;
             let (id, version) = (&found.build.plugin.id, &found.build.version);
             let note = format!("plugin `{id}` {version} is new here; recorded its hash in plugins.lock");
             self.around.bus.tell_of(target, What::Warning(&note));
         }
         Ok(())
-    }
-
-    /// As [`seat`](Self::seat), for a run that goes on: its plan was made with the plugin already, so that a new build
-    /// of it is recorded at once.
-    ///
-    /// # Errors
-    /// See [`seat`](Self::seat) and [`record`](Self::record).
-    pub(super) fn seat_again(&self, guest: Guest<'_>) -> Result<Member, Failure> {
-        let Seated { member, newcomer } = self.seat(guest)?;
-        newcomer.iter().try_for_each(|newcomer| self.record(newcomer))?;
-        Ok(member)
     }
 
     fn known(&self) -> Result<PluginsLock, Failure> {

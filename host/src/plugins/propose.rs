@@ -45,7 +45,7 @@ fn ask(
     scratch: &Path,
 ) -> Result<Option<Proposal>, Failure> {
     let found = find(search, known, id).map_err(|error| Failure::Find(Box::new(error)))?;
-    trust::admit(&found, known, false)?;
+    trust::admit(&found, known, search)?;
     let context = TargetContext {
         target: String::new(),
         project_name: String::new(),

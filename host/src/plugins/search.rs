@@ -49,6 +49,7 @@ pub struct SearchPath {
     folders: Vec<Folder>,
     user: Option<PathBuf>,
     cache: Option<PathBuf>,
+    locked: bool,
 }
 
 impl SearchPath {
@@ -93,7 +94,7 @@ impl SearchPath {
                 kept.push(folder);
             }
         }
-        Self { folders: kept, user, cache: None }
+        Self { folders: kept, user, cache: None, locked: false }
     }
 
     /// Remembers in the folder `cache` what files said; without one every file is read every time.
@@ -101,6 +102,18 @@ impl SearchPath {
     pub fn with_cache(mut self, cache: Option<PathBuf>) -> Self {
         self.cache = cache;
         self
+    }
+
+    /// Lets in only what `plugins.lock` has recorded, where `locked`.
+    #[must_use]
+    pub fn locked(mut self, locked: bool) -> Self {
+        self.locked = locked;
+        self
+    }
+
+    /// Whether only what `plugins.lock` has recorded is let in.
+    pub fn is_locked(&self) -> bool {
+        self.locked
     }
 
     /// The folders, most wanted first.

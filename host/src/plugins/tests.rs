@@ -358,20 +358,23 @@ fn trust_is_recorded_once_and_a_changed_file_is_refused() {
     let path = machine.place(Origin::User, "liba.so", "1.0.0");
     let found = machine.choose("my-place", "").unwrap();
     let lock = machine.lock();
-    assert_eq!(trust::admit(&found, &lock, false).unwrap(), Verdict::New);
-    let error = trust::admit(&found, &lock, true).unwrap_err();
+    assert_eq!(trust::admit(&found, &lock, &machine.search()).unwrap(), Verdict::New);
+    let error = trust::admit(&found, &lock, &machine.search().locked(true)).unwrap_err();
     assert!(matches!(error, TrustError::NotRecorded { .. }), "{error}");
     assert!(!machine.root.path().join("plugins.lock").exists(), "asking records nothing");
 
     machine.lock().record(&found).unwrap();
-    assert_eq!(trust::admit(&found, &machine.lock(), true).unwrap(), Verdict::Recorded);
+    assert_eq!(
+        trust::admit(&found, &machine.lock(), &machine.search().locked(true)).unwrap(),
+        Verdict::Recorded
+    );
     assert_eq!(machine.discover()[0].trust, Some(Verdict::Recorded));
 
     let mut bytes = fs::read(&path).unwrap();
     bytes.push(0);
     fs::write(&path, bytes).unwrap();
     let changed = machine.choose("my-place", "").unwrap();
-    let error = trust::admit(&changed, &machine.lock(), false).unwrap_err();
+    let error = trust::admit(&changed, &machine.lock(), &machine.search()).unwrap_err();
     assert_eq!(
         error.to_string(),
         format!(
@@ -393,7 +396,10 @@ fn what_lies_beside_the_executable_needs_no_record() {
     let machine = Machine::new();
     machine.place(Origin::BesideExecutable, "liba.so", "1.0.0");
     let found = machine.choose("my-place", "").unwrap();
-    assert_eq!(trust::admit(&found, &machine.lock(), true).unwrap(), Verdict::BesideExecutable);
+    assert_eq!(
+        trust::admit(&found, &machine.lock(), &machine.search().locked(true)).unwrap(),
+        Verdict::BesideExecutable
+    );
 }
 
 #[test]

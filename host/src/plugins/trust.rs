@@ -12,7 +12,11 @@ use rustix::fs::{FlockOperation, flock};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use super::{choose::Found, regular, search::Origin};
+use super::{
+    choose::Found,
+    regular,
+    search::{Origin, SearchPath},
+};
 
 /// The shape of the file that this host writes.
 const VERSION: u64 = 1;
@@ -219,16 +223,16 @@ pub fn check(found: &Found, lock: &PluginsLock) -> Verdict {
     }
 }
 
-/// Turns a verdict that doesn't let the plugin in into an error; `locked` is the user's `--locked`.
+/// Turns a verdict that doesn't let the plugin in into an error, with the caution of the `search` that found it.
 ///
 /// # Errors
 /// [`TrustError::Changed`], [`TrustError::NotRecorded`].
-pub fn admit(found: &Found, lock: &PluginsLock, locked: bool) -> Result<Verdict, TrustError> {
+pub fn admit(found: &Found, lock: &PluginsLock, search: &SearchPath) -> Result<Verdict, TrustError> {
     let (path, id, version) =
         (found.path.clone(), found.build.plugin.id.clone(), found.build.version.clone());
     match check(found, lock) {
         Verdict::Changed(_) => Err(TrustError::Changed { path, id, version }),
-        Verdict::New if locked => Err(TrustError::NotRecorded { path, id, version }),
+        Verdict::New if search.is_locked() => Err(TrustError::NotRecorded { path, id, version }),
         verdict => Ok(verdict),
     }
 }
