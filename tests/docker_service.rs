@@ -303,6 +303,39 @@ fn a_canary_of_tasks_behind_a_proxy_gets_its_part_by_weights() {
 }
 
 #[test]
+fn the_way_back_leads_over_a_change_to_a_proxy_and_the_plan_says_what_that_means() {
+    let Some(shop) = in_a_swarm("bare") else { return };
+    let proxy = json!({"kind": "nginx", "file": "upstream.conf", "port": 8080, "test": ["true"], "reload": ["true"], "drain": 0});
+    shop.must_deploy("1", Behaviour::Well);
+    shop.edit(|config| config["service"]["proxy"] = proxy);
+    let text = told(&shop.run(&["execute", "--dry-run", "--version", "2"]), 0);
+    assert!(text.contains("`bare` is behind no proxy yet: it goes, and its own ports with it"), "{text}");
+    shop.must_deploy("2", Behaviour::Well);
+    let second = services(&shop);
+    assert!(second.len() == 1 && second[0] != "bare", "{second:?}");
+
+    let text = told(&shop.run(&["rollback", "--dry-run"]), 0);
+    assert!(
+        text.contains(&format!("`{}` is behind a proxy, and this release knew none", second[0])),
+        "{text}"
+    );
+    assert_eq!(services(&shop), second);
+    // One that fails on its way leaves everything as it was.
+    shop.project.hook("pre_verify", "exit 1");
+    told(&shop.run(&["rollback", "--yes"]), 8);
+    assert_eq!(services(&shop), second);
+    shop.project.edit(|json| json["hooks"] = json!({}));
+    shop.must(&["rollback", "--yes"]);
+    assert_eq!(services(&shop), ["bare"]);
+    serves(&shop, "1");
+    let text = told(&shop.run(&["verify"]), 1);
+    assert!(text.contains("`bare` is behind no proxy: `upstream.conf` doesn't lead to it"), "{text}");
+    shop.must_deploy("3", Behaviour::Well);
+    assert_eq!(services(&shop).len(), 1);
+    serves(&shop, "3");
+}
+
+#[test]
 fn a_port_goes_and_comes_back_without_the_one_beside_it() {
     let Some(shop) = in_a_swarm("sides") else { return };
     let ports = || {

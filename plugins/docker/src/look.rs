@@ -91,8 +91,8 @@ impl Sight {
     }
 }
 
-/// The container that serves: the one that the proxy's file names, or did before it was started again; without a proxy the one that runs, of several the one
-/// that was verified, of these the newest.
+/// The container that serves: the one that the proxy's file names, or did before it was started again; without a proxy the
+/// one that runs, of several the one that was verified, of these the newest.
 pub(crate) fn live<'c>(app: &App, ours: &'c [Container], upstream: Option<&str>) -> Option<&'c Container> {
     let running = || ours.iter().filter(|it| it.state.running);
     let verified = |it: &Container| it.restart_policy() != "no";

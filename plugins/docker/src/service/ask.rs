@@ -129,8 +129,8 @@ fn by_command(
     Ok(last)
 }
 
-/// A task whose image has a HEALTHCHECK only counts as running once that says healthy: what is left is to see that there is one, where a task
-/// runs on this node.
+/// A task whose image has a HEALTHCHECK only counts as running once that says healthy: what is left is to see that there is
+/// one, where a task runs on this node.
 fn by_healthcheck(reach: &Reach, image: &str, engine: &Engine) -> Result<String> {
     for container in here(reach, image, engine)? {
         let told = engine.ask(&has_healthcheck().fill(CONTAINER, &container)?)?.success()?.stdout;

@@ -21,7 +21,7 @@ pub(crate) fn services(app: &App, engine: &Engine) -> Result<(Option<Service>, V
     }
     let proxy = app.config.service.as_ref().and_then(|service| service.proxy.as_ref());
     let live = match proxy {
-        None => found.iter().position(|it| it.name == app.name),
+        None => found.iter().position(|it| it.name == app.name).or_else(|| behind_a_proxy(app, &found)),
         Some(proxy) => {
             // One of that name which isn't ours has nothing to do with the proxy.
             found.retain(|it| it.is_of(&app.name) || app.config.adopt);
@@ -31,6 +31,12 @@ pub(crate) fn services(app: &App, engine: &Engine) -> Result<(Option<Service>, V
     };
     let live = live.map(|index| found.remove(index));
     Ok((live, found))
+}
+
+/// The newest that a proxy leads to, which the config doesn't know any more, or the release that is gone back to didn't yet.
+fn behind_a_proxy(app: &App, found: &[Service]) -> Option<usize> {
+    let proxied = found.iter().enumerate().filter(|(_, it)| it.is_behind_a_proxy_of(&app.name));
+    Some(proxied.max_by(|(_, a), (_, b)| a.created.cmp(&b.created))?.0)
 }
 
 /// Of several the oldest whose tasks the proxy's file names: a newer one is a canary. Where it names none, their tasks have

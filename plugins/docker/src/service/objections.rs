@@ -10,7 +10,7 @@ use pop_deploy_plugin_api::{
 };
 
 use super::{
-    address::Way,
+    address::{Reach, Way},
     node::{Node, meets},
     spec::Spec,
     swarm::Swarm,
@@ -46,10 +46,12 @@ impl Swarm {
             Some(self.nodes_check(&spec)),
             self.owner(app),
             self.update_check(),
-            self.room(&spec),
+            self.room(app, &spec),
             self.pull_check(app, image),
-            self.variables_check(service, &spec, image),
+            self.variables_check(app, service, &spec, image),
             self.proxy_check(app, service, &spec, info),
+            self.crossing(app, service, image),
+            self.elsewhere_check(app, service, &spec, info),
             balancing(&spec, info),
             unasked(app, service, &spec),
         ]
@@ -115,10 +117,10 @@ impl Swarm {
     }
 
     /// A fixed port of a node is taken as long as the old task runs.
-    fn room(&self, spec: &Spec) -> Option<Check> {
+    fn room(&self, app: &App, spec: &Spec) -> Option<Check> {
         let ports = spec.node_ports();
         let fitting = self.fitting(spec).count() as u64;
-        let needed = spec.replicas + u64::from(spec.starts_first() && self.service.is_some());
+        let needed = spec.replicas + u64::from(spec.starts_first() && self.namesake(app).is_some());
         (!ports.is_empty() && fitting < needed).then(|| {
             Check::fail(
                 "ports",
@@ -152,38 +154,114 @@ impl Swarm {
         }
     }
 
-    /// A proxy on this machine must reach each task, and have no other service of the app to lead to.
+    /// A proxy on this machine must reach each task.
     fn proxy_check(&self, app: &App, service: &config::Service, spec: &Spec, info: &Info) -> Option<Check> {
-        let Some(proxy) = &service.proxy else {
-            let proxied = self.others.iter().find(|it| it.is_of(&app.name) && it.spec.proxied().is_some())?;
-            return Some(Check::fail(
-                "proxy",
-                format!(
-                    "the service `{}` of this app is behind a proxy, and `service.proxy` is gone",
-                    proxied.name
-                ),
-                "keep `service.proxy`, or remove that service and what the proxy says of it first",
-            ));
-        };
-        if spec.reach(&app.name, proxy.port).way == Way::Node {
-            return None;
-        }
-        let elsewhere = self.fitting(spec).any(|node| node["ID"].as_str() != Some(self.state.node.as_str()));
-        (elsewhere || !info.is_here()).then(|| {
+        let port = service.proxy.as_ref()?.port;
+        self.is_out_of_reach(&spec.reach(&app.name, port), spec, info).then(|| {
             Check::fail(
                 "proxy",
                 "tasks may run on nodes whose bridges the proxy here doesn't reach",
                 format!(
-                    "publish {{\"published\": 0, \"target\": {}, \"mode\": \"host\"}} in `service.ports`, or keep the tasks on this node by `constraints`",
-                    proxy.port
+                    "publish {} in `service.ports`, or keep the tasks on this node by `constraints`",
+                    at_its_node(port)
                 ),
             )
         })
     }
 
+    /// Health that no address of its own leads to is asked of each task; it must be possible from here.
+    fn elsewhere_check(
+        &self,
+        app: &App,
+        service: &config::Service,
+        spec: &Spec,
+        info: &Info,
+    ) -> Option<Check> {
+        match app.config.health.as_ref()?.question() {
+            Question::Http(path) if path.starts_with('/') && service.proxy.is_none() => {
+                let port = spec.listens()?;
+                self.is_out_of_reach(&spec.reach(&app.name, port), spec, info).then(|| {
+                    Check::fail(
+                        "health",
+                        format!("`{path}` is asked of each task, and tasks may run on nodes whose bridges aren't reached from here"),
+                        format!(
+                            "give `health.http` with the host that users use, publish {} in `service.ports`, or keep the tasks on this node by `constraints`",
+                            at_its_node(port)
+                        ),
+                    )
+                })
+            }
+            Question::Command(_) => self.command_check(spec),
+            _ => None,
+        }
+    }
+
+    /// A command runs in containers of this node alone.
+    fn command_check(&self, spec: &Spec) -> Option<Check> {
+        let hint = "ask by `http` or `tcp`, with the whole address that users use, or keep the tasks on this node by `constraints`";
+        let here = self.fitting(spec).any(|node| self.is_this(node));
+        let elsewhere = self.fitting(spec).any(|node| !self.is_this(node));
+        if elsewhere && !here {
+            let message = "`health.command` runs in tasks on this node, and none may run here";
+            return Some(Check::fail("health", message, hint));
+        }
+        elsewhere.then(|| {
+            let message = "`health.command` runs in tasks on this node alone: those elsewhere aren't asked, and without one here it fails";
+            Check { hint: Some(hint.to_owned()), ..Check::warn("health", message) }
+        })
+    }
+
+    /// Whether tasks may run where their own addresses aren't reached from here.
+    fn is_out_of_reach(&self, reach: &Reach, spec: &Spec, info: &Info) -> bool {
+        let elsewhere = || self.fitting(spec).any(|node| !self.is_this(node));
+        reach.way == Way::Bridge && (!info.is_here() || elsewhere())
+    }
+
+    /// Whether it is the node that is asked.
+    fn is_this(&self, node: &Node) -> bool {
+        node["ID"].as_str() == Some(self.state.node.as_str())
+    }
+
+    /// What it means to visitors when a service goes behind a proxy, or comes from there. The way back isn't kept from
+    /// anybody by that.
+    fn crossing(&self, app: &App, service: &config::Service, image: Option<&str>) -> Option<Check> {
+        if service.proxy.is_some() {
+            let bare =
+                self.service.as_ref().filter(|it| it.is_of(&app.name) && it.spec.proxied().is_none())?;
+            let message = format!(
+                "`{}` is behind no proxy yet: it goes, and its own ports with it, when the proxy has the traffic",
+                bare.name
+            );
+            let hint = "have visitors come by the proxy; a rollback makes it again, and has them come to its own ports again";
+            return Some(Check { hint: Some(hint.to_owned()), ..Check::warn("proxy", message) });
+        }
+        let proxied = &self.behind_a_proxy(app).next()?.name;
+        Some(match image {
+            None => Check::fail(
+                "proxy",
+                format!("the service `{proxied}` of this app is behind a proxy, and `service.proxy` is gone"),
+                "keep `service.proxy`, or remove that service and what the proxy says of it first",
+            ),
+            Some(_) => {
+                let name = &app.name;
+                let message = format!(
+                    "`{proxied}` is behind a proxy, and this release knew none: `{name}` is made again with its own ports, `{proxied}` goes, and the proxy leads nowhere"
+                );
+                let hint = "have visitors come to its own ports again, or deploy that version behind the proxy instead";
+                Check { hint: Some(hint.to_owned()), ..Check::warn("proxy", message) }
+            }
+        })
+    }
+
     /// What somebody else set can't be put back, since nobody may record it. The way back isn't kept from anybody by that.
-    fn variables_check(&self, service: &config::Service, to: &Spec, image: Option<&str>) -> Option<Check> {
-        let before = self.before(to).filter(|_| service.proxy.is_none())?;
+    fn variables_check(
+        &self,
+        app: &App,
+        service: &config::Service,
+        to: &Spec,
+        image: Option<&str>,
+    ) -> Option<Check> {
+        let before = self.before(app, to).filter(|_| service.proxy.is_none())?;
         let names = before.overwritten(to).join("`, `");
         if image.is_some() && !names.is_empty() {
             let message = format!("`{names}` was set by somebody else, and becomes what the release had");
@@ -197,6 +275,11 @@ impl Swarm {
             )
         })
     }
+}
+
+/// A port that each node publishes for its own task, as the config has it.
+fn at_its_node(port: u16) -> String {
+    format!("{{\"published\": 0, \"target\": {port}, \"mode\": \"host\"}}")
 }
 
 /// A question that can't be put to tasks.
@@ -232,6 +315,7 @@ fn balancing(spec: &Spec, info: &Info) -> Option<Check> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use pop_deploy_plugin_api::{
+        protocol::CheckStatus,
         serde_json::{self, json},
         testing,
     };
@@ -261,5 +345,40 @@ mod tests {
         assert!(told(2, &["{{version}}"], false, None).unwrap().contains("`push` is false"));
         assert_eq!(told(2, &["latest"], true, Some("ghcr.io/acme/shop@sha256:1")), None);
         assert!(told(2, &["{{version}}"], true, Some("sha256:1")).is_some());
+    }
+
+    #[test]
+    fn tasks_on_other_nodes_are_asked_where_they_can_be_reached_or_not_at_all() {
+        let told = |nodes: &[&str], service: Value, health: Value| {
+            let node = |id: &&str| json!({"ID": id, "Status": {"State": "ready"}, "Spec": {"Availability": "active"}});
+            let swarm = Swarm {
+                state: State { node: "here".to_owned(), ..State::default() },
+                nodes: nodes.iter().map(node).collect(),
+                service: None,
+                others: Vec::new(),
+            };
+            let config = json!({"image_name": "acme/shop", "service": service, "health": health});
+            let (session, _) = testing::session(Path::new("/"));
+            let app = App::new(serde_json::from_value(config).unwrap(), &session).unwrap();
+            let release = Release { id: String::new(), version: None, commit: None };
+            let service = app.config.service.as_ref().unwrap();
+            let spec = Spec::of(&app, service, &release).unwrap();
+            let info: Info = serde_json::from_value(json!({})).unwrap();
+            swarm.elsewhere_check(&app, service, &spec, &info).map(|check| (check.status, check.message))
+        };
+        let ingress = || json!({"ports": ["8080:80"]});
+        let (path, command) = (|| json!({"http": "/healthz"}), || json!({"command": ["true"]}));
+        let (status, message) = told(&["here", "there"], ingress(), path()).unwrap();
+        assert_eq!(status, CheckStatus::Fail);
+        assert!(message.contains("`/healthz` is asked of each task"), "{message}");
+        let at_its_node = json!({"ports": [{"published": 0, "target": 80, "mode": "host"}]});
+        let whole = json!({"http": "http://shop.example/healthz"});
+        assert_eq!(told(&["here"], ingress(), path()), None);
+        assert_eq!(told(&["here", "there"], at_its_node, path()), None);
+        assert_eq!(told(&["here", "there"], ingress(), whole), None);
+        let status = |nodes: &[&str]| told(nodes, ingress(), command()).map(|(status, _)| status);
+        assert_eq!(status(&["here"]), None);
+        assert_eq!(status(&["here", "there"]), Some(CheckStatus::Warn));
+        assert_eq!(status(&["there"]), Some(CheckStatus::Fail));
     }
 }

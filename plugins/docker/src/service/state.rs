@@ -69,6 +69,11 @@ impl Service {
         self.spec.labels.get(APP).is_some_and(|label| label == app)
     }
 
+    /// Whether a deployment of that app made it, for a proxy to lead to.
+    pub(crate) fn is_behind_a_proxy_of(&self, app: &str) -> bool {
+        self.is_of(app) && self.spec.proxied().is_some()
+    }
+
     /// The release that it runs, where a deployment of ours made it.
     pub(crate) fn release(&self) -> Option<Release> {
         labels::release(&self.spec.labels)

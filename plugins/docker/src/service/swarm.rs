@@ -1,5 +1,7 @@
 //! One look at the Swarm for a plan: whether it is one, its nodes, the service as it is.
 
+use std::time::Duration;
+
 use pop_deploy_plugin_api::{
     Result, Session,
     health::Question,
@@ -50,11 +52,11 @@ pub(super) struct State {
     #[serde(default)]
     pub(super) control_available: bool,
     #[serde(default)]
-    cluster: Option<Cluster>,
+    pub(super) cluster: Option<Cluster>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-struct Cluster {
+pub(super) struct Cluster {
     #[serde(rename = "ID", default)]
     id: String,
 }
@@ -120,13 +122,29 @@ impl Swarm {
             (false, _, port) => Some(Asked::Tasks(health, to.reach(&app.name, port.unwrap_or(0)))),
         });
         let rollout = Rollout::step(&app.name, &to, asked);
-        let before = self.before(&to);
-        Ok(vec![Update::step(app, &app.name, to, before.as_ref()), rollout])
+        let before = self.before(app, &to);
+        let mut steps = vec![Update::step(app, &app.name, to, before.as_ref()), rollout];
+        let going: Vec<_> = self.behind_a_proxy(app).map(|it| it.name.clone()).collect();
+        if !going.is_empty() {
+            let tidy = Finalize::step(Duration::ZERO, going);
+            steps.push(tidy.reason("it was for a proxy to lead to, and the release that runs knows none"));
+        }
+        Ok(steps)
+    }
+
+    /// The service that is called as the app is.
+    pub(super) fn namesake(&self, app: &App) -> Option<&Service> {
+        self.service.as_ref().filter(|it| it.name == app.name)
+    }
+
+    /// The app's services that a proxy leads to.
+    pub(super) fn behind_a_proxy(&self, app: &App) -> impl Iterator<Item = &Service> {
+        self.service.iter().chain(&self.others).filter(|it| it.is_behind_a_proxy_of(&app.name))
     }
 
     /// The service as it is, before it is `to`.
-    pub(super) fn before(&self, to: &Spec) -> Option<Spec> {
-        let service = self.service.as_ref()?;
+    pub(super) fn before(&self, app: &App, to: &Spec) -> Option<Spec> {
+        let service = self.namesake(app)?;
         Some(service.spec.clone().known(to, &service.values))
     }
 
@@ -206,9 +224,13 @@ impl Swarm {
             let upstream = Upstream::new(proxy, &app.name, &engine.session)?;
             checks.extend(upstream.is_unread()?.then(|| unread(proxy)));
             let (text, file) = (upstream.read()?.unwrap_or_default(), proxy.file.display());
-            checks.push(match is_named(service, proxy, &text, engine)? {
-                true => Check::pass("proxy", format!("`{file}` names every task")),
-                false => Check::fail(
+            checks.push(match (is_named(service, proxy, &text, engine)?, service.spec.proxied()) {
+                (true, _) => Check::pass("proxy", format!("`{file}` names every task")),
+                (false, None) => Check::warn(
+                    "proxy",
+                    format!("`{}` is behind no proxy: `{file}` doesn't lead to it", service.name),
+                ),
+                (false, Some(_)) => Check::fail(
                     "proxy",
                     format!(
                         "`{file}` doesn't name every task of `{}`: one was started again elsewhere",
