@@ -17,13 +17,15 @@ use rustix::fs::statvfs;
 use crate::{
     app::App,
     build,
-    config::Run,
+    config::{ProxyKind, Run},
     context::Context,
     engine::{Container, Info, Manifest},
     look::Sight,
     runtime,
 };
 
+/// Whether the kernel hands over what waits at a socket that is closed to another one of its port.
+const MIGRATES: &str = "/proc/sys/net/ipv4/tcp_migrate_req";
 /// Less than this free is worth a word.
 const LITTLE: u64 = 1 << 30;
 
@@ -52,11 +54,23 @@ pub(crate) fn engine(app: &App, info: &Info) -> Vec<Check> {
     if platforms.len() > 1 {
         checks.push(Check::fail(
             "platforms",
-            "an image for several platforms at a time isn't made here yet",
-            "name one platform a target, with a tag of its own",
+            "building for several platforms at a time pushes while it builds: tags would move before anything was checked",
+            "name one platform a target, with a tag of its own; `docker buildx imagetools create` makes one tag of them",
         ));
     }
     checks
+}
+
+/// Whether the proxy's reloads turn visitors away.
+pub(crate) fn reloads(app: &App, info: &Info) -> Option<Check> {
+    let proxy = app.proxy().or_else(|| app.config.service.as_ref()?.proxy.as_ref())?;
+    // Caddy closes its old socket with the connections that wait there, and opens another at the same port.
+    let goes_on = fs::read_to_string(MIGRATES).is_ok_and(|text| text.trim() == "1");
+    (proxy.kind == ProxyKind::Caddy && info.is_here() && !goes_on).then(|| {
+        let message = "a reload of Caddy drops the connections that it hasn't accepted yet, now and then one";
+        let hint = "have the kernel hand them over: `sysctl net.ipv4.tcp_migrate_req=1`, from Linux 5.14 on";
+        Check { hint: Some(hint.to_owned()), ..Check::warn("proxy", message) }
+    })
 }
 
 /// The room where the engine keeps its images; `None` where that is on another machine.

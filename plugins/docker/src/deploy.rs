@@ -51,6 +51,7 @@ pub(crate) fn plan(app: &App, engine: &Engine, release: &Release, rollout: Exten
         checked.extend(checks::registry(app, &sight.manifests, &mut unchecked));
     }
     checked.extend(checks::sources(app, &engine.session));
+    checked.extend(checks::reloads(app, &sight.info));
     if let Some(run) = app.run() {
         let container = app.container(&release.id);
         checked.extend(checks::owners(app, run, &container, &sight));
