@@ -144,6 +144,22 @@ impl Engine {
     /// # Errors
     /// What the engine says.
     pub fn begin_swarm(&self) -> Result<(), String> {
+        // As with the port of its tunnels: the network that every Swarm begins with has the same number in all of them.
+        let tunnels = (20_000 + self.number % 10_000).to_string();
+        self.enter(&["init", "--data-path-port", &tunnels], &[])
+    }
+
+    /// Has it be a worker in the Swarm of another engine of this test.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn join_swarm(&self, manager: &Self) -> Result<(), String> {
+        let token = manager.must(&["swarm", "join-token", "--quiet", "worker"]);
+        let address = manager.must(&["node", "inspect", "self", "--format={{.ManagerStatus.Addr}}"]);
+        self.enter(&["join", "--token", &token], &[&address])
+    }
+
+    fn enter(&self, how: &[&str], whom: &[&str]) -> Result<(), String> {
         let bridge = format!("com.docker.network.bridge.name={}g", self.bridge);
         // Far enough from the numbers of the other engines of this test.
         let [a, b, c, _] = address(self.number + 4).octets();
@@ -151,10 +167,8 @@ impl Engine {
         let network = ["network", "create", "--subnet", &subnet, "--opt", &bridge, "docker_gwbridge"];
         // An address of its own: managers gossip at a port that is always the same.
         let own = format!("127.{a}.{b}.{c}");
-        // As with the port of its tunnels: the network that every Swarm begins with has the same number in all of them.
-        let tunnels = (20_000 + self.number % 10_000).to_string();
         let addresses = ["--advertise-addr", &own, "--listen-addr", &own];
-        let swarm = [&["swarm", "init", "--data-path-port", &tunnels], &addresses[..]].concat();
+        let swarm = [&["swarm"], how, &addresses, whom].concat();
         for arguments in [&network[..], &swarm] {
             let said = self.docker(arguments);
             if said.code != Some(0) {

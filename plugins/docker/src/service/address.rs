@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::state::{self, Task, parsed};
 use crate::{command::docker, engine::Engine, proxy::Server};
 
-/// The hole that a node's name goes into.
+/// The hole that a task's id goes into.
+const TASK: &str = "task";
+/// The hole that a node's id goes into.
 const NODE: &str = "node";
 
 /// How the tasks of a service are reached at one of their ports.
@@ -43,7 +45,7 @@ impl Reach {
     /// The commands that finding the tasks runs.
     pub(crate) fn commands(&self) -> Vec<Command> {
         match self.way {
-            Way::Node => vec![state::list_tasks(&self.service), inspect_node()],
+            Way::Node => vec![state::list_tasks(&self.service), inspect_task(), inspect_node()],
             Way::Bridge => {
                 vec![state::list_tasks(&self.service), list_containers(&self.service), inspect_bridges()]
             }
@@ -87,12 +89,17 @@ impl Reach {
     }
 
     fn at_nodes(&self, tasks: &[Task], engine: &Engine) -> Result<Vec<Option<String>>> {
-        let mut nodes = HashMap::new();
+        let told = |command: Command| Ok(engine.ask(&command)?.success()?.stdout.trim().to_owned());
+        let mut nodes: HashMap<String, Option<IpAddr>> = HashMap::new();
+        let mut found = Vec::new();
         for task in tasks {
-            if !nodes.contains_key(&task.node) {
-                let asked = engine.ask(&inspect_node().fill(NODE, &task.node)?)?.success()?;
-                nodes.insert(task.node.clone(), asked.stdout.trim().parse::<IpAddr>().ok());
+            // A list of tasks only has the names of nodes, which several may share.
+            let node: String = told(inspect_task().fill(TASK, &task.id)?)?;
+            if !nodes.contains_key(&node) {
+                let address: String = told(inspect_node().fill(NODE, &node)?)?;
+                nodes.insert(node.clone(), address.parse().ok());
             }
+            found.push((task, nodes.get(&node).copied().flatten()));
         }
         let host = |address: IpAddr| match address {
             // A manager of a single node may not know its own.
@@ -100,11 +107,10 @@ impl Reach {
             IpAddr::V4(address) => address.to_string(),
             IpAddr::V6(address) => format!("[{address}]"),
         };
-        let address = |task: &Task| {
-            let node = nodes.get(&task.node).copied().flatten()?;
-            Some(format!("{}:{}", host(node), task.published(self.port)?))
+        let address = |(task, node): (&Task, Option<IpAddr>)| {
+            Some(format!("{}:{}", host(node?), task.published(self.port)?))
         };
-        Ok(tasks.iter().map(address).collect())
+        Ok(found.into_iter().map(address).collect())
     }
 
     fn on_bridges(&self, tasks: &[Task], engine: &Engine) -> Result<Vec<Option<String>>> {
@@ -127,6 +133,10 @@ impl Local {
 
 fn server(task: &Task, address: String) -> Server {
     Server { name: task.name.replace('.', "-"), address, weight: 1 }
+}
+
+fn inspect_task() -> Command {
+    docker(["inspect", "--type=task", "--format={{.NodeID}}", &format!("<{TASK}>")]).hole(TASK)
 }
 
 fn inspect_node() -> Command {

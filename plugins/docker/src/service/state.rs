@@ -48,8 +48,6 @@ pub(crate) struct Task {
     pub(crate) id: String,
     #[serde(default)]
     pub(crate) name: String,
-    #[serde(default)]
-    pub(crate) node: String,
     /// What its node publishes for it: `*:32768->80/tcp`, by commas.
     #[serde(default)]
     ports: String,
