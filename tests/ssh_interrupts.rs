@@ -315,6 +315,34 @@ fn a_run_that_left_a_host_behind_is_resumed_without_it() {
 }
 
 #[test]
+fn two_folders_that_begin_in_one_second_never_take_one_release_for_the_other() {
+    let Some(fleet) = Fleet::new(1) else { return };
+    let other = Fleet::project_in(&fleet.lab);
+    fleet.config_of(&other, json!({}));
+    other.gate("before_all");
+    let run = other.start(&["execute", "--yes", "--version", "three"]);
+    other.wait_at_gate();
+    let runs = fs::read_dir(other.path().join(".pop-deploy/deployments")).unwrap();
+    let id = runs.flatten().next().unwrap().file_name().into_string().unwrap();
+    // As if this one had begun in that very second, and been faster.
+    fleet.deploy("one");
+    let base = fleet.base(0);
+    let live = fleet.releases(0).pop_first().unwrap();
+    for folder in ["releases", ".pop-deploy/releases"] {
+        fs::rename(base.join(folder).join(&live), base.join(folder).join(&id)).unwrap();
+    }
+    fs::remove_file(base.join("current")).unwrap();
+    let link = std::path::Path::new("releases").join(&id);
+    std::os::unix::fs::symlink(&link, base.join("current")).unwrap();
+    other.write("go", "");
+    let said = ended(run);
+    assert_eq!(said.code, Some(3), "{}", all(&said));
+    assert!(all(&said).contains(&format!("`web1` has a release {id} already")), "{}", all(&said));
+    fleet.all_say("one");
+    assert_eq!(fs::read_link(base.join("current")).unwrap(), link);
+}
+
+#[test]
 fn a_second_operator_is_told_who_deploys_and_gets_his_turn_when_that_one_is_killed() {
     let Some(fleet) = Fleet::new(3) else { return };
     fleet.deploy("one");

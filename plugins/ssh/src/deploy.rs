@@ -107,7 +107,7 @@ fn steps(
     prepared: Option<&Prepared>,
 ) -> Result<Vec<Step>> {
     let site = ground.site;
-    let mut steps = vec![ground.lock_step()];
+    let mut steps = vec![ground.lock_step(Some(release))];
     if let Some(argv) = &site.config.build {
         let command = Command::new(argv);
         let mut build = Step::new("build", Phase::Build, Effect::Maybe, format!("Building with {command}"))

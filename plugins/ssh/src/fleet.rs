@@ -134,7 +134,7 @@ impl Fleet {
             }
         };
         if hold == Hold::Locked && !connection.locked {
-            lock::take(site, host, "", connection, &self.session)?;
+            lock::take(site, host, "", None, connection, &self.session)?;
         }
         Ok(connection)
     }

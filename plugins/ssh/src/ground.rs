@@ -111,6 +111,7 @@ impl<'a> Ground<'a> {
                 .filter(|(_, survey)| survey.is_new())
                 .map(|(host, _)| name(*host))
                 .collect(),
+            makes: None,
         }
     }
 

@@ -18,6 +18,7 @@ mod ground;
 mod lists;
 mod lock;
 mod manifest;
+mod origin;
 mod planned;
 mod prepared;
 mod preview;
@@ -181,7 +182,7 @@ impl Target for Ssh {
         match step.id.as_str() {
             "lock" => Ok(data::<Locking>(step)?.undo(site, fleet)),
             "build" | "check" | "finalize" => Ok(Undo::Nothing),
-            "stage" => data::<Stage>(step)?.undo(site, fleet, id),
+            "stage" => data::<Stage>(step)?.undo(site, fleet, id, &self.session),
             "switch" => Ok(rollout::back(site, fleet, &data(step)?, &self.session)),
             "verify" => Ok(data::<Verify>(step)?.undo(site, fleet, id)),
             canary if canary.starts_with("canary_") => {

@@ -6,7 +6,9 @@ use pop_deploy_plugin_api::{Error, ErrorKind, Result, Session, protocol::TargetC
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    address::Host,
     connection::{Answer, Connection},
+    origin::Origin,
     site::Site,
 };
 
@@ -20,7 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Holder {
     pub(crate) owner: String,
-    pub(crate) run: String,
+    #[serde(flatten)]
+    pub(crate) origin: Origin,
     pub(crate) target: String,
     pub(crate) since: String,
 }
@@ -29,7 +32,7 @@ impl Holder {
     fn of(session: &Session) -> Self {
         Self {
             owner: session.actor.clone(),
-            run: session.run_id.clone(),
+            origin: Origin::of(session),
             target: session.target.clone(),
             since: now(),
         }
@@ -38,7 +41,7 @@ impl Holder {
     /// Reads what a host says; its holder may be just about to write it.
     pub(crate) fn words(line: &str) -> String {
         match serde_json::from_str::<Self>(line) {
-            Ok(Self { owner, run, target, since }) => {
+            Ok(Self { owner, origin: Origin { run, .. }, target, since }) => {
                 format!("{owner} (target `{target}`, run `{run}`, since {since})")
             }
             Err(_) => "another run".to_owned(),
@@ -52,14 +55,15 @@ pub(crate) fn now() -> String {
 }
 
 /// Takes the lock of a host's base, making what it needs there; says what `current` is, which quickly is told if it is
-/// `live`.
+/// `live`. Where a release is to be `made`, no other run may have one of that name there.
 ///
 /// # Errors
-/// [`ErrorKind::Locked`], naming the holder; the base can't be made.
+/// [`ErrorKind::Locked`], naming the holder; the base can't be made; the release's name is taken.
 pub(crate) fn take(
     site: &Site,
     host: usize,
     live: &str,
+    made: Option<&str>,
     connection: &mut Connection,
     session: &Session,
 ) -> Result<Answer> {
@@ -67,8 +71,9 @@ pub(crate) fn take(
         .map_err(|error| Error::failed("the holder isn't representable as JSON").because(&error))?;
     let owner = serde_json::to_string(&Owner::of(session))
         .map_err(|error| Error::failed("the owner isn't representable as JSON").because(&error))?;
-    let base = &site.bases[host];
-    let answer = ask(connection, &["lock", base, &holder, &owner, live], session)?;
+    let (base, Origin { maker, .. }) = (&site.bases[host], Origin::of(session));
+    let answer =
+        ask(connection, &["lock", base, &holder, &owner, live, made.unwrap_or_default(), &maker], session)?;
     if let Some(holder) = answer.value("expired") {
         session.warn(format!(
             "`{}`: the lock of {} was left behind; taken over",
@@ -83,7 +88,10 @@ pub(crate) fn take(
         }
         0 => {
             connection.locked = true;
-            Ok(answer)
+            match made.filter(|_| answer.says("taken")) {
+                Some(id) => Err(name_taken(&site.hosts[host], id)),
+                None => Ok(answer),
+            }
         }
         HELD => {
             let holder = Holder::words(answer.value("holder").unwrap_or_default());
@@ -97,13 +105,19 @@ pub(crate) fn take(
     }
 }
 
+/// The failure to make a release where another run has one of its name.
+pub(crate) fn name_taken(host: &Host, id: &str) -> Error {
+    Error::failed(format!("`{host}` has a release {id} already"))
+        .hint("run it again: the next release gets another name")
+}
+
 /// Asks for the lock; an earlier connection of this very run may be just about to let go of it.
 fn ask(connection: &mut Connection, words: &[&str], session: &Session) -> Result<Answer> {
     let begun = Instant::now();
     loop {
         let answer = connection.ask(words)?;
         let held = answer.value("holder").and_then(|line| serde_json::from_str::<Holder>(line).ok());
-        let ours = answer.status == HELD && held.is_some_and(|held| held.run == session.run_id);
+        let ours = answer.status == HELD && held.is_some_and(|held| held.origin == Origin::of(session));
         if !ours || begun.elapsed() > PATIENCE {
             return Ok(answer);
         }
@@ -114,7 +128,8 @@ fn ask(connection: &mut Connection, words: &[&str], session: &Session) -> Result
 /// A failure of the far end, with the words it said, and what helps against the usual ones.
 pub(crate) fn told(answer: &Answer, message: String) -> Error {
     let mut error = Error::failed(message);
-    error.causes = answer.lines.clone();
+    let is_news = |line: &&String| !line.starts_with("current ");
+    error.causes = answer.lines.iter().filter(is_news).cloned().collect();
     let says = |word: &str| answer.lines.iter().any(|line| line.to_lowercase().contains(word));
     if says("no space left") || says("quota exceeded") {
         error.hint("free some space and some inodes on that file system, or keep fewer releases")

@@ -9,6 +9,8 @@ use pop_deploy_plugin_api::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::origin::Origin;
+
 /// The format that this copy writes and reads.
 const FORMAT: u32 = 1;
 
@@ -18,7 +20,8 @@ pub(crate) struct Head {
     pub(crate) format: u32,
     pub(crate) release: Release,
     /// The run that made it.
-    pub(crate) run: String,
+    #[serde(flatten)]
+    pub(crate) origin: Origin,
     /// Digest of kinds, modes, sizes and of where links lead, as the host computes it.
     pub(crate) tree: Sha256,
     /// Digest of the files' hashes, likewise.
@@ -28,7 +31,7 @@ pub(crate) struct Head {
 impl Head {
     /// What tells it from all others: hosts with equal ones got the same release from the same run.
     pub(crate) fn key(&self) -> String {
-        format!("{} {} {} {}", self.release.id, self.run, self.tree, self.content)
+        format!("{} {} {} {}", self.release.id, self.origin.run, self.tree, self.content)
     }
 
     /// Whether this is what a plan has of a release that isn't made yet: its digests are still unknown.
@@ -71,7 +74,7 @@ impl Manifest {
         hashes: &[Sha256],
         shared: &[String],
         release: &Release,
-        run: &str,
+        origin: &Origin,
     ) -> Self {
         let stays = |path: &str| !shared.iter().any(|shared| covers(shared, path));
         let files = tree.files.iter().zip(hashes).filter(|(file, _)| stays(&file.path));
@@ -104,7 +107,7 @@ impl Manifest {
         folders.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         links.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         let (tree, content) = (Sha256([0; 32]), Sha256([0; 32]));
-        let head = Head { format: FORMAT, release: release.clone(), run: run.to_owned(), tree, content };
+        let head = Head { format: FORMAT, release: release.clone(), origin: origin.clone(), tree, content };
         let mut manifest = Self { head, files: files.collect(), folders, links };
         manifest.head.tree = manifest.tree_digest();
         manifest.head.content = content_digest(&manifest.files);

@@ -15,17 +15,19 @@ use crate::{
     fleet::count,
     ground::Ground,
     manifest::Head,
+    origin::Origin,
     prepared::Prepared,
     preview,
     retention::surplus,
     site::Site,
-    steps::{Finalize, Once, Stage, Verify},
+    steps::{Finalize, Locking, Once, Stage, Verify},
     survey::{Kept, Survey},
 };
 
 impl Ground<'_> {
-    pub(crate) fn lock_step(&self) -> Step {
-        let locking = self.locking();
+    /// The step that takes every host; of a deployment, for the release that it `makes`.
+    pub(crate) fn lock_step(&self, makes: Option<&Release>) -> Step {
+        let locking = Locking { makes: makes.map(|release| release.id.clone()), ..self.locking() };
         let hosts = count(self.surveys.len());
         let (effect, title) = match locking.made.len() {
             0 => (Effect::None, format!("Locking {hosts}")),
@@ -121,7 +123,7 @@ fn bases(count: usize) -> String {
 pub(crate) fn verify(ground: &Ground<'_>, release: &Release) -> Result<Step> {
     let (tree, content) = (Sha256([0; 32]), Sha256([0; 32]));
     let head =
-        Head { format: 1, release: release.clone(), run: ground.session.run_id.clone(), tree, content };
+        Head { format: 1, release: release.clone(), origin: Origin::of(ground.session), tree, content };
     ground.verify_step(&head)
 }
 
@@ -183,7 +185,7 @@ pub(crate) fn finalize(ground: &Ground<'_>, release: &Release) -> Step {
         let before = survey.live_release().map(|release| release.id.clone());
         let mut kept = survey.kept.clone();
         let (tree, content) = (Sha256([0; 32]), Sha256([0; 32]));
-        let head = Head { format: 1, release: release.clone(), run: String::new(), tree, content };
+        let head = Head { format: 1, release: release.clone(), origin: Origin::default(), tree, content };
         kept.push(Kept { head, verified_at: Some(i64::MAX) });
         going.insert(
             ground.site.hosts[*host].name.clone(),

@@ -14,6 +14,7 @@ use pop_deploy_plugin_api::{
 use crate::{
     fleet::{Again, Fleet, Hold},
     manifest::{Head, Manifest},
+    origin::Origin,
     shipment::Shipment,
     site::Site,
     survey::Survey,
@@ -70,7 +71,7 @@ pub(crate) fn prepare(site: &Site, release: &Release, session: &Session) -> Resu
     let mut tree = Tree::walk(&site.source, &site.skip)?;
     tree.judge_links(&site.source);
     let hashes: Vec<Sha256> = tree.hashes(&site.source, |_| None)?;
-    let manifest = Manifest::of(&tree, &hashes, &site.config.shared, release, &session.run_id);
+    let manifest = Manifest::of(&tree, &hashes, &site.config.shared, release, &Origin::of(session));
     Ok(Prepared::new(tree, manifest))
 }
 

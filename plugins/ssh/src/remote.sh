@@ -358,6 +358,15 @@ lock() {
 	[ -e "$meta/owner" ] || heard sh -c 'printf "%s\n" "$1" >"$2"' sh "$3" "$meta/owner" || return 1
 	said_in "$meta/owner" owner
 	current "$4"
+	[ -z "$5" ] || is_of "$6" "$5" || say "taken"
+}
+
+# Whether a release is of this maker, or not there.
+is_of() {
+	[ -d "$base/releases/$2" ] || return 0
+	[ -f "$base/.pop-deploy/releases/$2/manifest" ] || return 1
+	IFS= read -r line <"$base/.pop-deploy/releases/$2/manifest"
+	case $line in *"\"maker\":\"$1\""*) ;; *) return 1 ;; esac
 }
 
 # Where there is no flock: a folder, which only one can make, with a heartbeat.
@@ -640,8 +649,12 @@ flush() {
 	esac
 }
 
-# Takes a release away again, however far it came; never the live one.
+# Takes a release away again, however far it came; never the live one, nor another maker's.
 unstage() {
+	if ! is_of "$2" "$1"; then
+		say "nothing"
+		return 0
+	fi
 	current >/dev/null
 	if [ "$link" = "releases/$1" ]; then
 		say "live"

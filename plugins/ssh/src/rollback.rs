@@ -45,7 +45,7 @@ pub(crate) fn plan(
         let head = heads.values().next().cloned();
         let head = head.ok_or_else(|| Error::failed("no host was asked"))?;
         steps = vec![
-            ground.lock_step(),
+            ground.lock_step(None),
             check.data(&heads),
             ground.switch_step(&to.release, &ground.hosts())?,
             ground.verify_step(&head)?,

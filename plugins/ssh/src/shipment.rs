@@ -209,6 +209,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::origin::Origin;
 
     fn manifest(files: &[(&str, u8)], folders: &[&str], links: &[(&str, &str)]) -> Manifest {
         let file = |(path, _): &(&str, u8)| File {
@@ -228,7 +229,7 @@ mod tests {
         };
         let hashes: Vec<_> = files.iter().map(|(_, content)| Sha256([*content; 32])).collect();
         let release = Release { id: "r".to_owned(), version: None, commit: None };
-        Manifest::of(&tree, &hashes, &[], &release, "run")
+        Manifest::of(&tree, &hashes, &[], &release, &Origin::default())
     }
 
     #[test]

@@ -12,8 +12,9 @@ use crate::{
     address::Host,
     connection::{Answer, Connection, Frames, Sent},
     lists::Lists,
-    lock::told,
+    lock::{name_taken, told},
     manifest::{Entry, Head, content_digest},
+    origin::Origin,
     prepared::Prepared,
     shipment::Shipment,
     site::Site,
@@ -264,8 +265,7 @@ impl Staging<'_> {
             return Ok(());
         };
         match failed.status {
-            _ if failed.says("taken") => Err(Error::failed(format!("`{host}` has a release {id} already"))
-                .hint("run it again: the next release gets another name")),
+            _ if failed.says("taken") => Err(name_taken(host, id)),
             OTHER_TREE | OTHER_CONTENT if way.from.is_some() => Err(Error::new(
                 ErrorKind::NoRelease,
                 format!("the live release on `{host}` isn't what was deployed any more"),
@@ -333,12 +333,12 @@ fn append(
     appended.map_err(|error| Error::new(ErrorKind::Unknown, format!("can't send `{path}`")).because(&error))
 }
 
-/// Takes a release away from a host, however far it came; whether there was anything.
+/// Takes a release of the run `origin` away from a host, however far it came; whether there was anything.
 ///
 /// # Errors
 /// It is live, or something of it can't be removed.
-pub(crate) fn unstage(host: &Host, id: &str, connection: &mut Connection) -> Result<bool> {
-    let answer = connection.ask(&["unstage", id])?;
+pub(crate) fn unstage(host: &Host, id: &str, origin: &Origin, connection: &mut Connection) -> Result<bool> {
+    let answer = connection.ask(&["unstage", id, &origin.maker])?;
     match answer.status {
         0 => Ok(!answer.says("nothing")),
         _ if answer.says("live") => {

@@ -76,7 +76,7 @@ pub(crate) fn diagnose(site: &Site, surveys: &[Result<Survey>]) -> Vec<Diagnosti
                 "holder": survey.holder(),
                 "releases": survey.kept.iter().map(|kept| json!({
                     "release": kept.head.release,
-                    "run": kept.head.run,
+                    "run": kept.head.origin.run,
                     "verified_at": kept.verified_at.and_then(time),
                 })).collect::<Vec<_>>(),
             }),

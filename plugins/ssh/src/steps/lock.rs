@@ -23,6 +23,9 @@ pub(crate) struct Locking {
     /// The hosts whose base is to be made.
     #[serde(default)]
     pub(crate) made: Vec<String>,
+    /// The release that is to be made, if any is.
+    #[serde(default)]
+    pub(crate) makes: Option<String>,
 }
 
 impl Locking {
@@ -34,7 +37,7 @@ impl Locking {
     /// Takes all locks or none, and looks whether the plan still holds.
     ///
     /// # Errors
-    /// [`ErrorKind::Locked`]; something else is live by now.
+    /// [`ErrorKind::Locked`]; something else is live by now; another run has a release of that name.
     pub(crate) fn run(
         &self,
         site: &Site,
@@ -49,7 +52,7 @@ impl Locking {
         for some in [first, others] {
             let outcomes = fleet.each(site, some, Hold::Free, Again::Yes, |host, connection| {
                 let planned = self.planned(site, host);
-                let answer = lock::take(site, host, planned, connection, session)?;
+                let answer = lock::take(site, host, planned, self.makes.as_deref(), connection, session)?;
                 self.check(site, host, &Current::of(&answer), release)
             });
             together(site, outcomes)?;

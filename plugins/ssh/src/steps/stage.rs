@@ -12,6 +12,7 @@ use super::named;
 use crate::{
     fleet::{Again, Fleet, Hold, count, joined, together},
     manifest::Head,
+    origin::Origin,
     prepared::{self, Prepared},
     site::Site,
     source,
@@ -122,10 +123,11 @@ impl Stage {
     ///
     /// # Errors
     /// It can't be removed from a host that answers.
-    pub(crate) fn undo(&self, site: &Site, fleet: &Fleet, id: &str) -> Result<Undo> {
+    pub(crate) fn undo(&self, site: &Site, fleet: &Fleet, id: &str, session: &Session) -> Result<Undo> {
+        let origin = Origin::of(session);
         let outcomes =
             fleet.each(site, &named(site, &self.hosts), Hold::Locked, Again::Yes, |host, connection| {
-                stage::unstage(&site.hosts[host], id, connection)
+                stage::unstage(&site.hosts[host], id, &origin, connection)
             });
         let mut removed = 0;
         let mut left = Vec::new();
