@@ -53,8 +53,8 @@ test: ## Run every test there is; POP_DEPLOY_NO_SKIP=1 makes a skipped one a fai
 
 soak: ## Run the long forms of tests
 	$(CARGO) build --locked --workspace
-	POP_DEPLOY_SWITCHES=20 $(CARGO) test --locked -p pop-deploy --test docker_traffic --test docker_service_traffic
-	POP_DEPLOY_EVERY_DEATH=1 $(CARGO) test --locked -p pop-deploy --test docker_crashes --test docker_service_crashes
+	POP_DEPLOY_SWITCHES=20 $(CARGO) test --locked -p pop-deploy --test docker_traffic
+	POP_DEPLOY_EVERY_DEATH=1 $(CARGO) test --locked -p pop-deploy --test docker_crashes
 
 bench: build ## Measure against cp, rsync, Ansible, Capistrano, Python and docker by hand
 	@sh tests/services.sh rsync=rsync dockerd=docker.io docker-registry=docker-registry ip=iproute2 \

@@ -1,4 +1,5 @@
-//! Switches under traffic: a real nginx in front of real containers, and visitors who never see one fail.
+//! Switches under traffic: a real nginx in front of real containers, and of the tasks of a service, and visitors who never see
+//! one fail.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -9,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use shop::{Behaviour, Shop};
 use support::wait_for;
+use swarm::{in_a_swarm, services, versions};
 use traffic::switch_before_visitors;
 
 #[path = "support/engine.rs"]
@@ -19,6 +21,8 @@ mod front;
 mod shop;
 #[path = "support/mod.rs"]
 mod support;
+#[path = "support/swarm.rs"]
+mod swarm;
 #[path = "support/traffic.rs"]
 mod traffic;
 
@@ -124,4 +128,27 @@ fn a_proxy_that_does_not_take_the_file_keeps_the_old_one() {
     assert!(said.stdout.contains("the proxy doesn't take"), "{}{}", said.stdout, said.stderr);
     assert!(said.stdout.contains("host not found in upstream"), "{}{}", said.stdout, said.stderr);
     assert_eq!((front.get(), shop.containers()), ("1".to_owned(), first));
+}
+
+/// Puts the shop's tasks behind a proxy, by the addresses that they have on the Swarm's own bridge.
+fn with_tasks_behind(front: &Front, shop: &Shop) {
+    let network = format!("{}-net", shop.name);
+    shop.engine.overlay(&network);
+    shop.edit(|config| {
+        config["health"] = json!({"http": format!("http://127.0.0.1:{}/healthz", front.port), "interval": 0.1, "start_period": 0.5, "retries": 2});
+        config["service"]["networks"] = json!([network]);
+        config["service"]["ports"] = json!([]);
+        config["service"]["proxy"] = front.proxy();
+    });
+}
+
+#[test]
+fn no_visitor_sees_a_switch_or_a_rollback_of_a_service() {
+    let Some(shop) = in_a_swarm("tasks") else { return };
+    let front = Front::open();
+    with_tasks_behind(&front, &shop);
+    let switches = switch_before_visitors(&shop, &front, 1);
+    assert_eq!(services(&shop).len(), 1, "{:?}", services(&shop));
+    let last = (switches - 1).to_string();
+    wait_for("the others to be gone", || (versions(&shop) == [&*last, &*last]).then_some(()));
 }
