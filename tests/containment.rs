@@ -311,10 +311,57 @@ fn a_phase_has_the_time_that_the_config_gives_it() {
 
 #[test]
 fn memory_beyond_the_limit_of_the_config_costs_only_its_target() {
+    let advice = "hint: raise `memory_mb` in `limits` of the target";
     let pair = Pair::new("run:stage", "memory", &json!({"limits": {"memory_mb": 512}}));
     let text = pair.execute(1);
-    must_say(&text, &["plugin `faults` 0.1.0 crashed with SIGABRT in `run`"]);
+    must_say(&text, &["plugin `faults` 0.1.0 crashed with SIGABRT in `run`", advice]);
     assert!(!pair.site_is_live());
+    // Too little to load it is the limit's fault as well.
+    let pair = Pair::new("none", "nothing", &json!({"limits": {"memory_mb": 10}}));
+    must_say(&pair.execute(3), &[advice]);
+}
+
+#[test]
+fn a_panic_before_there_is_a_session_is_told_by_name() {
+    let pair = Pair::new("none", "nothing", &Value::Null);
+    let panics = |hook: &str, arguments: &[&str]| {
+        let mut command = pair.0.command(&[&["--plugin-dir", "plugins"], arguments].concat());
+        let said: Said = command.env("CARGO_PKG_PANICS_IN", hook).output().unwrap().into();
+        (said.code, said.stdout + &said.stderr)
+    };
+    let (code, text) = panics("manifest", &["execute", "--all", "--yes"]);
+    assert_eq!(code, Some(3), "{text}");
+    must_say(&text, &["plugin `faults` 0.1.0 panicked in `load`: panicked on purpose"]);
+    assert!(!pair.site_is_live());
+    let (code, text) = panics("detect", &["init", "--dry-run"]);
+    assert_eq!(code, Some(0), "{text}");
+    must_say(
+        &text,
+        &["plugin `faults` could not look", "panicked in `detect`: panicked on purpose", "Found"],
+    );
+}
+
+#[test]
+fn where_nothing_may_run_the_copy_lies_elsewhere_or_the_mount_is_named() {
+    let pair = Pair::new("none", "nothing", &Value::Null);
+    let command = pair.0.command(&["--plugin-dir", "plugins", "execute", "--all", "--yes"]);
+    let mounted = |variables: &str| {
+        let script = format!("mount -t tmpfs -o noexec,mode=700 none here && {variables} exec \"$0\" \"$@\"");
+        let mut inside = Command::new("unshare");
+        inside.args(["--mount", "sh", "-c", &script]).arg(command.get_program()).args(command.get_args());
+        inside.current_dir(pair.0.path()).env("HOME", pair.0.path().join("home"));
+        let said: Said = inside.output().unwrap().into();
+        (said.code, said.stdout + &said.stderr)
+    };
+    fs::create_dir(pair.0.path().join("here")).unwrap();
+    let (code, text) = mounted("XDG_CACHE_HOME=$PWD/here");
+    if text.contains("unshare:") || text.contains("mount:") {
+        return support::skipped("this user may not mount");
+    }
+    assert_eq!(code, Some(0), "{text}");
+    let (code, text) = mounted("XDG_CACHE_HOME=$PWD/here TMPDIR=$PWD/here");
+    assert_eq!(code, Some(3), "{text}");
+    must_say(&text, &["hint: set XDG_CACHE_HOME or TMPDIR to a folder that isn't mounted noexec, as `"]);
 }
 
 #[test]

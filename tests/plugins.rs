@@ -92,8 +92,8 @@ fn info_says_what_a_target_could_and_could_not_do() {
     faults 0.1.0: Misbehaves on purpose.
       file          [project]/home/.local/share/pop-deploy/plugins/libfaults.so (ready, new here)
       serves        fault_y
-      can           diagnose, canary
-      can't         detect (`init` never proposes it)
+      can           diagnose, detect, canary
+      can't         nothing that other plugins can
       environment   PATH, HOME, USER, LOGNAME, LANG, LC_*, TZ, TMPDIR, SHELL, XDG_*, RUST_BACKTRACE, CARGO_PKG_*
       dry runs      may write to a scratch folder alone, where the kernel enforces it; sockets stay open
       other runs    work as you, in a process of their own: your files, your network, your programs

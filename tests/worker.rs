@@ -269,7 +269,7 @@ fn nothing_outlives_a_host_that_was_killed() {
         return be_a_host(Path::new(&folder));
     }
     let place = Place::new();
-    for fault in ["leave_child", "command", "spin"] {
+    for fault in ["leave_child", "leave_session", "command", "spin", "nothing"] {
         let folder = place.root.join(fault);
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("fault"), fault).unwrap();
@@ -283,7 +283,11 @@ fn nothing_outlives_a_host_that_was_killed() {
         let started = wait_for_file(&folder.join("running"));
         let worker: i32 = started.trim().parse().unwrap();
         let note = folder.join("project/note");
-        let child = (fault != "spin").then(|| wait_for_file(&note).trim().parse().unwrap());
+        let leaves_one = !matches!(fault, "spin" | "nothing");
+        let child = leaves_one.then(|| wait_for_file(&note).trim().parse().unwrap());
+        if matches!(fault, "nothing" | "leave_session") {
+            wait_for_file(&folder.join("idle"));
+        }
         host.kill().unwrap();
         host.wait().unwrap();
         wait_until_gone(worker);
@@ -305,6 +309,7 @@ fn be_a_host(folder: &Path) {
             fs::rename(part, folder.join("running")).unwrap();
         });
         run(&worker).map(drop).unwrap_or_default();
+        fs::write(folder.join("idle"), "").unwrap();
         loop {
             thread::park();
         }

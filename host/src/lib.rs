@@ -25,6 +25,7 @@ pub mod popkit;
 pub mod project;
 pub mod reporter;
 pub mod schema;
+pub mod scratch;
 pub mod secrets;
 pub mod select;
 pub mod signals;

@@ -7,10 +7,10 @@ use crate::{
     exit::Exit,
     failure::Failure,
     init, journal,
-    pipeline::scratch::Scratch,
     plugins::{PluginsLock, SearchPath, proposals},
     project::Project,
     schema,
+    scratch::Scratch,
 };
 
 pub(super) fn init(wanted: &Init, plugins: &SearchPath) -> Result<Exit, Failure> {

@@ -2,12 +2,13 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use super::{canary, order::Order, recover, scratch};
+use super::{canary, order::Order, recover};
 use crate::{
     config::DeployConfig,
     failure::Failure,
     journal::{self, Journal, RunKind},
     lock::{Holder, LockError, TargetLock},
+    scratch,
 };
 
 impl Order<'_> {

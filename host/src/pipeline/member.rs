@@ -22,11 +22,11 @@ use serde_json::{Map, Value};
 use super::{
     event::{Bus, Place, What},
     outcome::{RollbackReport, StepReport, TargetEnding, TargetReport},
-    scratch::Scratch,
 };
 use crate::{
     config::Deadlines,
     plugins::{Limits, Options, Ready, Services, Worker},
+    scratch::Scratch,
     secrets,
     signals::Interrupt,
 };

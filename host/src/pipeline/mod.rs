@@ -20,5 +20,4 @@ pub mod recover;
 mod reopened;
 pub mod resume;
 pub mod run;
-pub mod scratch;
 mod seating;

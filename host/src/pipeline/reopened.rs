@@ -12,7 +12,7 @@ use super::{
     member::{Member, Surroundings},
     order::Order,
     outcome::{Ending, Mode, Report},
-    record, scratch,
+    record,
     seating::Seating,
 };
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
     journal::{self, Journal, PastRun, RunEnding, RunKind, Until},
     lock::TargetLock,
     reporter::log::Log,
+    scratch,
 };
 
 /// A run that died, in the hands of another process.

@@ -10,13 +10,13 @@ use super::{
     member::{Member, Seat, Surroundings},
     order::Order,
     outcome::Mode,
-    scratch::Scratch,
 };
 use crate::{
     config::{DeployConfig, TargetConfig},
     failure::Failure,
     plugins::{self, Found, PluginsLock, Ready, SearchPath, Verdict},
     project::Project,
+    scratch::Scratch,
 };
 
 /// What the members of a run, a recovery or a look have in common.

@@ -10,9 +10,10 @@ use std::{
 };
 
 use pop_deploy_plugin_api::protocol::Build;
-use tempfile::TempDir;
+use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use super::{choose::Found, ownership, search::user_cache};
+use crate::scratch::Scratch;
 
 /// A copy that nobody asked for this long is removed.
 const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -28,7 +29,7 @@ pub struct Ready {
     pub copy: PathBuf,
     bytes: Arc<Vec<u8>>,
     /// The folder of a copy that couldn't be cached; goes with it.
-    _folder: Option<TempDir>,
+    _folder: Option<Scratch>,
 }
 
 impl Ready {
@@ -58,8 +59,8 @@ pub struct CopyError {
     pub source: io::Error,
 }
 
-/// Copies a plugin into the user's cache, or finds it there. Where the cache can't be written, the copy lies in a temporary folder
-/// as long as the answer lives.
+/// Copies a plugin into the user's cache, or finds it there. Where the cache can't be written, or nothing in it may run, the copy
+/// lies in a temporary folder as long as the answer lives.
 ///
 /// # Errors
 /// Neither place can be written.
@@ -83,8 +84,7 @@ pub fn private_copy_in(found: &Found, root: Option<&Path>) -> Result<Ready, Copy
         return Ok(ready(copy, None));
     }
     let failed = |to: PathBuf| move |source| CopyError { plugin: found.path.clone(), to, source };
-    let folder = tempfile::Builder::new().prefix("pop-deploy-plugin-").tempdir();
-    let folder = folder.map_err(failed(std::env::temp_dir()))?;
+    let folder = Scratch::make().map_err(failed(std::env::temp_dir()))?;
     let copy = folder.path().join(file_name(found));
     write(&copy, &found.bytes).map_err(failed(copy.clone()))?;
     Ok(ready(copy, Some(folder)))
@@ -92,6 +92,9 @@ pub fn private_copy_in(found: &Found, root: Option<&Path>) -> Result<Ready, Copy
 
 fn cached(found: &Found, plugins: &Path) -> io::Result<PathBuf> {
     private_folder(plugins)?;
+    if is_noexec(plugins) {
+        return Err(io::Error::other("nothing may run there"));
+    }
     // Whoever may write above it can put another folder in its place.
     ownership::check_folder(plugins).map_err(io::Error::other)?;
     let folder = plugins.join(&found.sha256);
@@ -106,6 +109,11 @@ fn cached(found: &Found, plugins: &Path) -> io::Result<PathBuf> {
         sweep(plugins).unwrap_or_default();
     }
     Ok(copy)
+}
+
+/// Whether the system maps nothing as code that lies at `path`: its file system is mounted so.
+pub(super) fn is_noexec(path: &Path) -> bool {
+    statvfs(path).is_ok_and(|mounted| mounted.f_flag.contains(StatVfsMountFlags::NOEXEC))
 }
 
 fn file_name(found: &Found) -> &Path {

@@ -14,6 +14,16 @@ pub struct Limits {
     pub files: Option<u64>,
 }
 
+impl Limits {
+    /// What to try where there may be too little memory because of a limit.
+    pub(super) fn memory_advice(self) -> Option<String> {
+        let megabytes = self.memory_mb?;
+        Some(format!(
+            "raise `memory_mb` in `limits` of the target, or leave it out: {megabytes} may be too little"
+        ))
+    }
+}
+
 /// How much sooner than others a worker is to go when the machine runs out of memory, out of 1000.
 const FIRST_TO_GO: &str = "500";
 

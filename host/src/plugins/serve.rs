@@ -26,9 +26,11 @@ use rustix::process::{Signal, kill_current_process_group};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
+    cache::is_noexec,
     confine::{self, Limits},
     groups::Groups,
-    loader::{self, Pipes},
+    loader::{self, LoadError, Pipes},
+    strays::Mark,
     wire::{self, Aside, FromWorker, Job, LARGEST_ANSWER, LARGEST_EVENT},
 };
 
@@ -41,12 +43,19 @@ pub fn serve() -> ExitCode {
     let Ok(Pipes { jobs, asides, answers }) = loader::inherited_pipes() else {
         return ExitCode::from(NOT_A_WORKER);
     };
+    let mark = Mark::inherited();
+    if let Some(mark) = &mark {
+        mark.put_on();
+    }
     let link = Arc::new(Link::new(answers));
     let listening = link.clone();
     let listener = thread::spawn(move || {
         // However it ends, the host is gone.
         listen(asides, &listening).unwrap_or_default();
         listening.groups.kill();
+        if let Some(mark) = mark {
+            mark.kill_others();
+        }
         // This process leads the group, and goes with it.
         kill_current_process_group(Signal::KILL).unwrap_or_default();
     });
@@ -186,7 +195,11 @@ impl Plugin {
             let (id, result) = match serde_json::from_slice(&line)? {
                 Job::Load { id, plugin, expected, kept, limits, only } => {
                     let prepared = prepare(kept, limits, only.as_deref());
-                    (id, prepared.and_then(|confined| self.load(&plugin, &expected).map(|()| confined)))
+                    let loaded = prepared.and_then(|confined| {
+                        self.load(&plugin, &expected, limits)?;
+                        Ok(confined)
+                    });
+                    (id, loaded)
                 }
                 Job::Open { id, request } => (id, self.open(id, &request)),
                 Job::Ask { id, method, params } => (id, self.ask(&method, &params)),
@@ -198,12 +211,8 @@ impl Plugin {
         Ok(End::Abandoned)
     }
 
-    fn load(&mut self, plugin: &Path, expected: &Build) -> Result<()> {
-        let foreign = loader::load(plugin).map_err(|error| {
-            Error::failed("the plugin can't be loaded")
-                .because(&error)
-                .hint("get a build of it for this pop-deploy and this system")
-        })?;
+    fn load(&mut self, plugin: &Path, expected: &Build, limits: Limits) -> Result<()> {
+        let foreign = loader::load(plugin).map_err(|error| cannot_load(plugin, limits, &error))?;
         if foreign.describe()? != *expected {
             return Err(Error::failed("the plugin describes itself otherwise than its file does").hint(
                 "build it again after its tests were run with POP_DEPLOY_BLESS=1, or ask its author to",
@@ -231,6 +240,22 @@ impl Plugin {
         let foreign = self.foreign.ok_or_else(|| Error::failed("no plugin is loaded"))?;
         raw(method, foreign.ask(method, params.get().as_bytes())?)
     }
+}
+
+/// Whose fault it is: the plugin's is what is left.
+fn cannot_load(plugin: &Path, limits: Limits, error: &LoadError) -> Error {
+    let failed = Error::failed("the plugin can't be loaded").because(error);
+    let is_short = ["annot allocate memory", "failed to map segment"]
+        .iter()
+        .any(|words| failed.causes.iter().any(|cause| cause.contains(words)));
+    let advice = limits.memory_advice().filter(|_| is_short);
+    let hint = if is_noexec(plugin) {
+        let folder = plugin.parent().unwrap_or(plugin).display();
+        format!("set XDG_CACHE_HOME or TMPDIR to a folder that isn't mounted noexec, as `{folder}` is")
+    } else {
+        advice.unwrap_or_else(|| "get a build of it for this pop-deploy and this system".to_owned())
+    };
+    failed.hint(hint)
 }
 
 /// A plugin's answer, once it is seen to be JSON of a size that can be handed on.

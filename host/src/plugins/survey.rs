@@ -1,4 +1,8 @@
 //! A look at every file of the search path: what discovery and choice both start from.
+//!
+//! Of most files only the headers are read. Those that claim one version of one plugin are read whole and compared: one may differ,
+//! and then neither is loaded. A thousand copies of a large one take their time, once: the index keeps what they were. Links
+//! to one file are that file.
 
 use std::{
     collections::HashMap,
@@ -33,8 +37,8 @@ pub(super) struct Sighted {
 pub(super) struct Survey {
     pub(super) sighted: Vec<Sighted>,
     index: Index,
-    /// The file that was hashed last.
-    hashed: Option<Whole>,
+    /// The file that was hashed last, and how it looked.
+    hashed: Option<(Option<Stamp>, Whole)>,
 }
 
 /// What is known of a file, or was.
@@ -166,14 +170,17 @@ impl Survey {
         }
         let whole = self.read(number)?;
         let sha256 = whole.sha256.clone();
-        self.hashed = Some(whole);
+        self.hashed = Some((self.sighted[number].stamp, whole));
         Ok(sha256)
     }
 
     /// The hash of a file that is the one that was hashed last, byte by byte: of a thousand copies one is hashed.
     fn hash_of_twin(&mut self, number: usize) -> Option<String> {
-        let hashed = self.hashed.as_ref()?;
+        let (looks, hashed) = self.hashed.as_ref()?;
         let sighted = &mut self.sighted[number];
+        if sighted.stamp.is_some() && sighted.stamp == *looks {
+            return Some(hashed.sha256.clone());
+        }
         let (file, meta) = preflight::open(&sighted.path).ok()?;
         let is_twin = meta.len() == hashed.bytes.len() as u64 && reads_as(file, &hashed.bytes).ok()?;
         if !is_twin {

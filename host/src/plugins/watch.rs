@@ -206,6 +206,11 @@ impl Watched {
         }
     }
 
+    /// Whether it was killed, and is about to end.
+    pub(super) fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Relaxed)
+    }
+
     /// How the worker ended, where it did.
     pub(super) fn ending(&self) -> Option<Ending> {
         self.state().ending
@@ -285,7 +290,7 @@ impl Watched {
         let child = self.state().child.take();
         pid.into_iter().for_each(kill_group);
         self.groups.kill();
-        self.mark.kill_all();
+        self.mark.kill_others();
         let status = child.and_then(|mut child| child.wait().ok());
         printed.recv_timeout(LAST_WORDS).unwrap_or_default();
         let killed = self.killed.load(Ordering::Relaxed);

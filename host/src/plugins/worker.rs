@@ -16,7 +16,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
     cache::Ready,
-    confine,
+    confine::{self, Limits},
     launch::{Options, Services, launch},
     watch::{Ending, Reply, Watched},
     wire::{Job, LARGEST_RECEIPT},
@@ -41,6 +41,7 @@ pub struct Worker {
     watched: Arc<Watched>,
     build: Build,
     grace: Duration,
+    limits: Limits,
     /// Whether the system keeps it from writing.
     confined: bool,
 }
@@ -92,7 +93,8 @@ impl Worker {
         let watched = launch(options, context, &ready.build.plugin.environment)
             .and_then(|launched| Watched::new(launched, services.clone()))
             .map_err(|error| cannot_start(ready, &context.project, &error))?;
-        let mut worker = Self { watched, build: ready.build.clone(), grace: options.grace, confined: false };
+        let (grace, limits) = (options.grace, options.limits);
+        let mut worker = Self { watched, build: ready.build.clone(), grace, limits, confined: false };
         let deadline = Some(options.start_deadline);
         let kept = i32::try_from(options.keep_open.len()).unwrap_or_default();
         let load = |id| Job::Load {
@@ -144,7 +146,7 @@ impl Worker {
 
     /// Whether the process is there to be called.
     pub fn alive(&self) -> bool {
-        self.watched.ending().is_none()
+        self.watched.ending().is_none() && !self.watched.is_killed()
     }
 
     /// The manifest of the plugin.
@@ -271,7 +273,15 @@ impl Worker {
             error.causes.push("its last lines:".into());
             error.causes.extend(lines);
         }
-        self.report(error)
+        let error = self.report(error);
+        // Whoever gets no memory aborts, whatever the reason is that it tells.
+        match self.limits.memory_advice().filter(|_| matches!(ending, Ending::Signalled(_))) {
+            Some(advice) => {
+                let otherwise = error.hint.map_or(String::new(), |hint| format!("; otherwise {hint}"));
+                Error { hint: Some(advice + &otherwise), ..error }
+            }
+            None => error,
+        }
     }
 
     /// Where the call had got to.

@@ -80,7 +80,7 @@ pub enum Fault {
     FatAnswer,
     /// Leaves a child running, in its own group, and notes its process id.
     LeaveChild,
-    /// Leaves a program running in a session of that program's own.
+    /// Leaves a program running in a session of that program's own, without an environment, and notes its process id.
     LeaveSession,
     /// Runs a command that doesn't end, and notes its process id.
     Command,
@@ -196,7 +196,9 @@ impl Fault {
                 write_note(note, child.id())?;
             }
             Self::LeaveSession => {
-                let left = process::Command::new("setsid").args(["-f", "sleep", "1000"]).status();
+                let script =
+                    format!("echo $$ > '{note}.part' && mv '{note}.part' '{note}' && exec sleep 1000");
+                let left = process::Command::new("setsid").args(["-f", "sh", "-c", &script]).env_clear().status();
                 left.map_err(|error| Error::failed("can't start `setsid`").because(&error))?;
             }
             Self::Command => {

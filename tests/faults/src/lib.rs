@@ -3,7 +3,10 @@
 
 #![deny(unsafe_code)]
 
-use std::path::PathBuf;
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
 mod fault;
 mod place;
@@ -13,8 +16,8 @@ use place::{Canary, Place};
 use pop_deploy_plugin_api::{
     Result, Session, Target, export_target,
     protocol::{
-        Diagnostic, Effect, Manifest, Outcome, Phase, Plan, PlanRequest, Receipt, RunRequest, Status, Step,
-        Undo, UndoRequest, capability,
+        Diagnostic, Effect, Manifest, Outcome, Phase, Plan, PlanRequest, Proposal, Receipt, RunRequest,
+        Status, Step, Undo, UndoRequest, capability,
     },
 };
 use schemars::JsonSchema;
@@ -65,18 +68,31 @@ impl Faults {
     }
 }
 
+/// Panics where the environment says so: there is no config before there is a session.
+fn panic_in(hook: &str) {
+    if env::var("CARGO_PKG_PANICS_IN").is_ok_and(|chosen| chosen == hook) {
+        panic!("panicked on purpose");
+    }
+}
+
 impl Target for Faults {
     type Config = Config;
 
     fn manifest() -> Manifest {
+        panic_in("manifest");
         Manifest {
             id: "faults".into(),
             description: "Misbehaves on purpose.".into(),
             types: vec!["fault_y".into()],
-            capabilities: vec!["diagnose".into(), capability::CANARY.into()],
+            capabilities: vec!["diagnose".into(), "detect".into(), capability::CANARY.into()],
             environment: vec!["CARGO_PKG_*".into()],
             config: Value::Null,
         }
+    }
+
+    fn detect(_: &Path) -> Result<Option<Proposal>> {
+        panic_in("detect");
+        Ok(None)
     }
 
     fn open(config: Config, session: Session) -> Result<Self> {

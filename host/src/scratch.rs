@@ -1,4 +1,4 @@
-//! Folders for sessions' temporary files, and those that a killed host left behind.
+//! Folders for what lasts no longer than this process, and those that a killed one left behind.
 
 use std::{
     fs::{self, File},
@@ -21,7 +21,8 @@ const CHANCE: usize = 6;
 /// A younger folder may be one that isn't locked yet.
 const OLD: Duration = Duration::from_secs(60);
 
-/// A folder for a session's temporary files, gone with this value. As long as this process lives the folder is locked.
+/// A folder for temporary files, gone with this value. As long as this process lives the folder is locked.
+#[derive(Debug)]
 pub struct Scratch {
     folder: TempDir,
     _lock: File,
@@ -33,17 +34,22 @@ impl Scratch {
     /// # Errors
     /// When the system's temporary folder can't be written.
     pub fn new() -> Result<Self, Error> {
-        let made = tempfile::Builder::new().prefix(PREFIX).rand_bytes(CHANCE).tempdir();
-        let made = made.and_then(|folder| {
-            let lock = File::open(folder.path())?;
-            flock(&lock, FlockOperation::NonBlockingLockShared)?;
-            Ok(Self { folder, _lock: lock })
-        });
-        made.map_err(|error| {
+        Self::make().map_err(|error| {
             Error::preflight(format!("can't make a temporary folder in `{}`", std::env::temp_dir().display()))
                 .because(&error)
                 .hint("free some space there, or set TMPDIR to another folder")
         })
+    }
+
+    /// As [`new`](Self::new), with the system's words.
+    ///
+    /// # Errors
+    /// When the system's temporary folder can't be written.
+    pub fn make() -> io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix(PREFIX).rand_bytes(CHANCE).tempdir()?;
+        let lock = File::open(folder.path())?;
+        flock(&lock, FlockOperation::NonBlockingLockShared)?;
+        Ok(Self { folder, _lock: lock })
     }
 
     /// Where it is.
@@ -53,7 +59,7 @@ impl Scratch {
 }
 
 /// Removes the folders whose hosts are gone. What can't be removed waits for another run: it is in nobody's way.
-pub(super) fn sweep() {
+pub(crate) fn sweep() {
     let Ok(entries) = fs::read_dir(std::env::temp_dir()) else { return };
     let ours = |name: &str| name.strip_prefix(PREFIX).is_some_and(|chance| chance.len() == CHANCE);
     let entries = entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(ours));
