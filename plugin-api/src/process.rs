@@ -42,12 +42,17 @@ const BLINK: Duration = Duration::from_millis(1);
 /// Checks an argv of a config, that stands at `key` there; for a target's `open`.
 ///
 /// # Errors
-/// It names no program: a config error, with `hint` as what to try.
+/// It names no program, or an option in its place: a config error, with `hint` as what to try.
 pub fn check_program(key: &str, argv: &[String], hint: &str) -> Result<()> {
-    match argv.first() {
-        Some(program) if !program.is_empty() => Ok(()),
-        _ => Err(Error::config(format!("`{key}`: no program is named")).hint(hint)),
-    }
+    let wrong = match argv.first() {
+        // What starts it for us would take that for an option of its own.
+        Some(program) if program.starts_with('-') => {
+            format!("`{}` is an option, not a program", program.escape_debug())
+        }
+        Some(program) if !program.is_empty() => return Ok(()),
+        _ => "no program is named".to_owned(),
+    };
+    Err(Error::config(format!("`{key}`: {wrong}")).hint(hint))
 }
 
 /// A program to run: a [`Command`] of the step, with what must not stand in a plan.

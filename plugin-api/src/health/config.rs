@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use ureq::http::{HeaderName, HeaderValue, Uri, uri::Authority};
 
 use super::Statuses;
-use crate::{Error, Result, Secret};
+use crate::{Error, Result, Secret, check_program};
 
 /// How to ask whether an instance is well: one of `http`, `tcp`, `command` and `docker`, and how often.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -147,9 +147,9 @@ impl Health {
                 Err(wrong(&format!("{key}.tcp"), format!("`{}` is no host:port", address.escape_debug()))
                     .hint("write a name or an address, a colon and a port, such as localhost:5432"))
             }
-            Question::Command(argv) if argv.first().is_none_or(String::is_empty) => {
-                Err(wrong(&format!("{key}.command"), "names no program")
-                    .hint("give program and arguments, such as [\"pg_isready\", \"-q\"]"))
+            Question::Command(argv) => {
+                let hint = "give program and arguments, such as [\"pg_isready\", \"-q\"]";
+                check_program(&format!("{key}.command"), argv, hint).and_then(|()| self.check_headers(key))
             }
             _ => self.check_headers(key),
         }
