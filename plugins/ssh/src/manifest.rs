@@ -129,6 +129,16 @@ impl Manifest {
         digest(text.as_bytes())
     }
 
+    /// What the host's `walk_digest` finds then: every entry by its name, in the order of bytes.
+    pub(crate) fn walk_digest(&self) -> Sha256 {
+        let folders = self.folders.iter().map(|folder| format!("d {:o} ./{}\0", folder.mode, folder.path));
+        let files = self.files.iter().map(|file| format!("f {:o} {} ./{}\0", file.mode, file.size, file.path));
+        let links = self.links.iter().map(|link| format!("l {} ./{}\0", link.to, link.path));
+        let mut entries: Vec<_> = folders.chain(files).chain(links).collect();
+        entries.sort_unstable();
+        digest(entries.concat().as_bytes())
+    }
+
     /// The file at `path`.
     pub(crate) fn file(&self, path: &str) -> Option<&Entry> {
         let found = self.files.binary_search_by(|file| file.path.as_str().cmp(path));

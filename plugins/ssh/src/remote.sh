@@ -159,7 +159,7 @@ is() { case $1 in "$2 "*) ;; *) return 1 ;; esac }
 
 # What a release's files looked like when they were last known to be right: no write leaves that the same. Not the
 # folder itself, which a rename touches.
-stamps() { (cd "$1" && find . ! -path . -printf '%i %s %m %T@ %C@ %p\0'); }
+stamps() { cd "$1" && exec find . ! -path . -printf '%i %s %m %T@ %C@ %p\0'; }
 can_stamp() {
 	if [ -z "$stamping" ]; then
 		stamping=no
@@ -168,12 +168,16 @@ can_stamp() {
 	[ "$stamping" = yes ]
 }
 stamp() {
-	! can_stamp || stamps "$1" >"$2/stamps"
+	! can_stamp || (stamps "$1" >"$2/stamps")
 }
 pristine() {
-	[ -s "$base/.pop-deploy/releases/$1/stamps" ] || return 1
-	stamping=yes
-	[ "$(stamps "$base/releases/$1" 2>/dev/null | hash)" = "$(hash <"$base/.pop-deploy/releases/$1/stamps")" ]
+	known=$base/.pop-deploy/releases/$1/stamps
+	[ -s "$known" ] || return 1
+	if have cmp; then
+		stamps "$base/releases/$1" 2>/dev/null | cmp -s - "$known"
+	else
+		[ "$(stamps "$base/releases/$1" 2>/dev/null | hash)" = "$(hash <"$known")" ]
+	fi
 }
 # Whether nothing but the time of the last change of some is another, as when a link to a file came or went: a deployment
 # that failed, somebody's backup. They are read again all the same.
@@ -443,14 +447,14 @@ unmake() {
 	[ -d "$base" ] || say "unmade"
 }
 
+record() { heard append "$1" "$base/.pop-deploy/history.jsonl"; }
+append() { printf '%s\n' "$1" >>"$2"; }
 # A thousand lines are history enough; many are cut off at once, so that this is rare.
-record() {
+shorten() {
 	file=$base/.pop-deploy/history.jsonl
-	heard append "$1" "$file" || return
-	[ "$(wc -l <"$file")" -gt 1200 ] || return 0
+	[ -f "$file" ] && [ "$(wc -l <"$file")" -gt 1200 ] || return 0
 	heard sh -c 'tail -n 1000 "$1" >"$2" && mv "$2" "$1"' sh "$file" "$tmp/history"
 }
-append() { printf '%s\n' "$1" >>"$2"; }
 
 # --- Making a release: open_release, keep, trim, unpack, seal, all in one go ---
 
@@ -467,7 +471,6 @@ open_release() {
 	for wanted; do
 		[ -d "$base/shared/$wanted" ] || heard mkdir -p "$base/shared/$wanted" || return 1
 	done
-	can_stamp
 	if [ -z "$from" ]; then
 		heard mkdir "$new"
 		return
@@ -526,8 +529,13 @@ trim_in() {
 	cd "$new" && xargs -0 -r rm -f <"$tmp/lists/$1" && xargs -0 -r rmdir <"$tmp/lists/$2"
 }
 # The same for a few files.
-trim_named() { heard trim_named_in "$@" || return 65; }
-trim_named_in() { cd "$new" && rm -f "$@"; }
+trim_named() {
+	for name; do
+		shift
+		set -- "$@" "$new/$name"
+	done
+	heard rm -f "$@" || return 65
+}
 
 # Says that no more of a body need come. It is read to its end all the same.
 enough() { printf '! %s\n' "$id" >&3; }
@@ -563,40 +571,35 @@ write_file() { cat >"$1" && chmod "$2" "$1"; }
 unpack_twin() { heard ln "$new/$2" "$new/$1"; }
 unpack_link() { heard ln -s "$2" "$new/$1"; }
 
-# The names of a release, as its lists in folder $2 have them, and what there is in folder $1: as one digest each. On the
-# way it may write the stamps to $3.
+# The names of a release, as its lists in folder $2 have them, and what there is in folder $1: as one digest each.
 tree_digest() {
-	(
-		cd "$1" || exit
-		count "$3"
+	{
+		cd "$1" && find . -print0 | tr -dc '\000' | wc -c | tr -dc '0-9\n'
 		[ ! -s "$2/folders" ] || xargs -0 stat -c '%f' <"$2/folders"
 		[ ! -s "$2/files" ] || xargs -0 stat -c '%f %s' <"$2/files"
 		[ ! -s "$2/links" ] || xargs -0 -n 1 readlink <"$2/links"
-	) 2>&1 | hash
+	} 2>&1 | hash
 }
-# How much there is in this folder, itself among it.
-count() {
-	if [ -n "$1" ] && can_stamp; then
-		each=$(find . -printf x ! -path . -fprintf "$1" '%i %s %m %T@ %C@ %p\0') && echo "${#each}"
-	else
-		find . -print0 | tr -dc '\000' | wc -c | tr -dc '0-9\n'
-	fi
+# The same of this folder, told by GNU's tools, which need no lists and fewer processes; writes the stamps to $1.
+walk_digest() {
+	find . ! -path . -fprintf "$1" '%i %s %m %T@ %C@ %p\0' \( -type f -printf 'f %m %s %p\0' -o -type l -printf 'l %l %p\0' \
+		-o -printf '%y %m %p\0' \) | LC_ALL=C sort -z | hash
 }
 content_digest() { content "$1" "$2" | hash; }
 # GNU writes a backslash before the hash of a strange name, BusyBox the rest of a name with a line end on a line of its own.
 content() {
-	(
+	{
 		cd "$1" || exit
 		case $reading in
 		openssl) xargs -0 -r openssl dgst -sha256 -r <"$2" ;;
 		sha256sum) xargs -0 -r sha256sum <"$2" ;;
 		*) xargs -0 -r shasum -a 256 <"$2" ;;
 		esac
-	) 2>&1 | sed -n 's/^\\\{0,1\}\([0-9a-f]\{64\}\)[ *].*/\1/p'
+	} 2>&1 | sed -n 's/^\\\{0,1\}\([0-9a-f]\{64\}\)[ *].*/\1/p'
 }
 
 # Compares what is there with what was sent; only then does the release get its name. 65: another tree, 66: other contents.
-# After the digests of the tree, of what is new and of everything come the bytes of these two.
+# After the digests of the tree, twice, of what is new and of everything come the bytes of these two. In the background.
 seal() {
 	meta=$base/.pop-deploy/releases/$release
 	if [ -d "$new/.pop-deploy-$release" ]; then
@@ -604,24 +607,24 @@ seal() {
 	else
 		heard mv "$tmp/lists" "$meta" || return
 	fi
-	heard set_modes || return
+	cd "$new" && set_modes || return
 	# The disk and the processor work at the same time.
-	heard flush "$new" &
+	sync -f . 2>/dev/null &
 	flushing=$!
 	compare "$@"
 	same=$?
-	wait "$flushing" || return
+	wait "$flushing" || flush_all || return
 	[ "$same" = 0 ] || return "$same"
 	heard mv "$new" "$base/releases/$release"
 }
 compare() {
-	is "$(tree_digest "$new" "$meta" "$meta/stamps")" "$1" || return 65
+	is "$(walk_digest "$meta/stamps" 2>/dev/null)" "$2" || is "$(tree_digest . "$meta")" "$1" || return 65
 	if [ -n "$full" ]; then
+		[ "$6" -lt "$much" ] || hurry
+		is "$(content_digest . "$meta/files")" "$4" || return 66
+	elif [ -s "$meta/fresh" ] && ! quick_compare "$5"; then
 		[ "$5" -lt "$much" ] || hurry
-		is "$(content_digest "$new" "$meta/files")" "$3" || return 66
-	elif [ -s "$meta/fresh" ] && ! quick_compare "$4"; then
-		[ "$4" -lt "$much" ] || hurry
-		is "$(content_digest "$new" "$meta/fresh")" "$2" || return 66
+		is "$(content_digest . "$meta/fresh")" "$3" || return 66
 	fi
 }
 # So many bytes are read faster by what takes longer to start.
@@ -629,22 +632,24 @@ much=8000000
 # One process instead of four, for names that everybody writes alike.
 quick_compare() {
 	[ "$hashing" = sha256sum ] && [ "$1" -lt "$much" ] && [ -s "$meta/sums" ] || return
-	(cd "$new" && sha256sum -c "$meta/sums") >/dev/null 2>&1
+	sha256sum -c "$meta/sums" >/dev/null 2>&1
 }
 set_modes() {
-	cd "$new" || return
 	lists=new-mode
 	[ -z "$opened" ] || lists=mode
 	for list in "$meta/$lists"-*; do
-		[ ! -s "$list" ] || xargs -0 chmod "${list##*-}" <"$list" || return
+		[ ! -s "$list" ] || heard xargs -0 chmod "${list##*-}" <"$list" || return
 	done
 }
-# What is written must outlast a power cut before anything leads there. Older tools know no single file system.
-flush() {
+# What is written must outlast a power cut before anything leads there. Older tools know no single file system. Not tried
+# twice: the second time would hide what the first one met.
+flush_all() {
 	have sync || return 0
-	sync -f "$1" && return
 	case $(sync --help 2>&1) in
-	*-f*) return 1 ;;
+	*-f*)
+		say "sync: the disk didn't take everything"
+		return 1
+		;;
 	*) sync ;;
 	esac
 }
@@ -731,7 +736,13 @@ replace() {
 }
 
 verified() { heard now "$base/.pop-deploy/releases/$1/verified"; }
-now() { date +%s >"$1.new" && mv -f "$1.new" "$1"; }
+now() {
+	if [ -s "$1" ]; then
+		date +%s >"$1.new" && mv -f "$1.new" "$1"
+	else
+		date +%s >"$1"
+	fi
+}
 # Compares as `check` does, and only then writes down that it is good, with the line for the history.
 approve() {
 	line=$1
@@ -751,6 +762,7 @@ tidy() {
 	done
 	if [ $# -gt 0 ] && pristine "$live"; then whole=1; fi
 	[ $# = 0 ] || current
+	[ $# = 0 ] || shorten || return
 	for old; do
 		case $old in
 		.tmp-*)

@@ -118,9 +118,10 @@ impl Staging<'_> {
         }
         let fresh = content_digest(way.sent.iter().map(|index| &manifest.files[*index]));
         let (Head { tree, content, .. }, bytes) = (&manifest.head, [way.bytes, manifest.bytes()]);
-        let [tree, fresh, content] = [tree, &fresh, content].map(ToString::to_string);
+        let [tree, walk, fresh, content] =
+            [tree, &manifest.walk_digest(), &fresh, content].map(ToString::to_string);
         let [new, all] = bytes.map(|bytes| bytes.to_string());
-        sent.push(connection.send_beside(&["seal", &tree, &fresh, &content, &new, &all])?);
+        sent.push(connection.send_beside(&["seal", &tree, &walk, &fresh, &content, &new, &all])?);
         let answers = connection.wait_all(&sent)?;
         let opened = &answers[0];
         if opened.says("touched") {
