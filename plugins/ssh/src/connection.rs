@@ -54,12 +54,16 @@ pub(crate) struct Connection {
     child: Child,
     input: Arc<Mutex<ChildStdin>>,
     answers: mpsc::Receiver<String>,
+    /// Which request a frame was taken for.
+    taken: mpsc::Receiver<u32>,
     words: Arc<Mutex<Vec<String>>>,
     host: Host,
     session: Session,
     next: u32,
     /// How often something was asked and waited for.
     pub(crate) trips: u32,
+    /// How long the quickest of these took: the way there and back is no longer.
+    quickest: Option<Duration>,
     /// Whether the lock of the base is held by it.
     pub(crate) locked: bool,
     /// Whether somebody stopped waiting for an answer that is still to come.
@@ -100,13 +104,13 @@ impl Connection {
             return Err(Error::failed("`ssh` was started without its pipes"));
         };
         let mark = mark(session, host);
-        let (send, answers) = mpsc::channel();
+        let ((send, answers), (take, taken)) = (mpsc::channel(), mpsc::channel());
         let [lost, failed] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
         let words = Arc::new(Mutex::new(Vec::new()));
         let (gone, fails, begin) = (Arc::clone(&lost), Arc::clone(&failed), mark.clone());
         // Both threads end with the process, at the latest when the connection is dropped.
         thread::spawn(move || {
-            forward(output, &begin, &fails, &send);
+            forward(output, &begin, &Ears { fails: &fails, take, send });
             gone.store(true, Ordering::SeqCst);
         });
         let kept = Arc::clone(&words);
@@ -115,11 +119,13 @@ impl Connection {
             child,
             input: Arc::new(Mutex::new(input)),
             answers,
+            taken,
             words,
             host: host.clone(),
             session: session.clone(),
             next: 0,
             trips: 0,
+            quickest: None,
             locked: false,
             abandoned: false,
             lost,
@@ -262,8 +268,7 @@ impl Connection {
         limit: Option<Duration>,
         hear: &mut dyn FnMut(&str),
     ) -> Result<Answer> {
-        self.trips += 1;
-        self.receive(sent, limit, hear)
+        self.trip(|connection| connection.receive(sent, limit, hear))
     }
 
     /// Waits for the ends of requests that were sent in this order.
@@ -271,8 +276,17 @@ impl Connection {
     /// # Errors
     /// As [`wait`](Self::wait).
     pub(crate) fn wait_all(&mut self, sent: &[Sent]) -> Result<Vec<Answer>> {
+        self.trip(|connection| sent.iter().map(|sent| connection.receive(*sent, None, &mut |_| {})).collect())
+    }
+
+    /// A wait for the other end, however many answers it brings.
+    fn trip<T>(&mut self, wait: impl FnOnce(&mut Self) -> T) -> T {
+        let begun = Instant::now();
+        let waited = wait(self);
         self.trips += 1;
-        sent.iter().map(|sent| self.receive(*sent, None, &mut |_| {})).collect()
+        let took = begun.elapsed();
+        self.quickest = Some(self.quickest.map_or(took, |quickest| quickest.min(took)));
+        waited
     }
 
     fn receive(&mut self, sent: Sent, limit: Option<Duration>, hear: &mut dyn FnMut(&str)) -> Result<Answer> {
@@ -390,9 +404,16 @@ fn mark(session: &Session, host: &Host) -> String {
     format!("pop-deploy-{}", &blake3::hash(seed.as_bytes()).to_hex()[..32])
 }
 
+/// Whom the lines of the far end are for.
+struct Ears<'a> {
+    fails: &'a AtomicBool,
+    take: mpsc::Sender<u32>,
+    send: mpsc::Sender<String>,
+}
+
 /// Passes lines on from the far end's first word on. What login scripts print before is nobody's. That a request failed is
 /// known at once, whether or not anybody waits for its answer.
-fn forward(output: impl io::Read, mark: &str, failed: &AtomicBool, send: &mpsc::Sender<String>) {
+fn forward(output: impl io::Read, mark: &str, ears: &Ears<'_>) {
     let mut begun = false;
     let mut reader = BufReader::with_capacity(64 << 10, output);
     let mut line = Vec::new();
@@ -409,9 +430,13 @@ fn forward(output: impl io::Read, mark: &str, failed: &AtomicBool, send: &mpsc::
         }
         begun = true;
         if text.starts_with("! ") || (text.starts_with("= ") && !text.ends_with(" 0")) {
-            failed.store(true, Ordering::SeqCst);
+            ears.fails.store(true, Ordering::SeqCst);
         }
-        if send.send(text.to_owned()).is_err() {
+        let heard = match text.strip_prefix("> ").and_then(|id| id.parse().ok()) {
+            Some(id) => ears.take.send(id).is_ok(),
+            None => ears.send.send(text.to_owned()).is_ok(),
+        };
+        if !heard {
             return;
         }
     }

@@ -1,7 +1,7 @@
 # The far end of a connection: one shell a host, fed with requests, one a line, which it evaluates.
 #
-# It answers on standard output, `+ ID text` for what a request says, `! ID` when no more of its body need come, and
-# `= ID status` for its end. It is its own watchman: when its input ends, or nothing was heard of the other end for a
+# It answers on standard output, `+ ID text` for what a request says, `> ID` for each frame of its body that was taken,
+# `! ID` when no more of that need come, and `= ID status` for its end. It is its own watchman: when its input ends, or nothing was heard of the other end for a
 # minute, it ends what it started and lets go of the lock. POSIX sh; from coreutils or BusyBox come dd, mkfifo, stat, xargs
 # and the like. Requests come quoted; `$nl` is how a line end stands in them.
 
@@ -99,6 +99,7 @@ frames() {
 			return
 		} ;;
 		esac
+		printf '> %s\n' "$id" >&3
 	done
 }
 

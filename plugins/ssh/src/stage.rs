@@ -147,7 +147,7 @@ impl Staging<'_> {
     /// Everything new as one archive: the lists, folders, files, links, and files that are linked to others of the old
     /// release.
     fn archive(&self, way: &Shipment, lists: &Lists, connection: &mut Connection) -> Result<u64> {
-        let mut builder = Builder::new(Frames::new(connection));
+        let mut builder = Builder::new(Frames::new(connection, way.bytes));
         let folder = format!(".pop-deploy-{}", self.prepared.manifest.head.release.id);
         append(&mut builder, EntryType::Directory, &format!("{folder}/"), 0o755, None)?;
         for (name, bytes) in &lists.0 {
@@ -244,7 +244,7 @@ impl Staging<'_> {
             let mut source = std::fs::File::from(self.root.file(file)?);
             let path = self.root.join(&entry.path);
             sent.push(connection.send(&["unpack_file", &entry.path, &format!("{:o}", entry.mode)])?);
-            let mut frames = Frames::new(connection);
+            let mut frames = Frames::new(connection, entry.size);
             let copied = io::copy(&mut (&mut source).take(entry.size), &mut frames);
             match copied {
                 Ok(_) => frames.end().map_err(|error| self.unsent(&entry.path, &error))?,

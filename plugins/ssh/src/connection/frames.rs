@@ -1,37 +1,47 @@
 //! The bytes that a request takes, on their way.
 
 use std::{
+    collections::VecDeque,
     io::{self, Write},
     sync::PoisonError,
     time::Instant,
 };
 
-use super::Connection;
+use super::{Connection, TICK};
 
 /// A body under way: what is written goes in frames of some size, and only [`Frames::end`] says that it is whole. Dropped
 /// before that, it tells the far end that no more will come, which would otherwise take the next request for a frame.
 pub(crate) struct Frames<'c> {
     connection: &'c mut Connection,
     buffer: Vec<u8>,
-    /// How much goes into the frame that is being filled.
+    /// How much goes into a frame.
     room: usize,
-    frames: u32,
+    /// The sizes of the frames that weren't taken yet.
+    under_way: VecDeque<usize>,
     whole: bool,
     /// How many bytes went, as they crossed the wire.
     pub(crate) sent: u64,
 }
 
-/// Each frame costs the far end a process; this many bytes make that little.
-const FRAME: usize = 2 << 20;
-/// So much goes in the first two, which tell how fast the wire is.
-const TRIAL: usize = 512 << 10;
+/// So much may be under way that wasn't taken yet. What waits over there fills the buffers of `sshd`, which takes more of
+/// its processor to have them grow than all else does.
+const WINDOW: usize = 512 << 10;
+/// On a long way it may be as much as a wire of so many bytes a second holds.
+const PACE: f64 = 64e6;
+/// Each frame costs the far end a process, so there are about so many of them, of these sizes.
+const FRAMES: u64 = 32;
+const SMALLEST: usize = 256 << 10;
+const LARGEST: usize = 2 << 20;
 /// So much is written between two looks at the cancel flag: on a slow wire a frame takes long.
 const PIECE: usize = 64 << 10;
 
 impl<'c> Frames<'c> {
-    /// A body for the request that was sent last.
-    pub(crate) fn new(connection: &'c mut Connection) -> Self {
-        Self { connection, buffer: Vec::with_capacity(TRIAL), room: TRIAL, frames: 0, whole: false, sent: 0 }
+    /// A body of about so many bytes for the request that was sent last.
+    pub(crate) fn new(connection: &'c mut Connection, bytes: u64) -> Self {
+        let wished = usize::try_from(bytes / FRAMES).unwrap_or(LARGEST);
+        let room = wished.clamp(SMALLEST, LARGEST);
+        let buffer = Vec::with_capacity(room);
+        Self { connection, buffer, room, under_way: VecDeque::new(), whole: false, sent: 0 }
     }
 
     /// Whether nobody over there takes any of it: what is written then goes nowhere.
@@ -40,8 +50,6 @@ impl<'c> Frames<'c> {
     }
 
     fn push(&mut self) -> io::Result<()> {
-        // Not `Interrupted`, which writers take for "try again".
-        let stopped = || io::Error::other("stopped");
         if self.connection.should_stop() {
             return Err(stopped());
         }
@@ -51,6 +59,9 @@ impl<'c> Frames<'c> {
         if self.buffer.is_empty() {
             return Ok(());
         }
+        let waiting = Instant::now();
+        self.await_room()?;
+        let waited = waiting.elapsed();
         let packed = self.connection.thrift.pack(&self.buffer)?;
         let (mark, bytes) = match &packed {
             Some(packed) => ("z", packed),
@@ -72,11 +83,29 @@ impl<'c> Frames<'c> {
         drop(input);
         self.sent += bytes.len() as u64;
         if packed.is_none() {
-            self.connection.thrift.went(self.buffer.len(), begun.elapsed());
+            self.connection.thrift.went(self.buffer.len(), waited + begun.elapsed());
         }
+        self.under_way.push_back(bytes.len());
         self.buffer.clear();
-        self.frames += 1;
-        self.room = if self.frames < 2 { TRIAL } else { FRAME };
+        Ok(())
+    }
+
+    /// Waits until enough was taken over there for another frame; not for one that has no use for it.
+    fn await_room(&mut self) -> io::Result<()> {
+        let way = self.connection.quickest.unwrap_or_default().as_secs_f64();
+        let window = WINDOW.max((way * PACE) as usize);
+        while !self.under_way.is_empty() && self.under_way.iter().sum::<usize>() + self.buffer.len() > window {
+            if self.is_in_vain() {
+                return Ok(());
+            }
+            match self.connection.taken.recv_timeout(TICK) {
+                Ok(request) if request == self.connection.next => drop(self.under_way.pop_front()),
+                // Of a body before.
+                Ok(_) => {}
+                Err(_) if self.connection.should_stop() => return Err(stopped()),
+                Err(_) => {}
+            }
+        }
         Ok(())
     }
 
@@ -90,6 +119,11 @@ impl<'c> Frames<'c> {
         self.whole = true;
         Ok(self.sent)
     }
+}
+
+/// Not `Interrupted`, which writers take for "try again".
+fn stopped() -> io::Error {
+    io::Error::other("stopped")
 }
 
 impl Drop for Frames<'_> {
