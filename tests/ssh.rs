@@ -473,6 +473,8 @@ fn a_host_with_nothing_but_busybox_does_all_of_it() {
     fleet.deploy("one");
     let history = fleet.base(0).join(".pop-deploy/history.jsonl");
     fs::write(&history, "{}\n".repeat(2000)).unwrap();
+    // Where something is tidied up, its history is.
+    fs::create_dir(fleet.base(0).join("releases/.tmp-left")).unwrap();
     fleet.deploy("three");
     let kept = fs::read_to_string(&history).unwrap();
     assert_eq!(kept.lines().count(), 1000);

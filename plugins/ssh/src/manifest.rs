@@ -132,7 +132,8 @@ impl Manifest {
     /// What the host's `walk_digest` finds then: every entry by its name, in the order of bytes.
     pub(crate) fn walk_digest(&self) -> Sha256 {
         let folders = self.folders.iter().map(|folder| format!("d {:o} ./{}\0", folder.mode, folder.path));
-        let files = self.files.iter().map(|file| format!("f {:o} {} ./{}\0", file.mode, file.size, file.path));
+        let files =
+            self.files.iter().map(|file| format!("f {:o} {} ./{}\0", file.mode, file.size, file.path));
         let links = self.links.iter().map(|link| format!("l {} ./{}\0", link.to, link.path));
         let mut entries: Vec<_> = folders.chain(files).chain(links).collect();
         entries.sort_unstable();
@@ -226,4 +227,41 @@ pub(crate) fn list<'p>(paths: impl IntoIterator<Item = &'p str>) -> Vec<u8> {
         list.push(0);
     }
     list
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
+
+    use pop_deploy_plugin_api::tree::Skip;
+
+    use super::*;
+
+    #[test]
+    fn a_walk_of_the_far_end_finds_what_the_manifest_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        for (path, mode) in [("a b/-x\\\n'é", 0o444), ("a b/run", 0o555), ("a", 0o400), ("a-", 0o444)] {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "content").unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        std::os::unix::fs::symlink("a b/run", root.join("z")).unwrap();
+        fs::set_permissions(root.join("a b"), fs::Permissions::from_mode(0o555)).unwrap();
+        let tree = Tree::walk(&root, &Skip::default()).unwrap();
+        let hashes = vec![Sha256([0; 32]); tree.files.len()];
+        let release = Release { id: "r".to_owned(), version: None, commit: None };
+        let manifest = Manifest::of(&tree, &hashes, &[], &release, &Origin::default());
+        let far_end = include_str!("remote.sh");
+        let function = &far_end[far_end.find("walk_digest() {").unwrap()..];
+        let function = &function[..function.find("\n}\n").unwrap() + 3];
+        let script = format!("hash() {{ sha256sum; }}\n{function}cd \"$1\" && walk_digest ../stamps");
+        let said = Command::new("sh").args(["-c", &script, "sh"]).arg(&root).output().unwrap();
+        let said = String::from_utf8(said.stdout).unwrap();
+        fs::set_permissions(root.join("a b"), fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(said.split(' ').next().unwrap(), manifest.walk_digest().to_string());
+        assert!(fs::metadata(folder.path().join("stamps")).unwrap().len() > 0);
+    }
 }

@@ -94,7 +94,8 @@ impl<'c> Frames<'c> {
     fn await_room(&mut self) -> io::Result<()> {
         let way = self.connection.quickest.unwrap_or_default().as_secs_f64();
         let window = WINDOW.max((way * PACE) as usize);
-        while !self.under_way.is_empty() && self.under_way.iter().sum::<usize>() + self.buffer.len() > window {
+        while !self.under_way.is_empty() && self.under_way.iter().sum::<usize>() + self.buffer.len() > window
+        {
             if self.is_in_vain() {
                 return Ok(());
             }
