@@ -15,7 +15,7 @@ use pop_deploy_plugin_api::{
     redact::Redactor,
 };
 
-use self::{closing::closing, screen::Screen};
+use self::{closing::closing, plan::plan_warnings, screen::Screen};
 use super::{BAD, CAREFUL, GOOD, error_lines, printable, seconds};
 use crate::{
     config::Environment,
@@ -125,9 +125,14 @@ impl Human {
         if dry {
             let whose = if several { format!("\n{target}\n") } else { "\n".to_owned() };
             self.say(&format!("{whose}{}", plan_text(plan)));
-        } else if !plan.summary.is_empty() {
-            let whose = if several { format!("{target}: ") } else { String::new() };
+            return;
+        }
+        let whose = if several { format!("{target}: ") } else { String::new() };
+        if !plan.summary.is_empty() {
             self.say(&format!("{whose}Plan: {}", plan.summary));
+        }
+        for warning in plan_warnings(plan) {
+            self.insist(&format!("{whose}{warning}"));
         }
     }
 

@@ -1,11 +1,20 @@
 //! A plan, as people read it before they say yes.
 
-use pop_deploy_plugin_api::protocol::Plan;
+use pop_deploy_plugin_api::protocol::{CheckStatus, Plan};
 
-use super::super::{check_sign, effect_sign};
+use super::super::{CAREFUL, check_sign, effect_sign};
 
 /// More changes than this are counted, not listed.
 const LISTED: usize = 40;
+
+/// What of a plan is worth a word to those who don't read it whole.
+pub(super) fn plan_warnings(plan: &Plan) -> impl Iterator<Item = String> {
+    let doubts = plan.checked.iter().filter(|check| check.status == CheckStatus::Warn);
+    doubts.map(|check| {
+        let hint = check.hint.as_ref().map_or(String::new(), |hint| format!("\n  hint: {hint}"));
+        format!("{CAREFUL}warning:{CAREFUL:#} {}{hint}", check.message)
+    })
+}
 
 /// The three lists of a dry run: checked, would change, could not check; then the steps.
 pub fn plan_text(plan: &Plan) -> String {
