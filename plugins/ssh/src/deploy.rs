@@ -1,7 +1,9 @@
 //! The plan of a deployment.
 
+use std::thread;
+
 use pop_deploy_plugin_api::{
-    Result, Session,
+    Error, Result, Session,
     protocol::{Check, CheckStatus, Command, Effect, Note, Phase, Plan, Release, Rollout, Step, Unreachable},
 };
 
@@ -14,7 +16,7 @@ use crate::{
     preview,
     site::Site,
     source,
-    survey::{Survey, check_id},
+    survey::{self, Depth, Survey},
 };
 
 /// What a deployment is to be.
@@ -25,36 +27,56 @@ pub(crate) struct Wish<'a> {
     pub(crate) unreachable: Unreachable,
 }
 
-/// Plans to make the release of the source as it is now; with it comes the preparation, where there is a source.
+/// Looks at the hosts and, meanwhile, reads the source where there is one; finds the ways from one to the other.
 ///
 /// # Errors
-/// Something can't be read here. Hosts that can't be asked are checks.
-pub(crate) fn plan(
+/// Something can't be read here; a connection is lost on the way.
+pub(crate) fn look(
     site: &Site,
     fleet: &Fleet,
+    release: &Release,
+    session: &Session,
+) -> Result<(Vec<Result<Survey>>, Option<Prepared>)> {
+    let read = || match source::folder(site).status {
+        CheckStatus::Pass => prepared::prepare(site, release, session).map(Some),
+        _ => Ok(None),
+    };
+    let (surveys, prepared) = thread::scope(|scope| {
+        let reading = scope.spawn(read);
+        (survey::survey_all(site, fleet, Depth::FirstManifest), reading.join())
+    });
+    let mut prepared = prepared.unwrap_or_else(|_| Err(Error::failed("reading the source panicked")))?;
+    if let Some(prepared) = &mut prepared {
+        let found: Vec<_> =
+            surveys.iter().enumerate().filter_map(|(host, it)| Some((host, it.as_ref().ok()?))).collect();
+        prepared::find_ways(site, fleet, &found, prepared)?;
+    }
+    Ok((surveys, prepared))
+}
+
+/// Plans to make the release of the source as it is now, from what [`look`] found.
+///
+/// # Errors
+/// A step can't be told. Hosts that can't be asked are checks.
+pub(crate) fn plan(
+    site: &Site,
     wish: &Wish<'_>,
     surveys: &[Result<Survey>],
+    prepared: Option<&Prepared>,
     session: &Session,
-) -> Result<(Plan, Option<Prepared>)> {
+) -> Result<Plan> {
     let Wish { release, rollout, unreachable } = *wish;
-    check_id(&release.id)?;
     let (ground, mut checked) = Ground::of(site, session, surveys, unreachable);
     checked.extend(ground.lonely());
     checked.extend(ground.checks());
     if rollout == Rollout::Canary {
         checked.extend(canary::undividable(site));
     }
-    let folder = source::folder(site);
-    let mut prepared = match folder.status {
-        CheckStatus::Pass => Some(prepared::prepare(site, release, session)?),
-        _ => None,
-    };
-    let mut of_source = match &prepared {
+    let mut of_source = match prepared {
         Some(prepared) => source::judge(site, prepared),
-        None => vec![folder],
+        None => vec![source::folder(site)],
     };
-    if let Some(prepared) = &mut prepared {
-        prepared::find_ways(site, fleet, &ground.surveys, prepared)?;
+    if let Some(prepared) = prepared {
         of_source
             .extend(ground.surveys.iter().flat_map(|(host, survey)| on_host(site, *host, survey, prepared)));
     }
@@ -69,18 +91,17 @@ pub(crate) fn plan(
         }
     }
     let ready = checked.iter().all(|check| check.status != CheckStatus::Fail);
-    let plan = Plan {
+    Ok(Plan {
         identity: site.identity(),
-        fingerprint: inputs(site, prepared.as_ref()),
+        fingerprint: inputs(site, prepared),
         live: ground.live(),
-        steps: if ready { steps(&ground, release, rollout, prepared.as_ref())? } else { Vec::new() },
-        changes: prepared.as_ref().map_or_else(Vec::new, |prepared| preview::changes(&ground, prepared)),
+        steps: if ready { steps(&ground, release, rollout, prepared)? } else { Vec::new() },
+        changes: prepared.map_or_else(Vec::new, |prepared| preview::changes(&ground, prepared)),
         unchecked: unchecked(site),
-        summary: prepared.as_ref().map_or_else(String::new, |prepared| preview::summary(&ground, prepared)),
+        summary: prepared.map_or_else(String::new, |prepared| preview::summary(&ground, prepared)),
         checked,
         facts: serde_json::Map::new(),
-    };
-    Ok((plan, prepared))
+    })
 }
 
 /// Before it is made, the source can't be wrong.

@@ -112,19 +112,19 @@ impl Target for Ssh {
 
     fn plan(&mut self, request: &PlanRequest) -> Result<Plan> {
         self.surveys = None;
-        self.survey(match request {
-            PlanRequest::Deploy { .. } => Depth::FirstManifest,
-            PlanRequest::Rollback { .. } => Depth::Heads,
-        });
-        let surveys = self.surveys.as_deref().unwrap_or_default();
         match request {
             PlanRequest::Deploy { release, rollout, unreachable } => {
+                check_id(&release.id)?;
+                let (surveys, prepared) = deploy::look(&self.site, &self.fleet, release, &self.session)?;
                 let wish = Wish { release, rollout: *rollout, unreachable: *unreachable };
-                let (plan, prepared) = deploy::plan(&self.site, &self.fleet, &wish, surveys, &self.session)?;
+                let plan = deploy::plan(&self.site, &wish, &surveys, prepared.as_ref(), &self.session)?;
+                self.surveys = Some(surveys);
                 self.prepared = prepared.filter(|_| self.site.made_by().is_none());
                 Ok(plan)
             }
             PlanRequest::Rollback { to, .. } => {
+                self.survey(Depth::Heads);
+                let surveys = self.surveys.as_deref().unwrap_or_default();
                 rollback::plan(&self.site, &self.fleet, to, surveys, &self.session)
             }
         }

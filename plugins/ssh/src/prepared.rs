@@ -37,9 +37,9 @@ impl Prepared {
     /// Learns the way from the live release of a host. A manifest that can't be read is as good as none: everything is
     /// sent then.
     fn read(&mut self, survey: &Survey, manifest: &[String]) {
-        if let (Some(live), Ok(manifest)) = (survey.live(), Manifest::read(manifest))
+        if let Some(live) = survey.live().filter(|live| !self.knows(&live.head))
+            && let Ok(manifest) = Manifest::read(manifest)
             && manifest.head == live.head
-            && !self.knows(&live.head)
         {
             let way = Shipment::between(&manifest, &self.manifest);
             self.ways.insert(live.head.key(), Arc::new(way));
