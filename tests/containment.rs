@@ -317,8 +317,13 @@ fn memory_beyond_the_limit_of_the_config_costs_only_its_target() {
     must_say(&text, &["plugin `faults` 0.1.0 crashed with SIGABRT in `run`", advice]);
     assert!(!pair.site_is_live());
     // Too little to load it is the limit's fault as well.
-    let pair = Pair::new("none", "nothing", &json!({"limits": {"memory_mb": 10}}));
-    must_say(&pair.execute(3), &[advice]);
+    for (limits, advice) in [
+        (json!({"memory_mb": 10}), advice),
+        (json!({"files": 3}), "hint: raise `files` in `limits` of the target"),
+    ] {
+        let pair = Pair::new("none", "nothing", &json!({"limits": limits}));
+        must_say(&pair.execute(3), &[advice]);
+    }
 }
 
 #[test]

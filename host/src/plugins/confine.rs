@@ -2,6 +2,7 @@
 
 use std::{fs, io, path::Path};
 
+use pop_deploy_plugin_api::Error;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
@@ -17,11 +18,23 @@ pub struct Limits {
 impl Limits {
     /// What to try where there may be too little memory because of a limit.
     pub(super) fn memory_advice(self) -> Option<String> {
-        let megabytes = self.memory_mb?;
-        Some(format!(
-            "raise `memory_mb` in `limits` of the target, or leave it out: {megabytes} may be too little"
-        ))
+        self.memory_mb.map(|megabytes| raise("memory_mb", megabytes))
     }
+
+    /// What to try where one of them may be what kept a plugin from being loaded.
+    pub(super) fn advice_on(self, failed: &Error) -> Option<String> {
+        let told = |words: &str| failed.causes.iter().any(|cause| cause.contains(words));
+        if told("Too many open files") {
+            return self.files.map(|files| raise("files", files));
+        }
+        // The loader doesn't tell why a file couldn't be mapped.
+        let is_short = told("annot allocate memory") || told("failed to map segment");
+        self.memory_advice().filter(|_| is_short)
+    }
+}
+
+fn raise(limit: &str, now: u64) -> String {
+    format!("raise `{limit}` in `limits` of the target, or leave it out: {now} may be too little")
 }
 
 /// How much sooner than others a worker is to go when the machine runs out of memory, out of 1000.
@@ -74,7 +87,7 @@ pub(super) fn read_only(_: &Path) -> Result<bool, std::convert::Infallible> {
 
 /// Whether an error that a confined worker reports is the confinement's doing: the system denied something that this
 /// process, which has the same user and isn't confined, may do.
-pub(super) fn denied(error: &pop_deploy_plugin_api::Error) -> bool {
+pub(super) fn denied(error: &Error) -> bool {
     let told = || std::iter::once(&error.message).chain(&error.causes);
     let ours_to_write = |path: &Path| {
         let there = path.ancestors().find(|path| path.symlink_metadata().is_ok());

@@ -245,15 +245,13 @@ impl Plugin {
 /// Whose fault it is: the plugin's is what is left.
 fn cannot_load(plugin: &Path, limits: Limits, error: &LoadError) -> Error {
     let failed = Error::failed("the plugin can't be loaded").because(error);
-    let is_short = ["annot allocate memory", "failed to map segment"]
-        .iter()
-        .any(|words| failed.causes.iter().any(|cause| cause.contains(words)));
-    let advice = limits.memory_advice().filter(|_| is_short);
     let hint = if is_noexec(plugin) {
         let folder = plugin.parent().unwrap_or(plugin).display();
         format!("set XDG_CACHE_HOME or TMPDIR to a folder that isn't mounted noexec, as `{folder}` is")
     } else {
-        advice.unwrap_or_else(|| "get a build of it for this pop-deploy and this system".to_owned())
+        limits
+            .advice_on(&failed)
+            .unwrap_or_else(|| "get a build of it for this pop-deploy and this system".to_owned())
     };
     failed.hint(hint)
 }
