@@ -34,6 +34,15 @@ fn ended(run: Child) -> Said {
     run.wait_with_output().unwrap().into()
 }
 
+/// Kills a run, and waits for the end of its worker: as long as that is there, so is the run.
+fn killed(mut run: Child) {
+    let worker = worker_of(&run).unwrap();
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let worker = std::path::PathBuf::from(format!("/proc/{worker}"));
+    wait_for("the worker's end", || (!worker.exists()).then_some(()));
+}
+
 /// Waits until no process of a user's is left on any host.
 fn nothing_runs_on(fleet: &Fleet) {
     wait_for("the end of what runs over there", || {
@@ -264,10 +273,9 @@ fn migrations(fleet: &Fleet) -> String {
 fn killed_in_migration(fleet: &Fleet, word: &str) {
     fleet.config(migration(fleet, word));
     let before = migrations(fleet);
-    let mut run = fleet.start(word);
+    let run = fleet.start(word);
     wait_for("the migration", || (migrations(fleet) != before).then_some(()));
-    run.kill().unwrap();
-    run.wait().unwrap();
+    killed(run);
     nothing_runs_on(fleet);
     fs::write(fleet.hosts[0].srv().join("go"), "").unwrap();
 }
@@ -301,10 +309,9 @@ fn a_run_that_left_a_host_behind_is_resumed_without_it() {
     fleet.hosts[1].vanish();
     fleet.hosts[2].vanish();
     fleet.config(migration(&fleet, "one"));
-    let mut run = fleet.project.start(&["execute", "--yes", "--version", "one", "--skip-unreachable"]);
+    let run = fleet.project.start(&["execute", "--yes", "--version", "one", "--skip-unreachable"]);
     wait_for("the migration", || (!migrations(&fleet).is_empty()).then_some(()));
-    run.kill().unwrap();
-    run.wait().unwrap();
+    killed(run);
     nothing_runs_on(&fleet);
     // One that is back by now wasn't planned with, and waits for the next deployment.
     fleet.hosts[1].appear();
