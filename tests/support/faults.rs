@@ -64,7 +64,7 @@ impl Recorder {
     /// Waits for an event.
     pub(crate) fn wait_for(&self, wanted: impl Fn(&Event) -> bool) {
         let heard = self.heard.lock().unwrap();
-        let limit = Duration::from_secs(20);
+        let limit = Duration::from_secs(60);
         let waited =
             self.news.wait_timeout_while(heard, limit, |heard| !heard.0.iter().any(&wanted)).unwrap();
         assert!(!waited.1.timed_out(), "the event didn't come");
@@ -228,7 +228,7 @@ pub(crate) fn wait_until<T>(what: &str, mut check: impl FnMut() -> Option<T>) ->
         if let Some(found) = check() {
             return found;
         }
-        assert!(begun.elapsed() < Duration::from_secs(20), "{what} takes too long");
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what} takes too long");
         thread::sleep(Duration::from_millis(5));
     }
 }
