@@ -248,8 +248,10 @@ fn only_tasks_know(name: &'static str, mut health: Value, why: &str) {
     let Some(shop) = in_a_swarm(name) else { return };
     shop.edit(|config| config["service"]["update"] = json!({"parallelism": 0}));
     shop.must_deploy("1", Behaviour::Well);
-    health["interval"] = json!(0.1);
-    health["start_period"] = json!(2);
+    for (key, value) in [("interval", 0.1), ("timeout", 2.0), ("start_period", 2.0)] {
+        health[key] = json!(value);
+    }
+    health["retries"] = json!(1);
     shop.edit(|config| config["health"] = health);
     let text = told(&shop.deploy("2", Behaviour::Unwell), 8);
     assert!(text.contains(why), "{text}");
@@ -370,10 +372,6 @@ fn a_port_goes_and_comes_back_without_the_one_beside_it() {
     assert!(text.contains("the Swarm took the update of `sides` back by itself"), "{text}");
     serves(&shop, "1");
     assert_eq!((ports(), images().remove(0)), (of(&[one, two]), first.clone()));
-    wait_for("the end of the update", || {
-        let state = ["service", "inspect", "--format={{.UpdateStatus.State}}", shop.name];
-        (shop.engine.must(&state) == "completed").then_some(())
-    });
 
     shop.edit(|config| config["min_ready"] = json!(0.2));
     shop.must_deploy("2", Behaviour::Well);

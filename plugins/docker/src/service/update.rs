@@ -151,12 +151,16 @@ impl Update {
             }
         }
         let begun = Instant::now();
+        let limit = BACK.saturating_add(Duration::from_millis(before.monitor_ms));
         loop {
             let tasks = state::tasks(&self.name, engine)?;
-            if tasks.iter().filter(|task| task.runs(&image)).count() as u64 >= before.replicas {
+            let all_run = tasks.iter().filter(|task| task.runs(&image)).count() as u64 >= before.replicas;
+            let is_late = begun.elapsed() > limit;
+            // As long as it watches them, the Swarm may still take them back, and nobody can deploy.
+            if all_run && (is_late || !self.is_updating(engine)?) {
                 break;
             }
-            if begun.elapsed() > BACK {
+            if is_late {
                 return Ok(Undo::Unknown {
                     why: format!(
                         "not all tasks of `{}` run {image} again; see `docker service ps`",
@@ -170,6 +174,10 @@ impl Update {
             true => Ok(Undo::Undone { summary: format!("`{}` runs {image} again", self.name) }),
             false => Ok(Undo::Nothing),
         }
+    }
+
+    fn is_updating(&self, engine: &Engine) -> Result<bool> {
+        Ok(state::read(&self.name, engine)?.is_some_and(|there| there.updating() == "updating"))
     }
 
     /// The service, once the Swarm isn't taking it back by itself any more.
