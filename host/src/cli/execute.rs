@@ -140,8 +140,15 @@ fn go_on(
     cut_off: Option<resume::CutOff>,
     conversation: &Conversation,
 ) -> Result<Report, Failure> {
-    let Some(past) = recover::unfinished(order.project, targets)?.into_iter().next() else {
-        return Err(Failure::NothingToResume { targets: targets.join(", ") });
+    let unfinished = || Ok::<_, Failure>(recover::unfinished(order.project, targets)?.into_iter().next());
+    let past = match unfinished()? {
+        Some(past) => past,
+        None => {
+            // A run that was killed lives on as long as its worker does.
+            order.wait_for_others(targets)?;
+            let nothing = || Failure::NothingToResume { targets: targets.join(", ") };
+            unfinished()?.ok_or_else(nothing)?
+        }
     };
     resume::check(&past, cut_off)?;
     let how_it_stands = Failure::Interrupted(Box::new(past.clone())).to_string();

@@ -70,8 +70,18 @@ fn talk(wanted: &Rollback, plugins: &SearchPath, conversation: &Conversation) ->
         interrupt: conversation.interrupt.clone(),
         redactor: conversation.redactor.clone(),
     };
-    let died = recover::unfinished(&project, &names)?.into_iter().next();
-    let report = match died {
+    let died = || Ok::<_, Failure>(recover::unfinished(&project, &names)?.into_iter().next());
+    let mut past = died()?;
+    let lacks_goal = |target: &TargetConfig| {
+        let goal = goal(&project, &config, target, wanted.to.as_deref());
+        matches!(goal, Err(Failure::NothingToGoBackTo { .. }))
+    };
+    if past.is_none() && !order.mode.is_dry() && targets.iter().any(|target| lacks_goal(target)) {
+        // The first deployment may be under way, or was killed and lives on as long as its worker does.
+        order.wait_for_others(&names)?;
+        past = died()?;
+    }
+    let report = match past {
         // Neither a look nor a way to another version before that run is mended; the failure says how it stands.
         Some(past) if order.mode.is_dry() || !recover::leads_to(&past, wanted.to.as_deref()) => {
             Err(Failure::Interrupted(Box::new(past)))
@@ -79,12 +89,7 @@ fn talk(wanted: &Rollback, plugins: &SearchPath, conversation: &Conversation) ->
         Some(past) => take_back(&order, &past, wanted, conversation),
         None => {
             for target in targets {
-                let goal = goal(&project, &config, target, wanted.to.as_deref());
-                if matches!(goal, Err(Failure::NothingToGoBackTo { .. })) && !order.mode.is_dry() {
-                    // The first deployment may be under way.
-                    order.wait_for_others(&names)?;
-                }
-                let goal = goal?;
+                let goal = goal(&project, &config, target, wanted.to.as_deref())?;
                 order.errands.push(Errand { target, goal });
             }
             go_back(wanted, order, &history, conversation)
