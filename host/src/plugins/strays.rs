@@ -67,8 +67,13 @@ impl Mark {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::fs;
+    use std::{
+        fs::{self, File},
+        io::Read as _,
+        os::fd::OwnedFd,
+    };
 
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::process::{
         Pid, PidfdFlags, Resource, Rlimit, Signal, getpid, getrlimit, pidfd_open, pidfd_send_signal,
         setrlimit,
@@ -99,16 +104,24 @@ mod linux {
         move |pid| {
             let pid = pid.as_raw_nonzero();
             if in_limits {
-                let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
+                let limits = read(&format!("/proc/{pid}/limits"));
+                let limits = String::from_utf8_lossy(&limits);
                 let limit = limits.lines().find_map(|line| line.strip_prefix(LIMIT));
                 return limit.is_some_and(|limit| limit.split_whitespace().any(|word| word == number));
             }
-            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let environment = read(&format!("/proc/{pid}/environ"));
             environment.split(|byte| *byte == 0).any(|entry| entry == variable.as_bytes())
         }
     }
 
-    /// Kills those that are there now; how many there were.
+    /// What the system tells; nothing of a process that is gone. There is no size to go by, and there are many processes.
+    fn read(path: &str) -> Vec<u8> {
+        let mut text = Vec::with_capacity(4 << 10);
+        let read = File::open(path).and_then(|mut file| file.read_to_end(&mut text));
+        read.map(|_| text).unwrap_or_default()
+    }
+
+    /// Kills those that run now; how many there were.
     pub(super) fn kill_others(is_marked: &impl Fn(Pid) -> bool) -> usize {
         let Ok(processes) = fs::read_dir("/proc") else { return 0 };
         let pids = processes.flatten().filter_map(|process| process.file_name().to_str()?.parse().ok());
@@ -119,7 +132,14 @@ mod linux {
     fn kill_if(pid: Pid, is_marked: &impl Fn(Pid) -> bool) -> bool {
         // Looked at again once it is held: its number may be another's by then.
         is_marked(pid)
-            && pidfd_open(pid, PidfdFlags::empty())
-                .is_ok_and(|process| is_marked(pid) && pidfd_send_signal(process, Signal::KILL).is_ok())
+            && pidfd_open(pid, PidfdFlags::empty()).is_ok_and(|process| {
+                is_marked(pid) && runs(&process) && pidfd_send_signal(process, Signal::KILL).is_ok()
+            })
+    }
+
+    /// One that has ended keeps its mark until somebody waits for it.
+    fn runs(process: &OwnedFd) -> bool {
+        let mut ends = [PollFd::new(process, PollFlags::IN)];
+        poll(&mut ends, Some(&Timespec::default())) == Ok(0)
     }
 }
