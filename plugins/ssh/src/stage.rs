@@ -50,8 +50,11 @@ pub(crate) struct Progress<'s> {
 }
 
 impl<'s> Progress<'s> {
-    pub(crate) fn new(session: &'s Session, total: u64) -> Self {
-        Self { session, done: AtomicU64::new(0), total }
+    /// Says that nothing is there yet.
+    pub(crate) fn begin(session: &'s Session, total: u64) -> Self {
+        let progress = Self { session, done: AtomicU64::new(0), total };
+        progress.add(0);
+        progress
     }
 
     fn add(&self, bytes: u64) {

@@ -106,7 +106,7 @@ impl Stage {
         let surveys = together(site, looked.collect())?;
         prepared::find_ways(site, fleet, &surveys, &mut prepared)?;
         let total = surveys.iter().map(|(_, survey)| prepared.way(survey).bytes).sum();
-        let progress = Progress::new(session, total);
+        let progress = Progress::begin(session, total);
         let root = Root::open(&site.source)?;
         let staging = Staging { site, prepared: &prepared, progress: &progress, root: &root, session };
         let hosts: Vec<_> = surveys.iter().map(|(host, _)| *host).collect();
