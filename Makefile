@@ -41,10 +41,15 @@ test: ## Run every test there is; POP_DEPLOY_NO_SKIP=1 makes a skipped one a fai
 		chromium=chromium tmux=tmux dockerd=docker.io docker-registry=docker-registry \
 		busybox=busybox-static tcsh=tcsh dropbear=dropbear-bin ip=iproute2 haproxy=haproxy caddy=caddy
 	$(CARGO) build --locked --workspace
-	@# Those of docker mostly wait for engines, so that more of them run at a time; the patterns are all but these.
+	@# Those of docker mostly wait for engines, so that more of them run at a time, services beside all else; the first
+	@# patterns are all but these.
 	@ended=0; \
 	$(CARGO) test --locked --workspace --no-fail-fast --lib --bins --test '[!d]*' --test 'd[!o]*' || ended=$$?; \
-	RUST_TEST_THREADS=4 $(CARGO) test --locked --workspace --no-fail-fast --test 'docker*' || ended=$$?; \
+	export RUST_TEST_THREADS=4; \
+	$(CARGO) test --locked --workspace --test docker_service >$(TARGET_DIR)/docker_service.log 2>&1 & services=$$!; \
+	$(CARGO) test --locked --workspace --no-fail-fast --test docker --test 'docker_[!s]*' || ended=$$?; \
+	wait $$services || ended=$$?; \
+	cat $(TARGET_DIR)/docker_service.log; \
 	$(CARGO) test --locked --workspace --doc || ended=$$?; \
 	exit $$ended
 	$(CARGO) test --locked --manifest-path examples/hello-target/Cargo.toml \

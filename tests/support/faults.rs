@@ -194,7 +194,7 @@ fn options() -> Options {
     }
 }
 
-/// The faulty plugin, built by the compiler that builds the tests.
+/// The faulty plugin, built by the compiler that builds the tests, and from what is built for them already.
 pub(crate) static PLUGIN: LazyLock<PathBuf> = LazyLock::new(|| {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     build(Command::new(cargo))
@@ -203,11 +203,14 @@ pub(crate) static PLUGIN: LazyLock<PathBuf> = LazyLock::new(|| {
 fn build(mut cargo: Command) -> PathBuf {
     let faults = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/faults").canonicalize().unwrap();
     let target = faults.join("target/stable");
+    let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let built = cargo
         .args(["build", "--locked", "--manifest-path"])
         .arg(faults.join("Cargo.toml"))
         .arg("--target-dir")
         .arg(&target)
+        .arg("--config")
+        .arg(format!("build.build-dir={:?}", shared))
         .output()
         .unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
