@@ -110,7 +110,9 @@ impl Connection {
         let (gone, fails, begin) = (Arc::clone(&lost), Arc::clone(&failed), mark.clone());
         // Both threads end with the process, at the latest when the connection is dropped.
         thread::spawn(move || {
-            forward(output, &begin, &Ears { fails: &fails, take, send });
+            let ears = Ears { fails: &fails, take, send };
+            forward(output, &begin, &ears);
+            // Before its channels close: who is told by them that the connection is lost looks here.
             gone.store(true, Ordering::SeqCst);
         });
         let kept = Arc::clone(&words);
