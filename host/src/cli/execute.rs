@@ -140,15 +140,10 @@ fn go_on(
     cut_off: Option<resume::CutOff>,
     conversation: &Conversation,
 ) -> Result<Report, Failure> {
-    let unfinished = || Ok::<_, Failure>(recover::unfinished(order.project, targets)?.into_iter().next());
-    let past = match unfinished()? {
+    let nothing = || Failure::NothingToResume { targets: targets.join(", ") };
+    let past = match recover::oldest(order.project, targets)? {
         Some(past) => past,
-        None => {
-            // A run that was killed lives on as long as its worker does.
-            order.wait_for_others(targets)?;
-            let nothing = || Failure::NothingToResume { targets: targets.join(", ") };
-            unfinished()?.ok_or_else(nothing)?
-        }
+        None => order.wait_for_others(targets)?.ok_or_else(nothing)?,
     };
     resume::check(&past, cut_off)?;
     let how_it_stands = Failure::Interrupted(Box::new(past.clone())).to_string();

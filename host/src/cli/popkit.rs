@@ -399,7 +399,7 @@ impl<'a> Request<'a> {
     }
 
     fn try_go_back(&self, target: &TargetConfig, to: Option<&str>, dry: bool) -> Result<Report, Failure> {
-        if let Some(past) = recover::unfinished(&self.project, &[&target.name])?.into_iter().next() {
+        if let Some(past) = recover::oldest(&self.project, &[&target.name])? {
             if dry || !recover::leads_to(&past, to) {
                 return Err(Failure::Interrupted(Box::new(past)));
             }

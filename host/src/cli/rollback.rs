@@ -70,16 +70,16 @@ fn talk(wanted: &Rollback, plugins: &SearchPath, conversation: &Conversation) ->
         interrupt: conversation.interrupt.clone(),
         redactor: conversation.redactor.clone(),
     };
-    let died = || Ok::<_, Failure>(recover::unfinished(&project, &names)?.into_iter().next());
-    let mut past = died()?;
-    let lacks_goal = |target: &TargetConfig| {
-        let goal = goal(&project, &config, target, wanted.to.as_deref());
-        matches!(goal, Err(Failure::NothingToGoBackTo { .. }))
-    };
-    if past.is_none() && !order.mode.is_dry() && targets.iter().any(|target| lacks_goal(target)) {
-        // The first deployment may be under way, or was killed and lives on as long as its worker does.
-        order.wait_for_others(&names)?;
-        past = died()?;
+    let mut past = recover::oldest(&project, &names)?;
+    let mut errands = Ok(Vec::new());
+    if past.is_none() {
+        let errand =
+            |target| Ok(Errand { target, goal: goal(&project, &config, target, wanted.to.as_deref())? });
+        errands = targets.into_iter().map(errand).collect();
+        if matches!(errands, Err(Failure::NothingToGoBackTo { .. })) && !order.mode.is_dry() {
+            // The first deployment may be under way.
+            past = order.wait_for_others(&names)?;
+        }
     }
     let report = match past {
         // Neither a look nor a way to another version before that run is mended; the failure says how it stands.
@@ -88,10 +88,7 @@ fn talk(wanted: &Rollback, plugins: &SearchPath, conversation: &Conversation) ->
         }
         Some(past) => take_back(&order, &past, wanted, conversation),
         None => {
-            for target in targets {
-                let goal = goal(&project, &config, target, wanted.to.as_deref())?;
-                order.errands.push(Errand { target, goal });
-            }
+            order.errands = errands?;
             go_back(wanted, order, &history, conversation)
         }
     }?;

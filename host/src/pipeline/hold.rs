@@ -6,7 +6,7 @@ use super::{canary, order::Order, recover};
 use crate::{
     config::DeployConfig,
     failure::Failure,
-    journal::{self, Journal, RunKind},
+    journal::{self, Journal, PastRun, RunKind},
     lock::{Holder, LockError, TargetLock},
     scratch,
 };
@@ -48,7 +48,7 @@ impl Order<'_> {
         if self.kind() == RunKind::Rollback {
             self.refuse_outdated()?;
         }
-        if let Some(run) = recover::unfinished(self.project, &names)?.into_iter().next() {
+        if let Some(run) = recover::oldest(self.project, &names)? {
             return Err(Failure::Interrupted(Box::new(run)));
         }
         match canary::open_at(self.project, &names)?.into_iter().next() {
@@ -65,13 +65,15 @@ impl Order<'_> {
 }
 
 impl Order<'_> {
-    /// Waits until nobody else is at these targets, as long as the order's patience lasts.
+    /// Waits until nobody else is at these targets, as long as the order's patience lasts; the oldest run that died there. One
+    /// that was killed a moment ago lives on as long as its worker does.
     ///
     /// # Errors
     /// Somebody still is; or nobody is, and history isn't what it was.
-    pub fn wait_for_others(&self, names: &[&str]) -> Result<(), Failure> {
+    pub fn wait_for_others(&self, names: &[&str]) -> Result<Option<PastRun>, Failure> {
         self.lock_all(names, &journal::proposed_id(&self.project.data))?;
-        self.refuse_outdated()
+        self.refuse_outdated()?;
+        recover::oldest(self.project, names)
     }
 }
 

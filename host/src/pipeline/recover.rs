@@ -73,6 +73,14 @@ pub fn unfinished(project: &Project, targets: &[&str]) -> Result<Vec<PastRun>, F
     Ok(runs)
 }
 
+/// The first of them.
+///
+/// # Errors
+/// As [`unfinished`].
+pub fn oldest(project: &Project, targets: &[&str]) -> Result<Option<PastRun>, Failure> {
+    Ok(unfinished(project, targets)?.into_iter().next())
+}
+
 /// Whether taking that run back makes `version` live again; where none is asked for, whatever was live before will do.
 pub fn leads_to(past: &PastRun, version: Option<&str>) -> bool {
     let before = |target: &PastTarget| target.planned.from.as_ref().and_then(|from| from.version.clone());

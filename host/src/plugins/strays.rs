@@ -125,7 +125,8 @@ mod linux {
     pub(super) fn kill_others(is_marked: &impl Fn(Pid) -> bool) -> usize {
         let Ok(processes) = fs::read_dir("/proc") else { return 0 };
         let pids = processes.flatten().filter_map(|process| process.file_name().to_str()?.parse().ok());
-        let others = pids.filter_map(Pid::from_raw).filter(|pid| *pid != getpid());
+        let own = getpid();
+        let others = pids.filter_map(Pid::from_raw).filter(|pid| *pid != own);
         others.filter(|pid| kill_if(*pid, is_marked)).count()
     }
 

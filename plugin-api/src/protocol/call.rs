@@ -220,7 +220,14 @@ impl Check {
 
     /// Wrong, and what to try.
     pub fn fail(name: &str, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { hint: Some(hint.into()), ..Self::new(name, CheckStatus::Fail, message) }
+        Self::new(name, CheckStatus::Fail, message).hint(hint)
+    }
+
+    /// Says what to try.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
     }
 }
 

@@ -69,7 +69,7 @@ pub(crate) fn reloads(app: &App, info: &Info) -> Option<Check> {
     (proxy.kind == ProxyKind::Caddy && info.is_here() && !goes_on).then(|| {
         let message = "a reload of Caddy drops the connections that it hasn't accepted yet, now and then one";
         let hint = "have the kernel hand them over: `sysctl net.ipv4.tcp_migrate_req=1`, from Linux 5.14 on";
-        Check { hint: Some(hint.to_owned()), ..Check::warn("proxy", message) }
+        Check::warn("proxy", message).hint(hint)
     })
 }
 

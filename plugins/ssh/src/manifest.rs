@@ -255,9 +255,8 @@ mod tests {
         let release = Release { id: "r".to_owned(), version: None, commit: None };
         let manifest = Manifest::of(&tree, &hashes, &[], &release, &Origin::default());
         let far_end = include_str!("remote.sh");
-        let function = &far_end[far_end.find("walk_digest() {").unwrap()..];
-        let function = &function[..function.find("\n}\n").unwrap() + 3];
-        let script = format!("hash() {{ sha256sum; }}\n{function}cd \"$1\" && walk_digest ../stamps");
+        let functions = &far_end[..far_end.find("\ntrap ").unwrap()];
+        let script = format!("{functions}\nhashing=sha256sum; cd \"$1\" && walk_digest ../stamps");
         let said = Command::new("sh").args(["-c", &script, "sh"]).arg(&root).output().unwrap();
         let said = String::from_utf8(said.stdout).unwrap();
         fs::set_permissions(root.join("a b"), fs::Permissions::from_mode(0o755)).unwrap();

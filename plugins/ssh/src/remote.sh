@@ -160,7 +160,8 @@ is() { case $1 in "$2 "*) ;; *) return 1 ;; esac }
 
 # What a release's files looked like when they were last known to be right: no write leaves that the same. Not the
 # folder itself, which a rename touches.
-stamps() { cd "$1" && exec find . ! -path . -printf '%i %s %m %T@ %C@ %p\0'; }
+looks='%i %s %m %T@ %C@ %p\0'
+stamps() { cd "$1" && exec find . ! -path . -printf "$looks"; }
 can_stamp() {
 	if [ -z "$stamping" ]; then
 		stamping=no
@@ -583,7 +584,7 @@ tree_digest() {
 }
 # The same of this folder, told by GNU's tools, which need no lists and fewer processes; writes the stamps to $1.
 walk_digest() {
-	find . ! -path . -fprintf "$1" '%i %s %m %T@ %C@ %p\0' \( -type f -printf 'f %m %s %p\0' -o -type l -printf 'l %l %p\0' \
+	find . ! -path . -fprintf "$1" "$looks" \( -type f -printf 'f %m %s %p\0' -o -type l -printf 'l %l %p\0' \
 		-o -printf '%y %m %p\0' \) | LC_ALL=C sort -z | hash
 }
 content_digest() { content "$1" "$2" | hash; }
@@ -761,9 +762,11 @@ tidy() {
 	for left in "$base/releases"/.tmp-*; do
 		[ ! -d "$left" ] || set -- "$@" "${left##*/}"
 	done
-	if [ $# -gt 0 ] && pristine "$live"; then whole=1; fi
-	[ $# = 0 ] || current
-	[ $# = 0 ] || shorten || return
+	if [ $# -gt 0 ]; then
+		! pristine "$live" || whole=1
+		current
+		shorten || return
+	fi
 	for old; do
 		case $old in
 		.tmp-*)

@@ -37,10 +37,18 @@ impl Spec {
         self.finished(words)
     }
 
+    /// The commands that make the service this, from what it is `now` or from nothing.
+    pub(crate) fn commands(&self, name: &str, now: Option<&Self>) -> Vec<Command> {
+        match now {
+            Some(now) => self.updates(name, now),
+            None => vec![self.create(name)],
+        }
+    }
+
     /// The commands that make the service this, from what it is `now`. Docker takes away, with a port, every other that leads
     /// to the same one inside, and gives none back that it takes: then ports go and come first, while the image is the old one.
     /// To what the last command finds the Swarm itself goes back.
-    pub(crate) fn updates(&self, name: &str, now: &Self) -> Vec<Command> {
+    fn updates(&self, name: &str, now: &Self) -> Vec<Command> {
         let gone: BTreeSet<_> = now.ports.difference(&self.ports).cloned().collect();
         let leads = |a: &Port, b: &Port| (a.target, &a.protocol, &a.mode) == (b.target, &b.protocol, &b.mode);
         let (taken, left): (BTreeSet<_>, BTreeSet<_>) =

@@ -207,7 +207,7 @@ impl Swarm {
         }
         elsewhere.then(|| {
             let message = "`health.command` runs in tasks on this node alone: those elsewhere aren't asked, and without one here it fails";
-            Check { hint: Some(hint.to_owned()), ..Check::warn("health", message) }
+            Check::warn("health", message).hint(hint)
         })
     }
 
@@ -233,7 +233,7 @@ impl Swarm {
                 bare.name
             );
             let hint = "have visitors come by the proxy; a rollback makes it again, and has them come to its own ports again";
-            return Some(Check { hint: Some(hint.to_owned()), ..Check::warn("proxy", message) });
+            return Some(Check::warn("proxy", message).hint(hint));
         }
         let proxied = &self.behind_a_proxy(app).next()?.name;
         Some(match image {
@@ -248,7 +248,7 @@ impl Swarm {
                     "`{proxied}` is behind a proxy, and this release knew none: `{name}` is made again with its own ports, `{proxied}` goes, and the proxy leads nowhere"
                 );
                 let hint = "have visitors come to its own ports again, or deploy that version behind the proxy instead";
-                Check { hint: Some(hint.to_owned()), ..Check::warn("proxy", message) }
+                Check::warn("proxy", message).hint(hint)
             }
         })
     }

@@ -54,9 +54,9 @@ impl Update {
 
     /// The step that has the service `name` be `to`.
     pub(crate) fn step(app: &App, name: &str, to: Spec, before: Option<&Spec>) -> Step {
-        let (effect, reason, commands) = match before {
-            None => (Effect::Create, "there is no such service yet".to_owned(), vec![to.create(name)]),
-            Some(before) => (
+        let (effect, reason) = match before {
+            None => (Effect::Create, "there is no such service yet".to_owned()),
+            Some(_) => (
                 Effect::Update,
                 format!(
                     "task by task, {}; the Swarm itself goes back when one fails",
@@ -65,7 +65,6 @@ impl Update {
                         false => "each old one stops first",
                     }
                 ),
-                to.updates(name, before),
             ),
         };
         let mut step =
@@ -75,7 +74,7 @@ impl Update {
         }
         step.commands = steps::logins(app);
         step.commands.extend([state::inspect(name), state::list_networks(), state::list_tasks(name)]);
-        step.commands.extend(commands);
+        step.commands.extend(to.commands(name, before));
         step.data(Self { name: name.to_owned(), to, before: before.cloned() })
     }
 
@@ -100,12 +99,10 @@ impl Update {
         if there.is_some_and(|there| there.spec == self.to.clone().with(&image)) {
             return Ok(Receipt::new(Outcome::Unchanged, "is that already").data(begun));
         }
-        let mut commands = match &self.before {
-            Some(before) => self.to.updates(&self.name, before),
-            None => Vec::new(),
-        };
-        commands.pop();
-        commands.push(command);
+        let mut commands = self.to.commands(&self.name, self.before.as_ref());
+        if let Some(last) = commands.last_mut() {
+            *last = command;
+        }
         push(&self.name, &self.to, &commands, engine)?;
         Ok(Receipt::new(Outcome::Changed, "").data(begun))
     }
@@ -136,11 +133,7 @@ impl Update {
         let image = before.image.clone().unwrap_or_default();
         let changed = now != Some(before);
         if changed {
-            let commands = match now {
-                Some(now) => before.updates(&self.name, now),
-                None => vec![before.create(&self.name)],
-            };
-            push(&self.name, before, &commands, engine)?;
+            push(&self.name, before, &before.commands(&self.name, now), engine)?;
             let lost: Vec<_> = before.theirs().filter(|_| now.is_none()).map(String::as_str).collect();
             if !lost.is_empty() {
                 engine.session.warn(format!(
