@@ -248,7 +248,7 @@ fn only_tasks_know(name: &'static str, mut health: Value, why: &str) {
     let Some(shop) = in_a_swarm(name) else { return };
     shop.edit(|config| config["service"]["update"] = json!({"parallelism": 0}));
     shop.must_deploy("1", Behaviour::Well);
-    for (key, value) in [("interval", 0.1), ("timeout", 2.0), ("start_period", 2.0)] {
+    for (key, value) in [("interval", 0.1), ("timeout", 60.0), ("start_period", 4.0)] {
         health[key] = json!(value);
     }
     health["retries"] = json!(1);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use pop_deploy_plugin_api::{
-    Error, Result,
+    Error, Process, Result,
     protocol::{Command, Effect, Outcome, Phase, Receipt, RunRequest, Step, Undo},
 };
 use serde::{Deserialize, Serialize};
@@ -194,15 +194,28 @@ impl Update {
 /// A secret can't be had, or the Swarm refuses.
 pub(crate) fn push(name: &str, spec: &Spec, commands: &[Command], engine: &Engine) -> Result<()> {
     let Some((last, first)) = commands.split_last() else { return Ok(()) };
-    let mut process = engine.process(last);
-    for (name, secret) in spec.secrets() {
-        process = process.variable(name, secret.reveal(&engine.session)?.expose());
+    for command in first {
+        accepted(name, engine, || Ok(engine.process(command)))?;
     }
-    for process in first.iter().map(|command| engine.process(command)).chain([process]) {
-        process.run(&engine.session)?.success().map_err(|error| Error {
-            message: format!("the Swarm doesn't take the service `{name}`"),
-            ..error
-        })?;
+    accepted(name, engine, || {
+        spec.secrets().try_fold(engine.process(last), |process, (name, secret)| {
+            Ok(process.variable(name, secret.reveal(&engine.session)?.expose()))
+        })
+    })
+}
+
+/// Runs a change of the service `name`, again where the Swarm took down something of the service meanwhile: then it
+/// refuses, and nothing has changed.
+fn accepted(name: &str, engine: &Engine, change: impl Fn() -> Result<Process>) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let finished = change()?.run(&engine.session)?;
+        if !finished.stderr.contains("update out of sequence") || begun.elapsed() > BACK {
+            return finished.success().map(drop).map_err(|error| Error {
+                message: format!("the Swarm doesn't take the service `{name}`"),
+                ..error
+            });
+        }
+        engine.session.pause(LOOK)?;
     }
-    Ok(())
 }
