@@ -20,7 +20,7 @@ use super::{
         ValidateAction,
     },
     command_line, incident, last_words,
-    rollback::goal,
+    rollback::{WayBack, way_back},
     selection, tell,
 };
 use crate::{
@@ -399,17 +399,15 @@ impl<'a> Request<'a> {
     }
 
     fn try_go_back(&self, target: &TargetConfig, to: Option<&str>, dry: bool) -> Result<Report, Failure> {
-        if let Some(past) = recover::oldest(&self.project, &[&target.name])? {
-            if dry || !recover::leads_to(&past, to) {
-                return Err(Failure::Interrupted(Box::new(past)));
-            }
-            let interrupt = Interrupt::install(last_words).map_err(Failure::Signals)?;
-            let actor = version::actor();
-            let order = self.order(Mode::Recovery, Vec::new(), &actor, interrupt);
-            return recover::take_back(&order, &past, Box::new(Silence));
-        }
-        let goal = goal(&self.project, &self.config, target, to)?;
+        let interrupt = Interrupt::install(last_words).map_err(Failure::Signals)?;
+        let actor = version::actor();
         let mode = if dry { Mode::RollbackDryRun } else { Mode::Rollback };
-        self.carry_out(mode, vec![Errand { target, goal }])
+        let order = self.order(mode, Vec::new(), &actor, interrupt);
+        match way_back(&order, vec![target], to)? {
+            WayBack::Past(past) => {
+                recover::take_back(&Order { mode: Mode::Recovery, ..order }, &past, Box::new(Silence))
+            }
+            WayBack::Errands(errands) => carry_out(&Order { errands, ..order }, Box::new(Silence), &|_| true),
+        }
     }
 }

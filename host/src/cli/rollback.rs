@@ -70,25 +70,10 @@ fn talk(wanted: &Rollback, plugins: &SearchPath, conversation: &Conversation) ->
         interrupt: conversation.interrupt.clone(),
         redactor: conversation.redactor.clone(),
     };
-    let mut past = recover::oldest(&project, &names)?;
-    let mut errands = Ok(Vec::new());
-    if past.is_none() {
-        let errand =
-            |target| Ok(Errand { target, goal: goal(&project, &config, target, wanted.to.as_deref())? });
-        errands = targets.into_iter().map(errand).collect();
-        if matches!(errands, Err(Failure::NothingToGoBackTo { .. })) && !order.mode.is_dry() {
-            // The first deployment may be under way.
-            past = order.wait_for_others(&names)?;
-        }
-    }
-    let report = match past {
-        // Neither a look nor a way to another version before that run is mended; the failure says how it stands.
-        Some(past) if order.mode.is_dry() || !recover::leads_to(&past, wanted.to.as_deref()) => {
-            Err(Failure::Interrupted(Box::new(past)))
-        }
-        Some(past) => take_back(&order, &past, wanted, conversation),
-        None => {
-            order.errands = errands?;
+    let report = match way_back(&order, targets, wanted.to.as_deref())? {
+        WayBack::Past(past) => take_back(&order, &past, wanted, conversation),
+        WayBack::Errands(errands) => {
+            order.errands = errands;
             go_back(wanted, order, &history, conversation)
         }
     }?;
@@ -96,6 +81,41 @@ fn talk(wanted: &Rollback, plugins: &SearchPath, conversation: &Conversation) ->
         conversation.go_on(&offer(&wanted.site, &report))?;
     }
     Ok(exit(&report, wanted.talk.detailed_exitcode))
+}
+
+/// Where a rollback leads.
+pub(super) enum WayBack<'c> {
+    /// To what was live before a run that died there.
+    Past(Box<PastRun>),
+    /// To former releases.
+    Errands(Vec<Errand<'c>>),
+}
+
+/// The way back for targets, of which the order knows nothing yet. A run that died there comes first; where there is nothing
+/// to go back to, the first deployment may be under way, and is waited for.
+pub(super) fn way_back<'c>(
+    order: &Order<'_>,
+    targets: Vec<&'c TargetConfig>,
+    to: Option<&str>,
+) -> Result<WayBack<'c>, Failure> {
+    let names: Vec<_> = targets.iter().map(|target| target.name.as_str()).collect();
+    let mut past = recover::oldest(order.project, &names)?;
+    let mut errands = Ok(Vec::new());
+    if past.is_none() {
+        let errand = |target| Ok(Errand { target, goal: goal(order.project, order.config, target, to)? });
+        errands = targets.into_iter().map(errand).collect();
+        if matches!(errands, Err(Failure::NothingToGoBackTo { .. })) && !order.mode.is_dry() {
+            past = order.wait_for_others(&names)?;
+        }
+    }
+    match past {
+        // Neither a look nor a way to another version before that run is mended; the failure says how it stands.
+        Some(past) if order.mode.is_dry() || !recover::leads_to(&past, to) => {
+            Err(Failure::Interrupted(Box::new(past)))
+        }
+        Some(past) => Ok(WayBack::Past(Box::new(past))),
+        None => errands.map(WayBack::Errands),
+    }
 }
 
 /// Takes a run that died back, if somebody confirms it.
