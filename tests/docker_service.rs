@@ -231,10 +231,23 @@ fn a_task_that_failed_before_speaks_against_no_deployment_of_the_same_image() {
 
 #[test]
 fn a_question_that_only_tasks_know_is_put_to_each_of_them() {
+    // As long as `health` may take, the Swarm watches.
     let asks = [
-        ("asked-path", json!({"http": "/healthz"}), "503 Service Unavailable"),
-        ("asked-within", json!({"command": ["/server", "check"]}), "isn't healthy after"),
-        ("asked-image", json!({"docker": true}), "the image has no HEALTHCHECK"),
+        (
+            "asked-path",
+            json!({"http": "/healthz", "interval": 0.1, "timeout": 8, "start_period": 2, "retries": 1}),
+            "503 Service Unavailable",
+        ),
+        (
+            "asked-within",
+            json!({"command": ["/server", "check"], "interval": 0.1, "timeout": 8, "start_period": 2, "retries": 1}),
+            "isn't healthy after",
+        ),
+        (
+            "asked-image",
+            json!({"docker": true, "timeout": 1, "start_period": 0, "retries": 1}),
+            "the image has no HEALTHCHECK",
+        ),
     ];
     thread::scope(|scope| {
         for (name, health, why) in asks {
@@ -244,14 +257,10 @@ fn a_question_that_only_tasks_know_is_put_to_each_of_them() {
 }
 
 /// Asks tasks that aren't well, then some that are.
-fn only_tasks_know(name: &'static str, mut health: Value, why: &str) {
+fn only_tasks_know(name: &'static str, health: Value, why: &str) {
     let Some(shop) = in_a_swarm(name) else { return };
     shop.edit(|config| config["service"]["update"] = json!({"parallelism": 0}));
     shop.must_deploy("1", Behaviour::Well);
-    for (key, value) in [("interval", 0.1), ("timeout", 60.0), ("start_period", 4.0)] {
-        health[key] = json!(value);
-    }
-    health["retries"] = json!(1);
     shop.edit(|config| config["health"] = health);
     let text = told(&shop.deploy("2", Behaviour::Unwell), 8);
     assert!(text.contains(why), "{text}");
