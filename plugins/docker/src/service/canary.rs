@@ -18,7 +18,7 @@ use super::{
     ask::is_public,
     spec::Spec,
     state,
-    update::{LOOK, push},
+    update::{LOOK, accepted, push},
 };
 use crate::{
     app::App,
@@ -176,7 +176,7 @@ impl Part {
                 return Err(Error::failed(format!("the service `{}` isn't a canary of ours", self.name))
                     .hint("rename it, or choose another `service.name`"));
             }
-            Some(_) => drop(engine.run(&self.scale())?),
+            Some(_) => accepted(&self.name, engine, || Ok(engine.process(&self.scale())))?,
             None => {
                 let create = self.to.create(&self.name);
                 let create = if create.holes.contains(IMAGE) { create.fill(IMAGE, &image)? } else { create };

@@ -18,6 +18,8 @@ use crate::{app::App, command::IMAGE, engine::Engine, labels::RUN, steps, update
 pub(crate) const LOOK: Duration = Duration::from_millis(250);
 /// How long the Swarm's own rollback, and ours, may take.
 const BACK: Duration = Duration::from_secs(300);
+/// How long a change is tried where the Swarm writes to the service itself, as when an update of its own begins or ends.
+const CROSSED: Duration = Duration::from_secs(60);
 
 /// `update`, as its step keeps it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -204,13 +206,17 @@ pub(crate) fn push(name: &str, spec: &Spec, commands: &[Command], engine: &Engin
     })
 }
 
-/// Runs a change of the service `name`, again where the Swarm took down something of the service meanwhile: then it
-/// refuses, and nothing has changed.
-fn accepted(name: &str, engine: &Engine, change: impl Fn() -> Result<Process>) -> Result<()> {
+/// Runs a change of the service `name`, again where the Swarm wrote something to the service between docker's reading it
+/// and writing it: then it refuses, and nothing has changed.
+///
+/// # Errors
+/// The command can't be made, or the Swarm refuses.
+pub(super) fn accepted(name: &str, engine: &Engine, change: impl Fn() -> Result<Process>) -> Result<()> {
     let begun = Instant::now();
     loop {
         let finished = change()?.run(&engine.session)?;
-        if !finished.stderr.contains("update out of sequence") || begun.elapsed() > BACK {
+        let is_crossed = !finished.status.success() && finished.stderr.contains("update out of sequence");
+        if !is_crossed || begun.elapsed() > CROSSED {
             return finished.success().map(drop).map_err(|error| Error {
                 message: format!("the Swarm doesn't take the service `{name}`"),
                 ..error
