@@ -1,6 +1,6 @@
 //! The docker commands, as values: what a dry run shows is what a step runs.
 
-use std::path::Path;
+use std::{net::Ipv4Addr, path::Path};
 
 use pop_deploy_plugin_api::protocol::Command;
 
@@ -54,6 +54,15 @@ pub(crate) fn manifest(reference: &str, insecure: Insecure) -> Command {
 pub(crate) enum Insecure {
     Yes,
     No,
+}
+
+impl Insecure {
+    /// What holds for a registry unless the engine was told otherwise: it trusts every one on its own machine.
+    pub(crate) fn by_default(host: &str) -> Self {
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        let local = name == "localhost" || name.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback());
+        if local { Self::Yes } else { Self::No }
+    }
 }
 
 /// What the engine knows of an image.

@@ -232,11 +232,8 @@ pub(crate) enum Manifest {
 impl Info {
     /// Whether the engine talks to that registry in clear, or without looking at its certificate.
     pub(crate) fn insecure(&self, host: &str) -> Insecure {
-        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-        let local =
-            name == "localhost" || name.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| ip.is_loopback());
         let told = self.registry_config.as_ref().and_then(|config| config.index_configs.get(host));
-        if local || told.is_some_and(|index| !index.secure) { Insecure::Yes } else { Insecure::No }
+        if told.is_some_and(|index| !index.secure) { Insecure::Yes } else { Insecure::by_default(host) }
     }
 
     /// Whether the docker program can build with BuildKit: up to 20.10 by itself, later with the plugin buildx.

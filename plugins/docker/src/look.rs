@@ -45,20 +45,17 @@ impl Sight {
         thread::scope(|scope| {
             let containers = scope.spawn(|| containers(app, engine));
             let images = scope.spawn(|| images(app, engine, tags));
-            let info = engine.info();
-            let manifests: Vec<_> = match (&info, app.config.push) {
-                (Ok(info), true) => {
-                    let insecure = info.insecure(app.repository.host());
-                    let ask = move |tag: &String| {
-                        let reference = app.repository.tagged(tag);
-                        Ok((tag.clone(), engine.manifest(&command::manifest(&reference, insecure))?))
-                    };
-                    tags.iter().map(|tag| scope.spawn(move || ask(tag))).collect()
-                }
-                _ => Vec::new(),
+            let ask = |insecure| -> Vec<_> {
+                let pushed = tags.iter().filter(|_| app.config.push);
+                pushed.map(|tag| scope.spawn(move || manifest(app, engine, tag, insecure))).collect()
             };
-            // The engine's own answer says best why there is no other.
-            let info = info?;
+            // The engine takes the longest to answer, and rarely has anything to say of the registry.
+            let host = app.repository.host();
+            let likely = Insecure::by_default(host);
+            let early = ask(likely);
+            // Its own answer says best why there is no other.
+            let info = engine.info()?;
+            let manifests = if info.insecure(host) == likely { early } else { ask(info.insecure(host)) };
             let (all, ours) = joined(containers)?;
             Ok(Self {
                 info,
@@ -123,6 +120,12 @@ pub(crate) fn containers(app: &App, engine: &Engine) -> Result<(Vec<Listed>, Vec
     let names = all.iter().filter(|it| it.app == app.name || adopted(it)).map(|it| it.name.as_str());
     let ours = engine.containers(names)?;
     Ok((all, ours))
+}
+
+/// A tag, and what the registry says of it.
+fn manifest(app: &App, engine: &Engine, tag: &str, insecure: Insecure) -> Result<(String, Manifest)> {
+    let reference = app.repository.tagged(tag);
+    Ok((tag.to_owned(), engine.manifest(&command::manifest(&reference, insecure))?))
 }
 
 /// The names that the app's image has by `tags`, and the images that have them on the engine.
