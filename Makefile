@@ -47,6 +47,7 @@ test: ## Run every test there is; POP_DEPLOY_NO_SKIP=1 makes a skipped one a fai
 	$(CARGO) test --locked --workspace --no-fail-fast --lib --bins --test '[!d]*' --test 'd[!o]*' || ended=$$?; \
 	export RUST_TEST_THREADS=4; \
 	$(CARGO) test --locked --workspace --test docker_service >$(TARGET_DIR)/docker_service.log 2>&1 & services=$$!; \
+	trap 'kill $$services; exit 130' INT TERM; \
 	$(CARGO) test --locked --workspace --no-fail-fast --test docker --test 'docker_[!s]*' || ended=$$?; \
 	wait $$services || ended=$$?; \
 	cat $(TARGET_DIR)/docker_service.log; \

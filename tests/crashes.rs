@@ -72,7 +72,7 @@ fn processes(project: &Project) -> Vec<String> {
 fn nothing_runs_on(project: &Project) {
     let mut left = Vec::new();
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(10) {
+    while begun.elapsed() < Duration::from_secs(60) {
         left = processes(project);
         if left.is_empty() {
             return;

@@ -23,6 +23,9 @@ fn generated() -> Project {
     project
 }
 
+/// A hook that stands still until a file `go` is there.
+const GATE: &str = "echo > at_gate; while [ ! -e go ]; do sleep 0.02; done";
+
 /// deploy.json in the wrapper's folder, with this target `static-site` and a disabled one beside it.
 fn configure(project: &Project, target: &Value) {
     let other =
@@ -673,14 +676,43 @@ fn the_data_folder_of_the_environment_is_read_and_written() {
 }
 
 #[test]
+fn a_rollback_that_waited_for_a_deployment_goes_back_from_it() {
+    let project = generated();
+    project.must(&["execute", "--action", "execute", "--mode", "deploy"]);
+    project.write("public/index.html", "<h1>two</h1>");
+    let good = project.read(".claude/popkit/deploy.json");
+    let mut config: Value = serde_json::from_str(&good).unwrap();
+    config["hooks"] = json!({"post_switch": {"command": GATE, "shell": true}});
+    project.write(".claude/popkit/deploy.json", &format!("{config:#}"));
+    let deploy = project.start(&["execute", "--action", "execute", "--mode", "deploy", "--version", "1.1.0"]);
+    project.wait_at_gate();
+    let back = project.start(&["rollback", "--action", "rollback", "--wait", "60"]);
+    let descriptors = format!("/proc/{}/fd", back.id());
+    support::wait_for("the wait for the lock", || {
+        let mut open =
+            fs::read_dir(&descriptors).unwrap().filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+        open.any(|path| path.ends_with("static-site.lock")).then_some(())
+    });
+    project.write("go", "");
+    let [deployed, back] = [deploy, back].map(|run| Said::from(run.wait_with_output().unwrap()));
+    assert_eq!(deployed.code, Some(0), "{}", deployed.stderr);
+    let (_, report) = answer(&back);
+    assert_eq!(
+        [&report["success"], &report["from_version"], &report["to_version"]],
+        [&json!(true), &json!("1.1.0"), &json!("1.0.0")],
+        "{report:#}"
+    );
+    assert_eq!(project.page(), "<h1>one</h1>");
+}
+
+#[test]
 fn a_run_that_died_is_mended_by_the_dialects_rollback_too() {
     let project = generated();
     project.must(&["execute", "--action", "execute", "--mode", "deploy"]);
     project.write("public/index.html", "<h1>two</h1>");
     let good = project.read(".claude/popkit/deploy.json");
     let mut config: Value = serde_json::from_str(&good).unwrap();
-    let gate = "echo > at_gate; while [ ! -e go ]; do sleep 0.02; done";
-    config["hooks"] = json!({"post_switch": {"command": gate, "shell": true}});
+    config["hooks"] = json!({"post_switch": {"command": GATE, "shell": true}});
     project.write(".claude/popkit/deploy.json", &format!("{config:#}"));
     let mut run =
         project.start(&["execute", "--action", "execute", "--mode", "deploy", "--version", "1.1.0"]);

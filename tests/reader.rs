@@ -160,7 +160,7 @@ impl Nginx {
         let begun = Instant::now();
         while TcpStream::connect(self.address).is_err() {
             assert!(self.child.try_wait().unwrap().is_none(), "nginx ended at once");
-            assert!(begun.elapsed() < Duration::from_secs(20), "nginx doesn't answer");
+            assert!(begun.elapsed() < Duration::from_secs(60), "nginx doesn't answer");
             thread::sleep(Duration::from_millis(10));
         }
     }

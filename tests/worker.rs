@@ -166,13 +166,12 @@ fn a_hang_is_stopped_by_the_deadline() {
     for fault in ["sleep", "spin"] {
         let worker = place.worker("run", fault);
         let begun = Instant::now();
-        let error = worker
-            .call::<Receipt>(method::RUN, &run_request(), Some(Duration::from_millis(100)))
-            .unwrap_err();
+        let error =
+            worker.call::<Receipt>(method::RUN, &run_request(), Some(Duration::from_secs(1))).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Timeout);
         assert_eq!(
             error.message,
-            "plugin `faults` 0.1.0 took longer than 0.1 s in `run` after `uploading 3/7` and was stopped"
+            "plugin `faults` 0.1.0 took longer than 1 s in `run` after `uploading 3/7` and was stopped"
         );
         assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
         assert!(!worker.alive());
@@ -423,7 +422,8 @@ fn locks_are_held_until_the_worker_is_gone() {
     let other = fs::File::open(&path).unwrap();
     flock(&other, FlockOperation::NonBlockingLockExclusive).unwrap_err();
     drop(worker);
-    flock(&other, FlockOperation::NonBlockingLockExclusive).unwrap();
+    // A test beside this one that starts a process may hold a copy for a moment.
+    wait_until("the lock", || flock(&other, FlockOperation::NonBlockingLockExclusive).ok());
 }
 
 #[test]

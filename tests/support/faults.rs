@@ -189,7 +189,7 @@ pub(crate) fn altered(change: impl FnOnce(&mut Value)) -> Vec<u8> {
 fn options() -> Options {
     Options {
         executable: env!("CARGO_BIN_EXE_pop-deploy").into(),
-        grace: Duration::from_millis(300),
+        grace: Duration::from_secs(2),
         ..Options::default()
     }
 }

@@ -210,7 +210,15 @@ impl<'a> Request<'a> {
     }
 
     fn target(&self, named: Option<&str>) -> Result<&TargetConfig, Answer> {
-        select::for_popkit(&self.config, named)
+        self.target_in(&self.config, named)
+    }
+
+    fn target_in<'c>(
+        &self,
+        config: &'c DeployConfig,
+        named: Option<&str>,
+    ) -> Result<&'c TargetConfig, Answer> {
+        select::for_popkit(config, named)
             .map_err(|error| popkit::target_refused(self.tool, self.action, &error))
     }
 
@@ -380,33 +388,50 @@ impl<'a> Request<'a> {
     }
 
     fn go_back(&self, wanted: &Rollback, named: Option<&str>) -> Answer {
-        let target = match self.target(named) {
-            Ok(target) => target,
-            Err(answer) => return answer,
-        };
-        let dry = wanted.talk.dry_run;
-        let to = wanted.version.as_deref().or(wanted.to.as_deref());
-        match self.try_go_back(target, to, dry) {
-            Ok(report) => popkit::rollback(&self.project, &self.timestamp, &target.name, &report),
-            Err(failure) => {
-                let error = match failure {
-                    Failure::NothingToGoBackTo { .. } => popkit::NOTHING.to_owned(),
-                    failure => popkit::told(&failure.to_error()),
-                };
-                popkit::refused(&self.project, &self.timestamp, &target.name, dry, &error)
+        self.try_go_back(wanted, named).unwrap_or_else(|answer| answer)
+    }
+
+    fn try_go_back(&self, wanted: &Rollback, named: Option<&str>) -> Result<Answer, Answer> {
+        let interrupt = self.interrupt()?;
+        let mut newer = None;
+        loop {
+            let config = newer.as_ref().unwrap_or(&self.config);
+            let target = self.target_in(config, named)?;
+            match self.take_back(config, target, wanted, &interrupt) {
+                // While this one waited for the lock, another run ended.
+                Err(Failure::Outdated) => {
+                    let read = DeployConfig::read(&self.project);
+                    newer =
+                        Some(read.map_err(|error| popkit::config_refused(self.tool, self.action, &error))?);
+                }
+                Err(failure) => {
+                    let error = match failure {
+                        Failure::NothingToGoBackTo { .. } => popkit::NOTHING.to_owned(),
+                        failure => popkit::told(&failure.to_error()),
+                    };
+                    let dry = wanted.talk.dry_run;
+                    return Err(popkit::refused(&self.project, &self.timestamp, &target.name, dry, &error));
+                }
+                Ok(report) => {
+                    return Ok(popkit::rollback(&self.project, &self.timestamp, &target.name, &report));
+                }
             }
         }
     }
 
-    fn try_go_back(&self, target: &TargetConfig, to: Option<&str>, dry: bool) -> Result<Report, Failure> {
-        let interrupt = Interrupt::install(last_words).map_err(Failure::Signals)?;
+    fn take_back(
+        &self,
+        config: &DeployConfig,
+        target: &TargetConfig,
+        wanted: &Rollback,
+        interrupt: &Arc<Interrupt>,
+    ) -> Result<Report, Failure> {
         let actor = version::actor();
-        let mode = if dry { Mode::RollbackDryRun } else { Mode::Rollback };
-        let order = self.order(mode, Vec::new(), &actor, interrupt);
+        let mode = if wanted.talk.dry_run { Mode::RollbackDryRun } else { Mode::Rollback };
+        let order = Order { config, ..self.order(mode, Vec::new(), &actor, Arc::clone(interrupt)) };
+        let to = wanted.version.as_deref().or(wanted.to.as_deref());
         match way_back(&order, vec![target], to)? {
-            WayBack::Past(past) => {
-                recover::take_back(&Order { mode: Mode::Recovery, ..order }, &past, Box::new(Silence))
-            }
+            WayBack::Past(past) => recover::take_back(&order, &past, Box::new(Silence)),
             WayBack::Errands(errands) => carry_out(&Order { errands, ..order }, Box::new(Silence), &|_| true),
         }
     }

@@ -91,7 +91,7 @@ pub(super) enum WayBack<'c> {
     Errands(Vec<Errand<'c>>),
 }
 
-/// The way back for targets, of which the order knows nothing yet. A run that died there comes first; where there is nothing
+/// The way back for targets; the order's own errands don't count. A run that died there comes first; where there is nothing
 /// to go back to, the first deployment may be under way, and is waited for.
 pub(super) fn way_back<'c>(
     order: &Order<'_>,
@@ -219,7 +219,7 @@ fn what(order: &Order<'_>) -> String {
 }
 
 /// Where a target goes back to: the version named, else the newest good one before the live one.
-pub(super) fn goal(
+fn goal(
     project: &Project,
     config: &DeployConfig,
     target: &TargetConfig,

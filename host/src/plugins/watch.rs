@@ -36,7 +36,7 @@ use super::{
 /// How long a worker that closed its pipe may take to end by itself.
 const EXIT: Duration = Duration::from_secs(1);
 /// How long its last words may take to arrive: a child that was left behind may hold the pipe open.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How often a process that is to end is looked at.
 const TICK: Duration = Duration::from_millis(1);
 
