@@ -198,7 +198,8 @@ impl Fault {
             Self::LeaveSession => {
                 let script =
                     format!("echo $$ > '{note}.part' && mv '{note}.part' '{note}' && exec sleep 1000");
-                let left = process::Command::new("setsid").args(["-f", "sh", "-c", &script]).env_clear().status();
+                let left =
+                    process::Command::new("setsid").args(["-f", "sh", "-c", &script]).env_clear().status();
                 left.map_err(|error| Error::failed("can't start `setsid`").because(&error))?;
             }
             Self::Command => {
