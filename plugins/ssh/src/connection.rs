@@ -4,6 +4,8 @@
 //! shell listens all the time, so that it sees this end go whatever it does. Nothing here knows what a request means.
 
 mod answer;
+#[cfg(all(test, target_os = "linux"))]
+mod far_end;
 mod frames;
 mod thrift;
 

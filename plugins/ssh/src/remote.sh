@@ -161,7 +161,19 @@ is() { case $1 in "$2 "*) ;; *) return 1 ;; esac }
 # What a release's files looked like when they were last known to be right: no write leaves that the same. Not the
 # folder itself, which a rename touches.
 looks='%i %s %m %T@ %C@ %p\0'
-stamps() { cd "$1" && exec find . ! -path . -printf "$looks"; }
+# The same without what links to a file that come or go change.
+lasting='%i %s %m %T@ %p\0'
+# Always in a shell of its own: of the files in folder $1, what `find` is told to print.
+stamps() {
+	cd "$1" || exit
+	shift
+	exec find . ! -path . "$@"
+}
+# The same, at the end of a pipe: whether what comes is what a file holds.
+same_as() {
+	if have cmp; then exec cmp -s - "$1"; fi
+	[ "$(hash)" = "$(hash <"$1")" ]
+}
 can_stamp() {
 	if [ -z "$stamping" ]; then
 		stamping=no
@@ -169,23 +181,19 @@ can_stamp() {
 	fi
 	[ "$stamping" = yes ]
 }
-stamp() {
-	! can_stamp || (stamps "$1" >"$2/stamps")
-}
+# What follows the name has `find` print something more.
 pristine() {
+	seen=$1
 	known=$base/.pop-deploy/releases/$1/stamps
 	[ -s "$known" ] || return 1
-	if have cmp; then
-		stamps "$base/releases/$1" 2>/dev/null | cmp -s - "$known"
-	else
-		[ "$(stamps "$base/releases/$1" 2>/dev/null | hash)" = "$(hash <"$known")" ]
-	fi
+	shift
+	stamps "$base/releases/$seen" "$@" -printf "$looks" 2>/dev/null | same_as "$known"
 }
 # Whether nothing but the time of the last change of some is another, as when a link to a file came or went: a deployment
 # that failed, somebody's backup. They are read again all the same.
 linked_only() {
 	[ -s "$base/.pop-deploy/releases/$1/stamps" ] || return 1
-	[ "$(stamps "$base/releases/$1" 2>/dev/null | timeless | hash)" = "$(timeless <"$base/.pop-deploy/releases/$1/stamps" | hash)" ]
+	[ "$(stamps "$base/releases/$1" -printf "$looks" 2>/dev/null | timeless | hash)" = "$(timeless <"$base/.pop-deploy/releases/$1/stamps" | hash)" ]
 }
 timeless() { tr '\000' '\n' | sed 's/^\([^ ]* [^ ]* [^ ]* [^ ]*\) [^ ]* /\1 /'; }
 
@@ -497,10 +505,11 @@ copy_all() {
 	drop "$new" && heard cp -a "$1" "$new" && say "copied"
 }
 
-# Takes away a release or what there is of one. Its folders may be read-only; its files' modes are those of others, too.
+# Takes away a release or what there is of one, and before it what is said of it in $2. Its folders may be read-only; its
+# files' modes are those of others, too.
 drop() {
 	[ -d "$1" ] || return 0
-	heard find "$1" -type d ! -perm -700 -exec chmod u+rwx {} + && heard rm -rf "$1"
+	heard find "$1" -type d ! -perm -700 -exec chmod u+rwx {} + && heard rm -rf ${2:+"$2"} "$1"
 }
 
 # A body of $1 bytes into lists of this session: names and sizes follow.
@@ -672,8 +681,12 @@ unstage() {
 }
 discard() {
 	drop "$base/releases/.tmp-$1" || return
-	[ ! -d "$base/releases/$1" ] || heard mv "$base/releases/$1" "$base/releases/.tmp-$1" || return
-	heard rm -rf "$base/.pop-deploy/releases/$1" && drop "$base/releases/.tmp-$1"
+	if [ -d "$base/releases/$1" ]; then
+		heard mv "$base/releases/$1" "$base/releases/.tmp-$1" &&
+			drop "$base/releases/.tmp-$1" "$base/.pop-deploy/releases/$1"
+	else
+		heard rm -rf "$base/.pop-deploy/releases/$1"
+	fi
 }
 
 # Compares a release with its lists: 65 another tree, 66 other contents, 67 not there.
@@ -682,11 +695,15 @@ check() {
 	[ -d "$base/releases/$1" ] && [ -f "$meta/files" ] || return 67
 	# What looks the same to the last bit of its times needs no other look.
 	if [ "$4" = quick ] && pristine "$1"; then return 0; fi
+	# Before anything is read: what is written meanwhile must look another later. They only save time.
+	stamped=
+	if [ -n "$held" ] && can_stamp && (stamps "$base/releases/$1" -printf "$looks" >"$tmp/stamps") 2>/dev/null; then
+		stamped=1
+	fi
 	is "$(tree_digest "$base/releases/$1" "$meta")" "$2" || return 65
 	hurry
 	is "$(content_digest "$base/releases/$1" "$meta/files")" "$3" || return 66
-	# They only save time.
-	[ -z "$held" ] || stamp "$base/releases/$1" "$meta" 2>/dev/null || rm -f "$meta/stamps"
+	[ -z "$stamped" ] || mv -f "$tmp/stamps" "$meta/stamps" 2>/dev/null || true
 }
 # What a release holds by now, to tell which file it is.
 list_content() { content "$base/releases/$1" "$base/.pop-deploy/releases/$1/files" | sed "s/^/+ $id /" >&3; }
@@ -763,8 +780,8 @@ tidy() {
 		[ ! -d "$left" ] || set -- "$@" "${left##*/}"
 	done
 	if [ $# -gt 0 ]; then
-		! pristine "$live" || whole=1
-		current
+		! pristine "$live" -fprintf "$tmp/before" "$lasting" || whole=1
+		current "releases/$live"
 		shorten || return
 	fi
 	for old; do
@@ -785,7 +802,10 @@ tidy() {
 		drop "$left" || return
 		say "leftover ${left##*/}"
 	done
-	[ -z "$whole" ] || stamp "$base/releases/$live" "$base/.pop-deploy/releases/$live"
+	# What was written meanwhile isn't vouched for.
+	if [ -n "$whole" ] && stamps "$base/releases/$live" -fprintf "$tmp/stamps" "$looks" -printf "$lasting" | same_as "$tmp/before"; then
+		mv -f "$tmp/stamps" "$base/.pop-deploy/releases/$live/stamps" 2>/dev/null || true
+	fi
 }
 
 # --- Commands of the user's ---

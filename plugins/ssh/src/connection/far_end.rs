@@ -1,0 +1,121 @@
+//! The far end by itself, in a shell of this machine: what is rare over there happens here at will.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::process::CommandExt as _,
+    path::Path,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
+
+use tempfile::TempDir;
+
+/// A shell that does requests at a base; dropped, its input ends.
+struct FarEnd {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl FarEnd {
+    /// One whose connection has this mark, and that knows what `functions` define over its own.
+    fn at(base: &Path, mark: &str, functions: &str) -> Self {
+        let mut child = Command::new("sh")
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/src/remote.sh"))
+            .env("mark", mark)
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let input = child.stdin.take();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let mut far_end = Self { child, input, output };
+        far_end.tell(functions);
+        assert_eq!(far_end.ask(&format!("arrive '{}'", base.display())).0, 0);
+        far_end
+    }
+
+    /// Has its shell do a line.
+    fn tell(&mut self, line: &str) {
+        writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// How a request ended, and what was said to it.
+    fn ask(&mut self, request: &str) -> (i32, Vec<String>) {
+        self.tell(&format!("fresh; fg 1 {request}"));
+        self.answer()
+    }
+
+    fn answer(&mut self) -> (i32, Vec<String>) {
+        let mut said = Vec::new();
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.output.read_line(&mut line).unwrap(), 0, "it ended; before that: {said:?}");
+            if let Some(status) = line.strip_prefix("= 1 ") {
+                return (status.trim().parse().unwrap(), said);
+            }
+            said.extend(line.strip_prefix("+ 1 ").map(|text| text.trim_end().to_owned()));
+        }
+    }
+
+    fn lock(&mut self, base: &Path) -> (i32, Vec<String>) {
+        self.ask(&format!("lock '{}' holder owner '' '' ''", base.display()))
+    }
+}
+
+impl Drop for FarEnd {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        self.child.wait().unwrap();
+    }
+}
+
+/// A far end that holds the lock of a base with a release `live` of one page, and has read that page.
+fn with_release() -> (TempDir, FarEnd) {
+    let base = tempfile::tempdir().unwrap();
+    let meta = base.path().join(".pop-deploy/releases/live");
+    for folder in [&meta, &base.path().join("releases/live")] {
+        fs::create_dir_all(folder).unwrap();
+    }
+    fs::write(base.path().join("releases/live/page"), "one\n").unwrap();
+    fs::write(meta.join("files"), "./page\0").unwrap();
+    let mut far_end = FarEnd::at(base.path(), "mark", "");
+    assert_eq!(far_end.lock(base.path()).0, 0);
+    far_end.tell("release=$base/releases/live meta=$base/.pop-deploy/releases/live");
+    far_end.tell("digest() { d=$(\"$@\"); echo \"${d%% *}\"; }");
+    far_end.tell("tree=$(digest tree_digest \"$release\" \"$meta\") page=$(digest content_digest \"$release\" \"$meta/files\")");
+    check(&mut far_end);
+    assert_eq!(far_end.ask("pristine live").0, 0);
+    (base, far_end)
+}
+
+/// Has every file read and found right.
+fn check(far_end: &mut FarEnd) {
+    assert_eq!(far_end.ask("check live \"$tree\" \"$page\" whole"), (0, Vec::new()));
+}
+
+#[test]
+fn what_is_written_while_a_release_is_read_is_not_vouched_for() {
+    let (_base, mut far_end) = with_release();
+    far_end.tell("content_digest() { content \"$1\" \"$2\" | hash; echo two >>\"$release/page\"; }");
+    check(&mut far_end);
+    assert_ne!(far_end.ask("pristine live").0, 0);
+}
+
+#[test]
+fn what_is_written_while_old_releases_go_is_not_vouched_for() {
+    let (_base, mut far_end) = with_release();
+    let remove_one = |far_end: &mut FarEnd| {
+        far_end.tell("cp -al \"$release\" \"$base/releases/old\"");
+        check(far_end);
+        assert_eq!(far_end.ask("tidy live old"), (0, vec!["current absent".into(), "removed old".into()]));
+        far_end.ask("pristine live").0
+    };
+    assert_eq!(remove_one(&mut far_end), 0, "a link less is nothing new");
+    far_end.tell("drop() { echo two >>\"$release/page\"; rm -rf \"$1\"; }");
+    assert_ne!(remove_one(&mut far_end), 0);
+}
