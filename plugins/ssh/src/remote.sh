@@ -7,7 +7,7 @@
 
 nl='
 '
-id=0 base= tmp= broken= held= watch= hashing= reading= stamping= leader=
+id=0 base= tmp= mine= broken= held= watch= hashing= reading= stamping= leader=
 exec 3>&1
 
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -104,8 +104,8 @@ frames() {
 }
 
 beat() {
-	[ -z "$tmp" ] || true >"$tmp/beat"
-	[ "$held" != folder ] || true >"$base/.pop-deploy/lock.d/beat"
+	[ -z "$tmp" ] || true 2>/dev/null >"$tmp/beat"
+	[ "$held" != folder ] || true 2>/dev/null >"$mine/beat"
 }
 
 # How many minutes of silence are too many from here on. While a request is done no beat is heard, nor in the midst of a
@@ -114,12 +114,15 @@ patience() {
 	[ -d "$tmp" ] || return 0
 	beat
 	echo "$1" 2>/dev/null >"$tmp/patience"
-	[ "$held" != folder ] || echo "$1" 2>/dev/null >"$base/.pop-deploy/lock.d/patience"
+	[ "$held" != folder ] || echo "$1" 2>/dev/null >"$mine/patience"
 }
+# Whether folder $1 is silent for longer than that, and $2 minutes more. Who died before the first beat left the folder.
 silent() {
-	minutes=
+	minutes= last=$1/beat
 	[ ! -s "$1/patience" ] || read -r minutes <"$1/patience"
-	[ -n "$(find "$1/beat" -mmin "+${minutes:-1}" 2>/dev/null)" ]
+	case $minutes in '' | *[!0-9]*) minutes=1 ;; esac
+	[ -e "$last" ] || last=$1
+	[ -n "$(find "$last" -prune -mmin "+$((minutes + $2))" 2>/dev/null)" ]
 }
 
 # What every connection begins with, for one that is made again has no survey: the base, and the tools to work with.
@@ -330,10 +333,9 @@ holder() {
 			flock -n -s 8 8<&8 || sed "s/^/+ $id holder /" "$meta/lock" >&3
 		)
 	elif [ -d "$meta/lock.d" ] && ! expired; then
-		say "holder $(cat "$meta/lock.d/holder" 2>/dev/null)"
+		say "holder $(cat "$meta"/lock.d/*/holder 2>/dev/null)"
 	fi
 }
-expired() { silent "$base/.pop-deploy/lock.d"; }
 
 # Takes it, or says who has it; makes what it needs to be there.
 lock() {
@@ -383,32 +385,48 @@ is_of() {
 	case $line in *"\"maker\":\"$1\""*) ;; *) return 1 ;; esac
 }
 
-# Where there is no flock: a folder, which only one can make, with a heartbeat.
+# Where there is no flock: a folder, which only one can make, and in it one of the holder's own, with a heartbeat. So who
+# comes too late, having been stopped for long, finds nothing of the next holder's to take away or to keep alive.
 lock_folder() {
-	if ! mkdir "$meta/lock.d" 2>/dev/null; then
-		if ! expired; then
-			[ -d "$meta/lock.d" ] || heard mkdir "$meta/lock.d" || return 1
-			holder
-			return 75
-		fi
-		# One thief at a time: a second would take away what the first has just made.
-		if ! mkdir "$meta/lock.thief" 2>/dev/null; then
-			[ -z "$(find "$meta/lock.thief" -prune -mmin +1)" ] || rmdir "$meta/lock.thief"
-			holder
-			return 75
-		fi
-		if expired; then
-			say "expired $(cat "$meta/lock.d/holder" 2>/dev/null)"
-			rm -rf "$meta/lock.d"
-		fi
-		mkdir "$meta/lock.d" 2>/dev/null
-		made=$?
-		rmdir "$meta/lock.thief"
-		[ "$made" = 0 ] || return 75
+	lock=$meta/lock.d mine=$meta/lock.d/$mark
+	if [ -d "$lock" ] && expired; then
+		say "expired $(cat "$lock"/*/holder 2>/dev/null)"
+		for place in "$lock"/*; do
+			! abandoned "$place" || rm -rf "$place"
+		done
+		rmdir "$lock" 2>/dev/null
 	fi
-	true >"$meta/lock.d/beat"
-	printf '%s\n' "$1" >"$meta/lock.d/holder"
+	if ! mkdir "$lock" 2>/dev/null; then
+		if [ -d "$lock" ]; then
+			holder
+			return 75
+		fi
+		heard mkdir "$lock" || return 1
+	fi
+	heard mkdir "$mine" || {
+		rmdir "$lock"
+		return 1
+	}
+	printf '%s\n' "$1" >"$mine/holder"
+	# Two that took it for abandoned may have met: each looks only once it is in there itself.
+	for place in "$lock"/*; do
+		[ "$place" = "$mine" ] || {
+			rm -rf "$mine"
+			return 75
+		}
+	done
 }
+# Whether whoever has it is gone, or went before he was in it.
+expired() {
+	for place in "$base/.pop-deploy/lock.d"/*; do
+		[ -e "$place" ] || place=${place%/*}
+		abandoned "$place" || return 1
+	done
+}
+# Its own watchman comes first.
+abandoned() { silent "$1" 1; }
+# Whether another has taken it: there were reasons to think that nobody is here.
+overtaken() { [ "$held" = folder ] && [ ! -d "$mine" ]; }
 
 unlock() {
 	[ -z "$watch" ] || kill "$watch" 2>/dev/null
@@ -420,7 +438,10 @@ unlock() {
 		[ "$1" = gone ] || true >"$base/.pop-deploy/lock"
 		exec 9>&-
 		;;
-	folder) rm -rf "$base/.pop-deploy/lock.d" ;;
+	folder)
+		rm -rf "$mine"
+		rmdir "$base/.pop-deploy/lock.d" 2>/dev/null
+		;;
 	esac
 	held=
 }
@@ -434,7 +455,7 @@ watchman() {
 			sleep 2 &
 			nap=$!
 			wait "$nap"
-			if silent "$tmp" || ! kill -s 0 $$ 2>/dev/null; then finish; fi
+			if silent "$tmp" 0 || overtaken || ! kill -s 0 $$ 2>/dev/null; then finish; fi
 		done
 	) </dev/null >/dev/null 2>&1 3>&- 9>&- &
 	watch=$!

@@ -8,9 +8,15 @@ use std::{
     os::unix::process::CommandExt as _,
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    thread,
+    time::{Duration, Instant, SystemTime},
 };
 
 use tempfile::TempDir;
+
+/// Has a shell find no `flock`, so that the lock is a folder.
+const NO_FLOCK: &str = r#"have() { [ "$1" != flock ] && command -v "$1" >/dev/null 2>&1; }"#;
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// A shell that does requests at a base; dropped, its input ends.
 struct FarEnd {
@@ -96,6 +102,58 @@ fn with_release() -> (TempDir, FarEnd) {
 /// Has every file read and found right.
 fn check(far_end: &mut FarEnd) {
     assert_eq!(far_end.ask("check live \"$tree\" \"$page\" whole"), (0, Vec::new()));
+}
+
+/// Has a file or folder look as if nobody had touched it for that long.
+fn age(path: &Path, by: Duration) {
+    fs::File::open(path).unwrap().set_modified(SystemTime::now() - by).unwrap();
+}
+
+fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < MINUTE, "no {what} within a minute");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A base where nothing is, and where its lock folder would be.
+fn no_release() -> (TempDir, std::path::PathBuf) {
+    let base = tempfile::tempdir().unwrap();
+    let lock = base.path().join(".pop-deploy/lock.d");
+    (base, lock)
+}
+
+#[test]
+fn who_comes_back_too_late_leaves_the_next_holders_lock_alone() {
+    let (base, lock) = no_release();
+    let base = base.path();
+    let mut first = FarEnd::at(base, "first", NO_FLOCK);
+    assert_eq!(first.lock(base).0, 0);
+    // As after a long sleep of its machine, that its watchman has still to wake from.
+    age(&lock.join("first/beat"), MINUTE * 3 / 2);
+    let mut second = FarEnd::at(base, "second", NO_FLOCK);
+    assert_eq!(second.lock(base), (75, vec!["holder holder".into()]), "its own watchman comes first");
+    age(&lock.join("first/beat"), 60 * MINUTE);
+    let (status, said) = second.lock(base);
+    assert_eq!((status, said[0].as_str()), (0, "expired holder"));
+    first.tell("beat");
+    wait_for("end of who was overtaken", || first.child.try_wait().unwrap().is_some());
+    let inside: Vec<_> = fs::read_dir(&lock).unwrap().map(|place| place.unwrap().file_name()).collect();
+    assert_eq!(inside, ["second"]);
+    assert_eq!(second.ask("unlock").0, 0);
+    assert!(!lock.exists());
+}
+
+#[test]
+fn a_lock_that_nobody_lived_to_be_in_is_taken_over() {
+    let (base, lock) = no_release();
+    let base = base.path();
+    fs::create_dir_all(&lock).unwrap();
+    let mut far_end = FarEnd::at(base, "mark", NO_FLOCK);
+    assert_eq!(far_end.lock(base).0, 75, "somebody may be about to be");
+    age(&lock, 60 * MINUTE);
+    assert_eq!(far_end.lock(base).0, 0);
 }
 
 #[test]
