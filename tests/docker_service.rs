@@ -68,6 +68,17 @@ fn a_service_goes_forward_and_back_twice_also_after_a_change_of_labels() {
     shop.must(&["rollback", "--yes"]);
     serves(&shop, "1");
     shop.must(&["verify"]);
+
+    // The Swarm gives up on the way back.
+    let paused = "case \"$*\" in \
+        *'service update'*) mkdir \"${0%/*}/there\" 2>/dev/null || mkdir \"${0%/*}/back\";; \
+        *'service inspect'*) [ -d \"${0%/*}/back\" ] && \
+            { PATH=\"${PATH#*:}\" docker \"$@\" | sed 's/\"State\": \"[a-z]*\"/\"State\": \"paused\"/'; exit; };; esac";
+    shop.project.hook("pre_verify", "exit 1");
+    shop.dockerfile("4", Behaviour::Well);
+    let said = shop.spied(paused, &["execute", "--yes", "--version", "4"]).output().unwrap();
+    let text = told(&said.into(), 4);
+    assert!(text.contains("the way of `forth` back to") && text.contains("is paused"), "{text}");
 }
 
 #[test]
@@ -201,6 +212,17 @@ fn a_canary_of_a_service_runs_beside_it_under_its_name() {
         names.sort();
         names
     };
+    // What a run left that nobody could take back.
+    shop.engine.must(&[
+        "service",
+        "create",
+        "--detach",
+        "--no-resolve-image",
+        "--name=part-canary",
+        "--label=pop-deploy.app=part",
+        "--label=pop-deploy.run=left-over",
+        "nothing",
+    ]);
     told(&canary("2", &["--until", "manual"]), 0);
     assert_eq!(
         (replicas(), spec(&shop)),

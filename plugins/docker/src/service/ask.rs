@@ -24,8 +24,10 @@ const CONTAINER: &str = "container";
 pub(crate) enum Asked {
     /// Whoever answers at the address that users use.
     Public(Health),
-    /// Each task, at its own address or in its own container.
+    /// Each task, at its own address.
     Tasks(Health, Reach),
+    /// Each task of this service, in its own container.
+    Containers(Health, String),
 }
 
 /// Whether the question has an address of its own.
@@ -38,43 +40,54 @@ pub(crate) fn is_public(health: &Health) -> bool {
 }
 
 impl Asked {
-    /// The commands that asking runs.
-    pub(crate) fn commands(&self) -> Vec<Command> {
-        let Self::Tasks(health, reach) = self else { return Vec::new() };
-        let list = [state::list_tasks(&reach.service), address::list_containers(&reach.service)];
+    /// Each task of `service`, at the address by which it is reached or in its container; nobody, where the question is put to
+    /// an address and there is none.
+    pub(crate) fn tasks(health: Health, service: &str, reach: Option<Reach>) -> Option<Self> {
         match health.question() {
-            Question::Http(_) | Question::Tcp(_) => reach.commands(),
-            Question::Command(argv) => list.into_iter().chain([in_container(argv)]).collect(),
-            Question::Docker => list.into_iter().chain([has_healthcheck()]).collect(),
+            Question::Http(_) | Question::Tcp(_) => reach.map(|reach| Self::Tasks(health, reach)),
+            Question::Command(_) | Question::Docker => Some(Self::Containers(health, service.to_owned())),
         }
     }
 
-    /// Asks until everybody is healthy; says what was answered.
+    /// The commands that asking runs.
+    pub(crate) fn commands(&self) -> Vec<Command> {
+        match self {
+            Self::Public(_) => Vec::new(),
+            Self::Tasks(_, reach) => reach.commands(),
+            Self::Containers(health, service) => {
+                let command = health.command.as_ref().map_or_else(has_healthcheck, |argv| in_container(argv));
+                vec![state::list_tasks(service), address::list_containers(service), command]
+            }
+        }
+    }
+
+    /// Asks until everybody is healthy, and there are to be `replicas`; says what was answered.
     ///
     /// # Errors
-    /// One isn't, or can't be asked.
-    pub(crate) fn wait(&self, image: &str, engine: &Engine) -> Result<String> {
-        let (health, reach) = match self {
-            Self::Public(health) => return Ok(health.wait(&engine.session)?.detail),
-            Self::Tasks(health, reach) => (health, reach),
-        };
-        match health.question() {
-            Question::Http(_) | Question::Tcp(_) => by_address(health, reach, image, engine),
-            Question::Command(argv) => by_command(health, &in_container(argv), reach, image, engine),
-            Question::Docker => by_healthcheck(reach, image, engine),
+    /// One isn't, doesn't run, or can't be asked.
+    pub(crate) fn wait(&self, image: &str, replicas: u64, engine: &Engine) -> Result<String> {
+        match self {
+            Self::Public(health) => Ok(health.wait(&engine.session)?.detail),
+            Self::Tasks(health, reach) => by_address(health, reach, image, replicas, engine),
+            Self::Containers(health, service) => match &health.command {
+                Some(argv) => by_command(health, &in_container(argv), service, image, engine),
+                None => by_healthcheck(service, image, engine),
+            },
         }
     }
 }
 
-fn by_address(health: &Health, reach: &Reach, image: &str, engine: &Engine) -> Result<String> {
+fn by_address(health: &Health, reach: &Reach, image: &str, replicas: u64, engine: &Engine) -> Result<String> {
     let session = &engine.session;
     let before = state::failures(&reach.service, image, engine)?;
+    let servers = reach.servers(image, engine)?;
+    state::check_all_run(&reach.service, servers.len(), replicas)?;
     let mut last = String::new();
-    for server in reach.servers(image, engine)? {
+    for server in servers {
         let own = health.toward(&server.address);
         let probe = Probe::new(&own, session)?;
         let healthy = own.wait_by(session, probe.what(), || {
-            alive(probe.attempt(session)?, reach, image, &before, engine)
+            alive(probe.attempt(session)?, &reach.service, image, &before, engine)
         })?;
         last = healthy.detail;
     }
@@ -84,7 +97,7 @@ fn by_address(health: &Health, reach: &Reach, image: &str, engine: &Engine) -> R
 /// The attempt, unless it went wrong and a task has failed meanwhile: that will not answer any more.
 fn alive(
     attempt: Attempt,
-    reach: &Reach,
+    service: &str,
     image: &str,
     before: &BTreeSet<String>,
     engine: &Engine,
@@ -92,7 +105,7 @@ fn alive(
     if attempt.is_healthy() {
         return Ok(attempt);
     }
-    let tasks = state::tasks(&reach.service, engine)?;
+    let tasks = state::tasks(service, engine)?;
     match tasks.iter().find(|task| task.failed(image) && !before.contains(&task.id)) {
         None => Ok(attempt),
         Some(task) => Err(Error::failed(format!("the task `{}` failed: {}", task.name, task.error))
@@ -103,16 +116,16 @@ fn alive(
 fn by_command(
     health: &Health,
     command: &Command,
-    reach: &Reach,
+    service: &str,
     image: &str,
     engine: &Engine,
 ) -> Result<String> {
-    let before = state::failures(&reach.service, image, engine)?;
-    let containers = here(reach, image, engine)?;
+    let before = state::failures(service, image, engine)?;
+    let containers = here(service, image, engine)?;
     if containers.is_empty() {
         return Err(Error::failed(format!(
             "no task of `{}` runs on this node, where it could be asked",
-            reach.service
+            service
         ))
         .hint("ask by `http` or `tcp`, with the whole address that users use"));
     }
@@ -122,7 +135,7 @@ fn by_command(
         let healthy = health.wait_by(&engine.session, &command.to_string(), || {
             let process = Process::new(&command).quiet().timeout(health.timeout.span());
             let attempt = Attempt::of_command(process.run(&engine.session))?;
-            alive(attempt, reach, image, &before, engine)
+            alive(attempt, service, image, &before, engine)
         })?;
         last = healthy.detail;
     }
@@ -131,8 +144,8 @@ fn by_command(
 
 /// A task whose image has a HEALTHCHECK only counts as running once that says healthy: what is left is to see that there is
 /// one, where a task runs on this node.
-fn by_healthcheck(reach: &Reach, image: &str, engine: &Engine) -> Result<String> {
-    for container in here(reach, image, engine)? {
+fn by_healthcheck(service: &str, image: &str, engine: &Engine) -> Result<String> {
+    for container in here(service, image, engine)? {
         let told = engine.ask(&has_healthcheck().fill(CONTAINER, &container)?)?.success()?.stdout;
         if matches!(told.trim(), "" | "null" | "[\"NONE\"]") {
             return Err(Error::failed("the image has no HEALTHCHECK, and `health.docker` is true")
@@ -143,9 +156,9 @@ fn by_healthcheck(reach: &Reach, image: &str, engine: &Engine) -> Result<String>
 }
 
 /// The containers on this engine of the tasks that run `image`.
-fn here(reach: &Reach, image: &str, engine: &Engine) -> Result<Vec<String>> {
-    let tasks = state::tasks(&reach.service, engine)?;
-    let containers = address::containers(&reach.service, engine)?;
+fn here(service: &str, image: &str, engine: &Engine) -> Result<Vec<String>> {
+    let tasks = state::tasks(service, engine)?;
+    let containers = address::containers(service, engine)?;
     let of_task = |it: &address::Local| tasks.iter().any(|task| task.runs(image) && it.is_of(task));
     Ok(containers.into_iter().filter(of_task).map(|it| it.id).collect())
 }

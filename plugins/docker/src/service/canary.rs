@@ -1,10 +1,7 @@
 //! The steps that run a few tasks of the new image in a second service, on the same alias as the first: their share of
 //! the requests is about their share of the tasks.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, time::Instant};
 
 use pop_deploy_plugin_api::{
     Error, Result,
@@ -16,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ask::is_public,
-    spec::Spec,
+    spec::{START, Spec},
     state,
     update::{LOOK, accepted, push},
 };
@@ -25,11 +22,10 @@ use crate::{
     canary::Turn,
     command::{IMAGE, docker},
     engine::Engine,
+    labels::RUN,
     steps,
 };
 
-/// How long the canary's tasks may take to start.
-const START: Duration = Duration::from_secs(300);
 /// What the second service's name ends in, behind that of the app.
 const SUFFIX: &str = "-canary";
 
@@ -151,6 +147,7 @@ impl Part {
             state::list_tasks(name),
             state::show_logs(name),
             self.scale(),
+            state::remove(name),
             self.to.create(name),
         ]);
         Ok(step)
@@ -171,22 +168,30 @@ impl Part {
             None => steps::image(app, request)?,
         };
         let failures = state::failures(&self.name, &image, engine)?;
-        match state::read(&self.name, engine)? {
-            Some(there) if !is_of(&there, &self.name) => {
-                return Err(Error::failed(format!("the service `{}` isn't a canary of ours", self.name))
-                    .hint("rename it, or choose another `service.name`"));
+        let there = state::read(&self.name, engine)?;
+        if there.as_ref().is_some_and(|there| !is_of(there, &self.name)) {
+            return Err(Error::failed(format!("the service `{}` isn't a canary of ours", self.name))
+                .hint("rename it, or choose another `service.name`"));
+        }
+        if there.as_ref().is_some_and(|there| self.is_of_this_release(&there.spec, &image)) {
+            accepted(&self.name, engine, || Ok(engine.process(&self.scale())))?;
+        } else {
+            if there.is_some() {
+                engine.run(&state::remove(&self.name))?;
             }
-            Some(_) => accepted(&self.name, engine, || Ok(engine.process(&self.scale())))?,
-            None => {
-                let create = self.to.create(&self.name);
-                let create = if create.holes.contains(IMAGE) { create.fill(IMAGE, &image)? } else { create };
-                push(&self.name, &self.to, &[create], engine)?;
-            }
+            let create = self.to.create(&self.name);
+            let create = if create.holes.contains(IMAGE) { create.fill(IMAGE, &image)? } else { create };
+            push(&self.name, &self.to, &[create], engine)?;
         }
         self.started(&image, &failures, engine).and_then(|()| self.watch(engine)).map_err(|mut error| {
             error.causes.extend(state::logs(&self.name, engine));
             error
         })
+    }
+
+    /// Whether a service that is there is what this canary made: another release's was left over.
+    fn is_of_this_release(&self, there: &Spec, image: &str) -> bool {
+        there.image.as_deref() == Some(image) && there.labels.get(RUN) == self.to.labels.get(RUN)
     }
 
     fn started(&self, image: &str, before: &BTreeSet<String>, engine: &Engine) -> Result<()> {

@@ -1,7 +1,7 @@
 //! The last look at a service behind a proxy: at the address that everybody uses.
 
 use pop_deploy_plugin_api::{
-    Error, Result,
+    Result,
     protocol::{Effect, Outcome, Phase, Receipt, Step},
 };
 use serde::{Deserialize, Serialize};
@@ -51,16 +51,10 @@ impl Public {
     fn ask(&self, engine: &Engine) -> Result<Receipt> {
         let service = state::read(&self.service, engine)?;
         let image = service.and_then(|service| service.spec.image).unwrap_or_default();
-        let words = self.asked.as_ref().map(|asked| asked.wait(&image, engine)).transpose()?;
+        let words = self.asked.as_ref().map(|asked| asked.wait(&image, self.replicas, engine)).transpose()?;
         let tasks = state::tasks(&self.service, engine)?;
-        let running = tasks.iter().filter(|task| task.runs(&image)).count() as u64;
-        if running < self.replicas {
-            return Err(Error::failed(format!(
-                "only {running} of {} tasks of `{}` run",
-                self.replicas, self.service
-            ))
-            .hint("look at their last lines"));
-        }
+        let running = tasks.iter().filter(|task| task.runs(&image)).count();
+        state::check_all_run(&self.service, running, self.replicas)?;
         Ok(Receipt::new(Outcome::Changed, words.unwrap_or_default()))
     }
 }

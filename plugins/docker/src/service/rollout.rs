@@ -16,9 +16,6 @@ use super::{
 };
 use crate::engine::Engine;
 
-/// How long a task may take to be placed and to start, beside being watched.
-const START: Duration = Duration::from_secs(300);
-
 /// `rollout`, as its step keeps it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Rollout {
@@ -26,7 +23,8 @@ pub(crate) struct Rollout {
     replicas: u64,
     /// How long every task must have run, in milliseconds.
     monitor: u64,
-    parallelism: u64,
+    /// How long all of it may take, in milliseconds.
+    patience: u64,
     asked: Option<Asked>,
 }
 
@@ -37,7 +35,7 @@ impl Rollout {
             name: name.to_owned(),
             replicas: spec.replicas,
             monitor: spec.monitor_ms,
-            parallelism: spec.parallelism,
+            patience: u64::try_from(spec.patience().as_millis()).unwrap_or(u64::MAX),
             asked,
         };
         let mut step =
@@ -77,12 +75,7 @@ impl Rollout {
     fn watch(&self, updated: &Begun, engine: &Engine) -> Result<Receipt> {
         let image = &updated.updated.image;
         let begun = Instant::now();
-        let monitor = Duration::from_millis(self.monitor);
-        let batches = match self.parallelism {
-            0 => 1,
-            parallelism => self.replicas.div_ceil(parallelism),
-        };
-        let limit = START.saturating_add(monitor.saturating_mul(u32::try_from(batches).unwrap_or(u32::MAX)));
+        let (monitor, limit) = (Duration::from_millis(self.monitor), Duration::from_millis(self.patience));
         let mut all_since: Option<Instant> = None;
         loop {
             let mut tasks = state::tasks(&self.name, engine)?;
@@ -104,7 +97,11 @@ impl Rollout {
             }
             engine.session.pause(LOOK)?;
         }
-        let asked = self.asked.as_ref().map(|asked| asked.wait(image, engine)).transpose()?;
+        let asked = self.asked.as_ref().map(|asked| asked.wait(image, self.replicas, engine)).transpose()?;
+        // Who died while the others were asked.
+        let tasks = state::tasks(&self.name, engine)?;
+        let running = tasks.iter().filter(|task| task.runs(image)).count();
+        state::check_all_run(&self.name, running, self.replicas).map_err(|error| explained(error, &tasks))?;
         let asked = asked.map_or(String::new(), |answer| format!("; {answer}"));
         Ok(Receipt::new(Outcome::Changed, format!("{} tasks{asked}", self.replicas)))
     }
@@ -146,6 +143,6 @@ impl Rollout {
 /// The error with what the Swarm says of each task.
 fn explained(mut error: Error, tasks: &[Task]) -> Error {
     let told = tasks.iter().filter(|task| !task.error.is_empty());
-    error.causes.extend(told.take(5).map(|task| format!("{}: {}", task.name, task.error.trim_matches('"'))));
+    error.causes.extend(told.take(5).map(|task| format!("{}: {}", task.name, task.error)));
     error
 }

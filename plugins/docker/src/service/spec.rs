@@ -1,6 +1,9 @@
 //! What a service is: from the config, or as the Swarm has it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use pop_deploy_plugin_api::{
     Result, Secret,
@@ -19,6 +22,9 @@ use crate::{
     config::{EndpointMode, Environment, Service, UpdateOrder},
     labels::{self, Labels},
 };
+
+/// How long the tasks of a service may take to be placed and to start, beside being watched.
+pub(super) const START: Duration = Duration::from_secs(300);
 
 /// The references behind the variables that are secrets: the Swarm itself only knows values.
 const SECRETS: &str = "pop-deploy.secrets";
@@ -48,7 +54,7 @@ pub(crate) struct Spec {
     pub(super) stop_grace_ms: u64,
     pub(super) endpoint_mode: String,
     pub(super) order: String,
-    pub(crate) parallelism: u64,
+    pub(super) parallelism: u64,
     pub(super) delay_ms: u64,
     pub(crate) monitor_ms: u64,
     pub(super) max_failure_ratio: f64,
@@ -293,6 +299,17 @@ impl Spec {
             || (self.endpoint_mode == "vip" && !self.networks.is_empty())
     }
 
+    /// The longest that an update to it can take and be well: batch by batch, old tasks stop, new ones are watched, and
+    /// the Swarm waits before the next batch.
+    pub(super) fn patience(&self) -> Duration {
+        let batches = match self.parallelism {
+            0 => 1,
+            parallelism => self.replicas.div_ceil(parallelism),
+        };
+        let batch = self.stop_grace_ms.saturating_add(self.monitor_ms).saturating_add(self.delay_ms);
+        START.saturating_add(Duration::from_millis(batch.saturating_mul(batches)))
+    }
+
     /// Whether new tasks start beside their old ones.
     pub(crate) fn starts_first(&self) -> bool {
         self.order == "start-first"
@@ -351,6 +368,13 @@ pub(super) mod tests {
     fn a_secret_of_a_service_is_recorded_as_a_reference_alone() {
         let text = serde_json::to_string(&found()).unwrap();
         assert!(text.contains("SHOP_TOKEN") && !text.contains("planted"), "{text}");
+    }
+
+    #[test]
+    fn an_update_has_time_for_every_batch_to_stop_be_watched_and_be_waited_for() {
+        let update = Spec { replicas: 20, delay_ms: 60_000, ..found() };
+        let of = |parallelism| Spec { parallelism, ..update.clone() }.patience().as_secs();
+        assert_eq!([0, 1, 3, 20].map(of), [365, 1600, 755, 365]);
     }
 
     #[test]

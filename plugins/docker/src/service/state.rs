@@ -7,7 +7,7 @@ use pop_deploy_plugin_api::{
     protocol::{Command, Release},
     serde_json::{self, Value, json},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::{
     spec::Spec,
@@ -31,7 +31,7 @@ pub(crate) struct Service {
 }
 
 /// How the last update of a service stands.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct UpdateStatus {
     #[serde(default)]
@@ -57,8 +57,13 @@ pub(crate) struct Task {
     desired_state: String,
     #[serde(default)]
     current_state: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unquoted")]
     pub(crate) error: String,
+}
+
+/// What docker puts quotes around.
+fn unquoted<'de, D: Deserializer<'de>>(text: D) -> Result<String, D::Error> {
+    Ok(String::deserialize(text)?.trim_matches('"').to_owned())
 }
 
 impl Service {
@@ -201,6 +206,18 @@ pub(crate) fn tasks(name: &str, engine: &Engine) -> Result<Vec<Task>> {
         return Ok(Vec::new());
     }
     finished.success()?.stdout.lines().map(|line| parsed(line, "docker service ps")).collect()
+}
+
+/// Refuses fewer tasks of a service than there are to be: one that is down just now is asked by nobody.
+///
+/// # Errors
+/// That.
+pub(crate) fn check_all_run(name: &str, running: usize, replicas: u64) -> Result<()> {
+    if running as u64 >= replicas {
+        return Ok(());
+    }
+    Err(Error::failed(format!("only {running} of {replicas} tasks of `{name}` run"))
+        .hint("look at their last lines, and at `docker service ps` for what they wait for"))
 }
 
 /// The tasks that failed to run `image` so far: what is to be told from those that fail from now on.

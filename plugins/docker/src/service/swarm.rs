@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use pop_deploy_plugin_api::{
     Result, Session,
-    health::Question,
-    protocol::{Check, Phase, Release, Step},
+    protocol::{Check, CheckStatus, Phase, Release, Step},
 };
 use serde::Deserialize;
 
@@ -116,10 +115,10 @@ impl Swarm {
         if let Some(proxy) = &service.proxy {
             return self.beside(app, proxy, &app.container(&release.id), to, session);
         }
-        let asked = health.and_then(|health| match (is_public(&health), health.question(), to.listens()) {
-            (true, ..) => Some(Asked::Public(health)),
-            (false, Question::Http(_), None) => None,
-            (false, _, port) => Some(Asked::Tasks(health, to.reach(&app.name, port.unwrap_or(0)))),
+        let reach = to.listens().map(|port| to.reach(&app.name, port));
+        let asked = health.and_then(|health| match is_public(&health) {
+            true => Some(Asked::Public(health)),
+            false => Asked::tasks(health, &app.name, reach),
         });
         let rollout = Rollout::step(&app.name, &to, asked);
         let before = self.before(app, &to);
@@ -157,7 +156,8 @@ impl Swarm {
             spec: it.spec.clone(),
         });
         let reach = to.reach(name, proxy.port);
-        let own = app.config.health.clone().map(|health| Asked::Tasks(health, reach.clone()));
+        let health = app.config.health.clone();
+        let own = health.and_then(|health| Asked::tasks(health, name, Some(reach.clone())));
         let public = match &app.config.health {
             Some(health) if is_public(health) => Some(Asked::Public(health.clone())),
             _ => own.clone(),
@@ -202,11 +202,7 @@ impl Swarm {
     /// The Swarm can't be read.
     pub(crate) fn status(&self, app: &App, engine: &Engine) -> Result<Vec<Check>> {
         let Some(service) = &self.service else {
-            return Ok(vec![Check::new(
-                "service",
-                pop_deploy_plugin_api::protocol::CheckStatus::Skip,
-                "nothing was deployed yet",
-            )]);
+            return Ok(vec![Check::new("service", CheckStatus::Skip, "nothing was deployed yet")]);
         };
         let image = service.spec.image.clone().unwrap_or_default();
         let running =

@@ -101,7 +101,7 @@ impl Switch {
     /// As [`run`](Self::run).
     pub(crate) fn share(&self, percent: u32, engine: &Engine) -> Result<()> {
         let new = serving(&self.new, engine)?;
-        let old = self.old.as_ref().map_or(Ok(Vec::new()), |old| serving(&old.reach, engine))?;
+        let old = self.old.as_ref().map_or(Ok(Vec::new()), |old| left_serving(&old.reach, engine))?;
         let servers = weighted(old, new, percent);
         self.upstream.put(&self.upstream.render(&servers), &engine.session)
     }
@@ -127,7 +127,7 @@ impl Switch {
         }
         // Nobody but `finalize` touches it: as long as it is there, it stays as it is.
         let service = if there { Undo::Nothing } else { Update::back(&reach.service, spec).undo(engine)? };
-        let servers = match (serving(reach, engine), &service) {
+        let servers = match (left_serving(reach, engine), &service) {
             (Err(_), Undo::Unknown { .. }) => return Ok(service),
             (servers, _) => servers?,
         };
@@ -142,23 +142,42 @@ impl Switch {
         self.upstream.put(&text, &engine.session)?;
         // The next undo removes the other service. Who can't wait cuts requests off; the traffic is back all the same.
         engine.session.pause(Duration::from_millis(self.drain)).unwrap_or_default();
-        Ok(Undo::Undone { summary: format!("the traffic goes to `{}` again", reach.service) })
+        let summary = format!("the traffic goes to `{}` again", reach.service);
+        Ok(match service {
+            Undo::Unknown { why } => Undo::Unknown { why: format!("{why}; {summary}") },
+            Undo::Nothing | Undo::Undone { .. } => Undo::Undone { summary },
+        })
     }
 }
 
-/// The tasks of a service that serve.
+/// The tasks of a service, all of which are to serve.
+///
+/// # Errors
+/// One doesn't, or the Swarm can't be read.
+pub(crate) fn serving(reach: &Reach, engine: &Engine) -> Result<Vec<Server>> {
+    let (servers, replicas) = seen(reach, engine)?;
+    state::check_all_run(&reach.service, servers.len(), replicas)?;
+    Ok(servers)
+}
+
+/// The tasks of a service that serve: one that has the traffic, or gets it back, isn't refused for a task that is down.
 ///
 /// # Errors
 /// None does, or the Swarm can't be read.
-pub(crate) fn serving(reach: &Reach, engine: &Engine) -> Result<Vec<Server>> {
-    let service = state::read(&reach.service, engine)?;
-    let image = service.and_then(|service| service.spec.image).unwrap_or_default();
-    let servers = reach.servers(&image, engine)?;
+fn left_serving(reach: &Reach, engine: &Engine) -> Result<Vec<Server>> {
+    Ok(seen(reach, engine)?.0)
+}
+
+/// The tasks of a service that serve, and how many are to.
+fn seen(reach: &Reach, engine: &Engine) -> Result<(Vec<Server>, u64)> {
+    let spec = state::read(&reach.service, engine)?.map(|service| service.spec);
+    let (image, replicas) = spec.map_or((None, 0), |spec| (spec.image, spec.replicas));
+    let servers = reach.servers(&image.unwrap_or_default(), engine)?;
     if servers.is_empty() {
         return Err(Error::failed(format!("no task of `{}` runs", reach.service))
             .hint("see `docker service ps` for what they wait for"));
     }
-    Ok(servers)
+    Ok((servers, replicas))
 }
 
 /// Whether the proxy's file says of all of these that they get traffic.

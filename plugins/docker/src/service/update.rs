@@ -16,8 +16,8 @@ use crate::{app::App, command::IMAGE, engine::Engine, labels::RUN, steps, update
 
 /// How often the Swarm is asked.
 pub(crate) const LOOK: Duration = Duration::from_millis(250);
-/// How long the Swarm's own rollback, and ours, may take.
-const BACK: Duration = Duration::from_secs(300);
+/// What the Swarm calls an update, or its own way back, that it has given up.
+const PAUSED: [&str; 2] = ["paused", "rollback_paused"];
 /// How long a change is tried where the Swarm writes to the service itself, as when an update of its own begins or ends.
 const CROSSED: Duration = Duration::from_secs(60);
 
@@ -127,14 +127,16 @@ impl Update {
                 engine.run(&state::remove(&self.name))?;
                 Ok(Undo::Undone { summary: format!("removed the service `{}`", self.name) })
             }
-            Some(before) => self.restore(before, Some(&there.spec), engine),
+            Some(before) => self.restore(before, Some(&there), engine),
         }
     }
 
-    fn restore(&self, before: &Spec, now: Option<&Spec>, engine: &Engine) -> Result<Undo> {
+    fn restore(&self, before: &Spec, there: Option<&state::Service>, engine: &Engine) -> Result<Undo> {
         let image = before.image.clone().unwrap_or_default();
-        let changed = now != Some(before);
-        if changed {
+        // An update that the Swarm has given up goes on once it is pushed again.
+        let is_pushed = there.is_none_or(|it| it.spec != *before || PAUSED.contains(&it.updating()));
+        if is_pushed {
+            let now = there.map(|there| &there.spec);
             push(&self.name, before, &before.commands(&self.name, now), engine)?;
             let lost: Vec<_> = before.theirs().filter(|_| now.is_none()).map(String::as_str).collect();
             if !lost.is_empty() {
@@ -145,34 +147,45 @@ impl Update {
                 ));
             }
         }
-        let begun = Instant::now();
-        let limit = BACK.saturating_add(Duration::from_millis(before.monitor_ms));
-        loop {
-            let tasks = state::tasks(&self.name, engine)?;
-            let all_run = tasks.iter().filter(|task| task.runs(&image)).count() as u64 >= before.replicas;
-            let is_late = begun.elapsed() > limit;
-            // As long as it watches them, the Swarm may still take them back, and nobody can deploy.
-            if all_run && (is_late || !self.is_updating(engine)?) {
-                break;
-            }
-            if is_late {
-                return Ok(Undo::Unknown {
-                    why: format!(
-                        "not all tasks of `{}` run {image} again; see `docker service ps`",
-                        self.name
-                    ),
-                });
-            }
-            engine.session.pause(LOOK)?;
+        if let Some(why) = self.unfinished(before, is_pushed, engine)? {
+            return Ok(Undo::Unknown { why });
         }
-        match changed {
+        match is_pushed {
             true => Ok(Undo::Undone { summary: format!("`{}` runs {image} again", self.name) }),
             false => Ok(Undo::Nothing),
         }
     }
 
-    fn is_updating(&self, engine: &Engine) -> Result<bool> {
-        Ok(state::read(&self.name, engine)?.is_some_and(|there| there.updating() == "updating"))
+    /// Waits until the service is what it was `before`, pushed just now or there already; why it isn't, in the end.
+    fn unfinished(&self, before: &Spec, is_pushed: bool, engine: &Engine) -> Result<Option<String>> {
+        let (name, image) = (&self.name, before.image.as_deref().unwrap_or_default());
+        let begun = Instant::now();
+        // The first look may come before the Swarm has seen what was pushed, and old tasks may run the same image.
+        let mut was_calm = !is_pushed;
+        loop {
+            let tasks = state::tasks(name, engine)?;
+            let all_run = tasks.iter().filter(|task| task.runs(image)).count() as u64 >= before.replicas;
+            let update = state::read(name, engine)?.and_then(|there| there.update).unwrap_or_default();
+            let state = update.state.as_str();
+            if PAUSED.contains(&state) || (is_pushed && state.starts_with("rollback")) {
+                let (state, why) = (state.replace('_', " "), update.message);
+                return Ok(Some(format!("the way of `{name}` back to {image} is {state}: {why}")));
+            }
+            // As long as it watches them, the Swarm may still take them back, and nobody can deploy.
+            let is_calm = all_run && !matches!(state, "updating" | "rollback_started");
+            if is_calm && was_calm {
+                return Ok(None);
+            }
+            if begun.elapsed() > before.patience() {
+                let why = match all_run {
+                    true => format!("the Swarm doesn't come to an end with `{name}`"),
+                    false => format!("not all tasks of `{name}` run {image} again"),
+                };
+                return Ok(Some(format!("{why}; see `docker service ps`")));
+            }
+            was_calm = is_calm;
+            engine.session.pause(LOOK)?;
+        }
     }
 
     /// The service, once the Swarm isn't taking it back by itself any more.
@@ -181,7 +194,9 @@ impl Update {
         loop {
             let there = state::read(&self.name, engine)?;
             match &there {
-                Some(service) if service.updating() == "rollback_started" && begun.elapsed() < BACK => {
+                Some(service)
+                    if service.updating() == "rollback_started" && begun.elapsed() < self.to.patience() =>
+                {
                     engine.session.pause(LOOK)?;
                 }
                 _ => return Ok(there),
