@@ -2,7 +2,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::fs;
+use std::{fs, process::Child};
 
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -23,8 +23,19 @@ fn generated() -> Project {
     project
 }
 
-/// A hook that stands still until a file `go` is there.
-const GATE: &str = "echo > at_gate; while [ ! -e go ]; do sleep 0.02; done";
+/// Where 1.0.0 was deployed, and a run has switched to 1.1.0 and stands still until a file `go` is there.
+fn at_the_gate() -> (Project, Child) {
+    let project = generated();
+    project.must(&["execute", "--action", "execute", "--mode", "deploy"]);
+    project.write("public/index.html", "<h1>two</h1>");
+    let mut config: Value = serde_json::from_str(&project.read(".claude/popkit/deploy.json")).unwrap();
+    let gate = "echo > at_gate; while [ ! -e go ]; do sleep 0.02; done";
+    config["hooks"] = json!({"post_switch": {"command": gate, "shell": true}});
+    project.write(".claude/popkit/deploy.json", &format!("{config:#}"));
+    let run = project.start(&["execute", "--action", "execute", "--mode", "deploy", "--version", "1.1.0"]);
+    project.wait_at_gate();
+    (project, run)
+}
 
 /// deploy.json in the wrapper's folder, with this target `static-site` and a disabled one beside it.
 fn configure(project: &Project, target: &Value) {
@@ -677,15 +688,7 @@ fn the_data_folder_of_the_environment_is_read_and_written() {
 
 #[test]
 fn a_rollback_that_waited_for_a_deployment_goes_back_from_it() {
-    let project = generated();
-    project.must(&["execute", "--action", "execute", "--mode", "deploy"]);
-    project.write("public/index.html", "<h1>two</h1>");
-    let good = project.read(".claude/popkit/deploy.json");
-    let mut config: Value = serde_json::from_str(&good).unwrap();
-    config["hooks"] = json!({"post_switch": {"command": GATE, "shell": true}});
-    project.write(".claude/popkit/deploy.json", &format!("{config:#}"));
-    let deploy = project.start(&["execute", "--action", "execute", "--mode", "deploy", "--version", "1.1.0"]);
-    project.wait_at_gate();
+    let (project, deploy) = at_the_gate();
     let back = project.start(&["rollback", "--action", "rollback", "--wait", "60"]);
     let descriptors = format!("/proc/{}/fd", back.id());
     support::wait_for("the wait for the lock", || {
@@ -707,16 +710,7 @@ fn a_rollback_that_waited_for_a_deployment_goes_back_from_it() {
 
 #[test]
 fn a_run_that_died_is_mended_by_the_dialects_rollback_too() {
-    let project = generated();
-    project.must(&["execute", "--action", "execute", "--mode", "deploy"]);
-    project.write("public/index.html", "<h1>two</h1>");
-    let good = project.read(".claude/popkit/deploy.json");
-    let mut config: Value = serde_json::from_str(&good).unwrap();
-    config["hooks"] = json!({"post_switch": {"command": GATE, "shell": true}});
-    project.write(".claude/popkit/deploy.json", &format!("{config:#}"));
-    let mut run =
-        project.start(&["execute", "--action", "execute", "--mode", "deploy", "--version", "1.1.0"]);
-    project.wait_at_gate();
+    let (project, mut run) = at_the_gate();
     assert_snapshot!(see(&project, &["execute", "--action", "execute", "--mode", "deploy"]).replace(&run.id().to_string(), "[pid]"), @r#"
     {
       "operation": "deploy_execute",
