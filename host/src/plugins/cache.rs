@@ -59,7 +59,7 @@ pub struct CopyError {
     pub source: io::Error,
 }
 
-/// Copies a plugin into the user's cache, or finds it there. Where the cache can't be written, or nothing in it may run, the copy
+/// Copies a plugin into the user's cache, or finds a copy there, which each load compares with what was checked. Where the cache can't be written, or nothing in it may run, the copy
 /// lies in a temporary folder as long as the answer lives.
 ///
 /// # Errors
@@ -100,8 +100,8 @@ fn cached(found: &Found, plugins: &Path) -> io::Result<PathBuf> {
     let folder = plugins.join(&found.sha256);
     private_folder(&folder)?;
     let copy = folder.join(file_name(found));
-    // Comparing with the bytes in hand says more than a hash would, and costs less.
-    if holds(&copy, &found.bytes) {
+    // What it holds is looked at before each load.
+    if fs::symlink_metadata(&copy).is_ok_and(|meta| meta.is_file()) {
         File::open(&folder)?.set_times(FileTimes::new().set_modified(SystemTime::now()))?;
     } else {
         write(&copy, &found.bytes)?;
@@ -128,6 +128,8 @@ fn private_folder(path: &Path) -> io::Result<()> {
     if ours { Ok(()) } else { Err(io::Error::other("not a private folder")) }
 }
 
+/// Whether a copy is ours alone and is what was checked. Comparing with the bytes in hand says more than a hash would, and
+/// costs less.
 fn holds(copy: &Path, bytes: &[u8]) -> bool {
     let private = |meta: &fs::Metadata| {
         meta.is_file()

@@ -470,10 +470,11 @@ fn the_copy_holds_the_bytes_that_were_checked() {
     assert_eq!(ready.copy, cache.join("plugins").join(&found.sha256).join("libx.so"));
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(ready.copy.parent().unwrap()), 0o700);
-    // A copy that was tampered with is made anew.
+    // A copy that was tampered with is made anew before it is loaded.
     fs::remove_file(&ready.copy).unwrap();
     fs::write(&ready.copy, vec![0; checked.len()]).unwrap();
     let ready = private_copy_in(&found, Some(&cache)).unwrap();
+    ready.keep_copy().unwrap();
     assert_eq!(fs::read(&ready.copy).unwrap(), checked);
 }
 
