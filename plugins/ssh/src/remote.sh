@@ -24,7 +24,10 @@ fresh() { broken=; }
 fg() {
 	id=$1
 	shift
-	patience 10
+	case $1 in
+	unpack | unpack_file | keep | show_manifest) patience 10 ;;
+	*) patience work ;;
+	esac
 	if [ -z "$broken" ]; then
 		"$@"
 		status=$?
@@ -109,7 +112,7 @@ beat() {
 }
 
 # How many minutes of silence are too many from here on. While a request is done no beat is heard, nor in the midst of a
-# frame, which takes long on a slow wire.
+# frame, which takes long on a slow wire. What is all work of this machine's has no end of its own: the watchman beats.
 patience() {
 	[ -d "$tmp" ] || return 0
 	beat
@@ -446,6 +449,8 @@ unlock() {
 	held=
 }
 
+at_work() { [ -s "$tmp/patience" ] && read -r minutes <"$tmp/patience" && [ "$minutes" = work ]; }
+
 # Ends everything should the other end be gone without the connection saying so, or the shell itself.
 watchman() {
 	(
@@ -455,6 +460,7 @@ watchman() {
 			sleep 2 &
 			nap=$!
 			wait "$nap"
+			! at_work || beat
 			if silent "$tmp" 0 || overtaken || ! kill -s 0 $$ 2>/dev/null; then finish; fi
 		done
 	) </dev/null >/dev/null 2>&1 3>&- 9>&- &

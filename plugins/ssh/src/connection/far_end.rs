@@ -157,6 +157,27 @@ fn a_lock_that_nobody_lived_to_be_in_is_taken_over() {
 }
 
 #[test]
+fn work_that_takes_longer_than_any_patience_is_not_ended() {
+    let (base, lock) = no_release();
+    let base = base.path();
+    let mut far_end = FarEnd::at(base, "mark", NO_FLOCK);
+    assert_eq!(far_end.lock(base).0, 0);
+    far_end.tell("work() { : >\"$tmp/begun\"; until [ -e \"$base/done\" ]; do sleep 0.1; done; }");
+    far_end.tell("fresh; fg 1 work");
+    let own = base.join(format!(".pop-deploy/tmp-{}", far_end.child.id()));
+    wait_for("work", || own.join("begun").exists());
+    for beat in [own.join("beat"), lock.join("mark/beat")] {
+        age(&beat, 60 * MINUTE);
+        wait_for("beat", || {
+            let modified = fs::metadata(&beat).and_then(|beat| beat.modified()).unwrap();
+            modified.elapsed().is_ok_and(|age| age < MINUTE)
+        });
+    }
+    fs::write(base.join("done"), "").unwrap();
+    assert_eq!(far_end.answer().0, 0);
+}
+
+#[test]
 fn what_is_written_while_a_release_is_read_is_not_vouched_for() {
     let (_base, mut far_end) = with_release();
     far_end.tell("content_digest() { content \"$1\" \"$2\" | hash; echo two >>\"$release/page\"; }");
