@@ -321,7 +321,7 @@ fn a_promotion_that_is_killed_is_found_and_finished_or_taken_back() {
         run.kill().unwrap();
         run.wait().unwrap();
         split.0.write("go", "");
-        assert_eq!(split.run(&["execute", "--yes", "--version", "3"]).code, Some(7));
+        assert_eq!(split.run(&["execute", "--yes", "--version", "3", "--wait", "60"]).code, Some(7));
         split.must(mend);
         assert_eq!(split.seen(), (live.to_owned(), "none".into()), "{mend:?}");
         split.must(&["execute", "--yes", "--version", "3"]);

@@ -27,7 +27,7 @@ fn all(said: &Said) -> String {
 /// A health check that fails where version two is live and a file `sick` lies beside the base.
 fn sick_check(fleet: &Fleet) -> serde_json::Value {
     let test = "! grep -q two \"$1/current/index.html\" || ! test -e \"$1/../sick\"";
-    json!({"command": ["sh", "-c", test, "sh", fleet.base_of("{{host}}")], "retries": 1, "interval": 0.1, "start_period": 0})
+    json!({"command": ["sh", "-c", test, "sh", fleet.base_of("{{host}}")], "retries": 1, "interval": 0.1, "start_period": 0, "timeout": 60})
 }
 
 fn make_sick(fleet: &Fleet, host: usize) {

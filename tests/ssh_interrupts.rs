@@ -65,7 +65,8 @@ fn in_restart(fleet: &Fleet) -> Child {
 
 /// After a death: the next deployment says so, `rollback` mends it, and then one can deploy again.
 fn mend(fleet: &Fleet) {
-    let said = fleet.try_deploy("three");
+    fleet.fill("three");
+    let said = fleet.project.run(&["execute", "--yes", "--version", "three", "--wait", "60"]);
     assert_eq!(said.code, Some(7), "{}", all(&said));
     fleet.project.must(&["rollback", "--yes"]);
     fleet.all_say("one");
@@ -119,7 +120,7 @@ fn a_host_process_is_killed_during_the_seal(kind: Kind) {
     run.kill().unwrap();
     run.wait().unwrap();
     nothing_runs_on(&fleet);
-    fleet.project.must(&["rollback", "--yes"]);
+    fleet.project.must(&["rollback", "--yes", "--wait", "60"]);
     assert!(fleet.releases(0).is_empty(), "{:?}", fleet.releases(0));
 }
 

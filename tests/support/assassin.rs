@@ -104,8 +104,12 @@ impl Assassin {
                 match (victim, said.code) {
                     (Victim::Host, code) => {
                         assert_eq!(code, None, "{told}");
-                        assert_eq!(shop.run(&["execute", "--yes", "--version", "2"]).code, Some(7), "{told}");
-                        let mended = shop.run(&["rollback", "--yes"]);
+                        assert_eq!(
+                            shop.run(&["execute", "--yes", "--version", "2", "--wait", "60"]).code,
+                            Some(7),
+                            "{told}"
+                        );
+                        let mended = shop.run(&["rollback", "--yes", "--wait", "60"]);
                         assert_eq!(mended.code, Some(0), "{death}: {}{}", mended.stdout, mended.stderr);
                     }
                     // In finalize a failure is a warning: the release is live and good.
