@@ -24,6 +24,7 @@ pub mod ffi;
 #[cfg(feature = "health")]
 pub mod health;
 mod nearest;
+mod output;
 mod process;
 pub mod protocol;
 pub mod redact;
@@ -38,6 +39,7 @@ pub mod words;
 pub use context::{Host, Session};
 pub use error::{Error, ErrorKind, IoContext, Result};
 pub use nearest::nearest;
+pub use output::Output;
 pub use process::{Finished, Process, check_program};
 pub use secret::{Revealed, Secret};
 pub use target::{Target, manifest_of};

@@ -17,7 +17,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::{
-    Error, ErrorKind, Result, Session,
+    Error, ErrorKind, Output, Result, Session,
     context::TICK,
     protocol::{Command, Event, Stream},
     redact::RedactStream,
@@ -25,8 +25,6 @@ use crate::{
 
 /// A line longer than this is reported in pieces.
 const LONGEST_LINE: u64 = 8 * 1024;
-/// How many lines of a program are reported; what floods beyond that is counted.
-const MOST_LINES: u64 = 100_000;
 /// How much of the output stays in [`Finished`].
 const TAIL: usize = 16 * 1024;
 /// How long a program has between being asked to stop and being killed.
@@ -234,7 +232,7 @@ impl Process {
             }
             drop(send);
             let mut tails = [String::new(), String::new()];
-            let mut lines = 0;
+            let mut output = Output::default();
             let mut take = |(stream, text): (Stream, String)| {
                 let tail = &mut tails[usize::from(stream == Stream::Stderr)];
                 if self.quiet {
@@ -242,14 +240,7 @@ impl Process {
                     return;
                 }
                 keep_tail(tail, &text);
-                lines += 1;
-                match lines {
-                    ..MOST_LINES => session.emit(&Event::Output { stream, text }),
-                    MOST_LINES => {
-                        session.warn(format!("only the first {MOST_LINES} lines of output are kept"))
-                    }
-                    _ => {}
-                }
+                output.report(session, stream, text);
             };
             let mut ending: Option<Ending> = None;
             let status = loop {

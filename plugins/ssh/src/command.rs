@@ -1,9 +1,12 @@
 //! Commands of the user's on a host: shown as they were planned, heard line by line, ended with all that they started.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use pop_deploy_plugin_api::{
-    Error, ErrorKind, Result, Session,
+    Error, ErrorKind, Output, Result, Session,
     protocol::{Command, Event, Stream},
 };
 
@@ -14,6 +17,8 @@ use crate::{
 
 /// How long a command has between a signal and a stronger one.
 const GRACE: Duration = Duration::from_secs(3);
+/// So many of its last lines are kept: they say why it failed.
+const TAIL: usize = 10;
 
 /// How a command is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +78,7 @@ impl Running<'_> {
         Self { told, ..self }
     }
 
-    /// Waits for its end; its output goes to the session. The exit code; those above 128 are signals'.
+    /// Waits for its end; its output goes to the session. The exit code, those above 128 being signals', and the last lines.
     ///
     /// # Errors
     /// The connection is lost, the run cancelled, or the limit over: the command was ended then.
@@ -82,23 +87,27 @@ impl Running<'_> {
         limit: Option<Duration>,
         connection: &mut Connection,
         session: &Session,
-    ) -> Result<(i32, Vec<String>)> {
+    ) -> Result<(i32, VecDeque<String>)> {
         self.told.begin(self.command, session);
         let host = self.host;
+        let (mut output, mut tail) = (Output::default(), VecDeque::new());
         let mut hear = |line: &str| {
-            session.emit(&Event::Output { stream: Stream::Stdout, text: format!("{host}: {line}") });
+            output.report(session, Stream::Stdout, format!("{host}: {line}"));
+            tail.push_back(line.to_owned());
+            if tail.len() > TAIL {
+                tail.pop_front();
+            }
         };
-        let answer = match connection.wait_hearing(self.sent, limit, &mut hear) {
+        let status = match connection.wait_hearing(self.sent, limit, &mut hear) {
             Err(error) if error.kind == ErrorKind::Timeout => {
                 stop(self.sent, connection)?;
                 let limit = limit.unwrap_or_default().as_secs_f64();
                 Err(Error::new(error.kind, format!("it took longer than {limit} s and was ended")))
             }
-            answer => answer,
+            status => status,
         };
-        let exit_code = answer.as_ref().ok().map(|answer| answer.status);
-        self.told.end(exit_code, self.since.elapsed(), session);
-        answer.map(|answer| (answer.status, answer.lines))
+        self.told.end(status.as_ref().ok().copied(), self.since.elapsed(), session);
+        status.map(|status| (status, tail))
     }
 
     /// Waits for its end, which must be a good one.
@@ -110,7 +119,7 @@ impl Running<'_> {
         let (status, lines) = self.end(None, connection, session)?;
         match status {
             0 => Ok(()),
-            _ => Err(failed(host, &program, status, &lines)),
+            _ => Err(failed(host, &program, status, lines)),
         }
     }
 }
@@ -129,13 +138,13 @@ fn stop(sent: Sent, connection: &mut Connection) -> Result<()> {
 }
 
 /// The failure of a command, with the last it said.
-fn failed(host: &Host, program: &str, status: i32, lines: &[String]) -> Error {
+fn failed(host: &Host, program: &str, status: i32, lines: VecDeque<String>) -> Error {
     let how = match status {
         129..=192 => format!("was ended by signal {}", status - 128),
         _ => format!("ended with exit code {status}"),
     };
     let mut error = Error::failed(format!("`{program}` on `{host}` {how}"));
-    error.causes = lines[lines.len().saturating_sub(10)..].to_vec();
+    error.causes = lines.into();
     match status {
         127 => error.hint("install it there, or give its whole path: without a login the PATH is short"),
         126 => error.hint("look whether the file there may be executed"),

@@ -64,7 +64,7 @@ pub(crate) struct Connection {
     next: u32,
     /// How often something was asked and waited for.
     pub(crate) trips: u32,
-    /// How long the quickest of these took: the way there and back is no longer.
+    /// How long the quickest answer took since its request was sent: the way there and back is no longer.
     quickest: Option<Duration>,
     /// Whether the lock of the base is held by it.
     pub(crate) locked: bool,
@@ -79,7 +79,10 @@ pub(crate) struct Connection {
 
 /// A request that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Sent(u32);
+pub(crate) struct Sent {
+    id: u32,
+    at: Instant,
+}
 
 impl Connection {
     /// Logs in and starts the far end.
@@ -219,8 +222,7 @@ impl Connection {
     fn request(&mut self, how: &str, words: &[&str]) -> Result<Sent> {
         self.next += 1;
         let line = self.line(how, words);
-        self.write(line.as_bytes()).map_err(|_| self.gone())?;
-        Ok(Sent(self.next))
+        self.dispatch(line.as_bytes())
     }
 
     /// The request of the current number.
@@ -250,8 +252,14 @@ impl Connection {
         self.next += 1;
         let mut whole = self.line("fg", words).into_bytes();
         whole.extend_from_slice(bytes);
-        self.write(&whole).map_err(|_| self.gone())?;
-        Ok(Sent(self.next))
+        self.dispatch(&whole)
+    }
+
+    /// Sends what the request of the current number is.
+    fn dispatch(&self, bytes: &[u8]) -> Result<Sent> {
+        let at = Instant::now();
+        self.write(bytes).map_err(|_| self.gone())?;
+        Ok(Sent { id: self.next, at })
     }
 
     /// Waits for the end of a request, passing over those before it.
@@ -259,10 +267,11 @@ impl Connection {
     /// # Errors
     /// The connection is lost: [`ErrorKind::Unknown`], nobody knows what the request came to. The run was cancelled.
     pub(crate) fn wait(&mut self, sent: Sent) -> Result<Answer> {
-        self.wait_hearing(sent, None, &mut |_| {})
+        self.trips += 1;
+        self.receive(sent)
     }
 
-    /// Waits for the end of a request for so long at most, passing each line on as it comes.
+    /// Waits for the end of a request for so long at most, passing each line on as it comes; its status.
     ///
     /// # Errors
     /// As [`wait`](Self::wait); [`ErrorKind::Timeout`]. What runs then is for the caller to end.
@@ -271,8 +280,9 @@ impl Connection {
         sent: Sent,
         limit: Option<Duration>,
         hear: &mut dyn FnMut(&str),
-    ) -> Result<Answer> {
-        self.trip(|connection| connection.receive(sent, limit, hear))
+    ) -> Result<i32> {
+        self.trips += 1;
+        self.listen(sent, limit, hear)
     }
 
     /// Waits for the ends of requests that were sent in this order.
@@ -280,34 +290,30 @@ impl Connection {
     /// # Errors
     /// As [`wait`](Self::wait).
     pub(crate) fn wait_all(&mut self, sent: &[Sent]) -> Result<Vec<Answer>> {
-        self.trip(|connection| sent.iter().map(|sent| connection.receive(*sent, None, &mut |_| {})).collect())
-    }
-
-    /// A wait for the other end, however many answers it brings.
-    fn trip<T>(&mut self, wait: impl FnOnce(&mut Self) -> T) -> T {
-        let begun = Instant::now();
-        let waited = wait(self);
         self.trips += 1;
-        let took = begun.elapsed();
-        self.quickest = Some(self.quickest.map_or(took, |quickest| quickest.min(took)));
-        waited
+        sent.iter().map(|sent| self.receive(*sent)).collect()
     }
 
-    fn receive(&mut self, sent: Sent, limit: Option<Duration>, hear: &mut dyn FnMut(&str)) -> Result<Answer> {
+    fn receive(&mut self, sent: Sent) -> Result<Answer> {
+        let mut lines = Vec::new();
+        let status = self.listen(sent, None, &mut |line| lines.push(line.to_owned()))?;
+        Ok(Answer { status, lines })
+    }
+
+    fn listen(&mut self, sent: Sent, limit: Option<Duration>, hear: &mut dyn FnMut(&str)) -> Result<i32> {
         let begun = Instant::now();
         let mut cancelled: Option<Instant> = None;
-        let mut answer = Answer::default();
-        let says = format!("+ {} ", sent.0);
-        let ends = format!("= {} ", sent.0);
+        let says = format!("+ {} ", sent.id);
+        let ends = format!("= {} ", sent.id);
         loop {
             match self.answers.recv_timeout(TICK) {
                 Ok(line) => {
                     if let Some(text) = line.strip_prefix(&says) {
                         hear(text);
-                        answer.lines.push(text.to_owned());
                     } else if let Some(status) = line.strip_prefix(&ends) {
-                        answer.status = status.trim().parse().unwrap_or(-1);
-                        return Ok(answer);
+                        let took = sent.at.elapsed();
+                        self.quickest = Some(self.quickest.map_or(took, |quickest| quickest.min(took)));
+                        return Ok(status.trim().parse().unwrap_or(-1));
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => return Err(self.gone()),

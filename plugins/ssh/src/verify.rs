@@ -235,7 +235,7 @@ pub(crate) fn attempt(
     match running.end(Some(limit), connection, session) {
         Ok((0, _)) => Ok(Attempt::Healthy("exit code 0".to_owned())),
         Ok((status, lines)) => {
-            let last = lines.last().map_or(String::new(), |line| format!(": {line}"));
+            let last = lines.back().map_or(String::new(), |line| format!(": {line}"));
             Ok(Attempt::Unhealthy(format!("exit code {status}{last}")))
         }
         Err(error) if error.kind == ErrorKind::Timeout => Ok(Attempt::Unhealthy(error.message)),
