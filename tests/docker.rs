@@ -62,7 +62,11 @@ fn a_release_that_fails_gives_way_to_the_one_before() {
     says(&crashed_later, "fatal: lost the database");
     assert_eq!(shop.get(port), "2");
 
-    shop.edit(|config| config["min_ready"] = json!(0.2));
+    shop.edit(|config| {
+        config["min_ready"] = json!(0.2);
+        // All of it passes before one that answers counts as unwell.
+        config["health"]["start_period"] = json!(2);
+    });
     let unwell = shop.deploy("3", Behaviour::Unwell);
     assert_eq!(unwell.code, Some(8));
     says(&unwell, "503");
