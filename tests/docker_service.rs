@@ -322,6 +322,17 @@ fn a_canary_of_tasks_behind_a_proxy_gets_its_part_by_weights() {
     let before = (services(&shop), shop.project.read("upstream.conf"));
     assert!(before.1.contains("server 127."), "the port of the node: {}", before.1);
 
+    // The traffic doesn't go to fewer tasks than there are to be.
+    let one_is_down = "case \"$*\" in *'service ps'*) [ -e \"${0%/*}/down\" ] && \
+        { PATH=\"${PATH#*:}\" docker \"$@\" | head -n 1; exit; };; esac";
+    shop.project.hook("pre_switch", "touch spy/down");
+    shop.dockerfile("0", Behaviour::Well);
+    let said = shop.spied(one_is_down, &["execute", "--yes", "--version", "0"]).output().unwrap();
+    let text = told(&said.into(), 8);
+    assert!(text.contains("only 1 of 2 tasks of `weighed-deploy-"), "{text}");
+    assert_eq!((services(&shop), shop.project.read("upstream.conf")), before);
+    shop.project.edit(|json| json["hooks"] = json!({}));
+
     let text = told(&canary("3", &[]), 8);
     assert!(text.contains("the canary is bad"), "{text}");
     assert_eq!((services(&shop), shop.project.read("upstream.conf")), before);
