@@ -289,12 +289,15 @@ pub fn skipped(why: &str) {
 /// Asks until there is an answer.
 pub fn wait_for<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
+    let mut pause = Duration::from_millis(5);
     loop {
         if let Some(answer) = answer() {
             return answer;
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "{what}: waited in vain");
-        thread::sleep(Duration::from_millis(5));
+        assert!(begun.elapsed() < Duration::from_secs(120), "{what}: waited in vain");
+        thread::sleep(pause);
+        // Asking may be dear: it leaves some of the machine to what is waited for.
+        pause = (pause * 2).min(Duration::from_millis(100));
     }
 }
 
