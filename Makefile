@@ -18,6 +18,9 @@ PLUGIN_FILES := $(foreach crate,$(notdir $(patsubst %/Cargo.toml,%,$(wildcard pl
 # The loop device of the benchmark lives in a mount namespace of its own: it goes with the process, however that ends.
 ALONE := $(shell [ "$$(id -u)" = 0 ] && command -v unshare >/dev/null && echo unshare --mount)
 
+# What runs in the background is ended with all that it started.
+APART := $(shell command -v setsid)
+
 .PHONY: build help demo test soak bench install uninstall
 
 build: ## Build everything, optimised
@@ -46,8 +49,8 @@ test: ## Run every test there is; POP_DEPLOY_NO_SKIP=1 makes a skipped one a fai
 	@ended=0; \
 	$(CARGO) test --locked --workspace --no-fail-fast --lib --bins --test '[!d]*' --test 'd[!o]*' || ended=$$?; \
 	export RUST_TEST_THREADS=4; \
-	$(CARGO) test --locked --workspace --test docker_service >$(TARGET_DIR)/docker_service.log 2>&1 & services=$$!; \
-	trap 'kill $$services; exit 130' INT TERM; \
+	$(APART) $(CARGO) test --locked --workspace --test docker_service >$(TARGET_DIR)/docker_service.log 2>&1 & services=$$!; \
+	trap 'kill -- -$$services 2>/dev/null || kill $$services; exit 130' INT TERM; \
 	$(CARGO) test --locked --workspace --no-fail-fast --test docker --test 'docker_[!s]*' || ended=$$?; \
 	wait $$services || ended=$$?; \
 	cat $(TARGET_DIR)/docker_service.log; \

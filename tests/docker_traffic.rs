@@ -135,7 +135,7 @@ fn with_tasks_behind(front: &Front, shop: &Shop) {
     let network = format!("{}-net", shop.name);
     shop.engine.overlay(&network);
     shop.edit(|config| {
-        config["health"] = json!({"http": format!("http://127.0.0.1:{}/healthz", front.port), "interval": 0.1, "start_period": 60, "retries": 2});
+        config["health"] = json!({"http": format!("http://127.0.0.1:{}/healthz", front.port), "interval": 0.1, "start_period": 5, "retries": 2});
         config["service"]["networks"] = json!([network]);
         config["service"]["ports"] = json!([]);
         config["service"]["proxy"] = front.proxy();

@@ -86,7 +86,7 @@ impl Shop {
             "registry": registry.address,
             "tags": ["{{version}}", "latest"],
             "min_ready": 0.2,
-            "health": {"http": "/healthz", "interval": 0.1, "start_period": 60, "retries": 2},
+            "health": {"http": "/healthz", "interval": 0.1, "start_period": 5, "retries": 2},
             "run": {"name": name},
         });
         let json = json!({

@@ -59,8 +59,8 @@ pub struct CopyError {
     pub source: io::Error,
 }
 
-/// Copies a plugin into the user's cache, or finds a copy there, which each load compares with what was checked. Where the cache can't be written, or nothing in it may run, the copy
-/// lies in a temporary folder as long as the answer lives.
+/// Copies a plugin into the user's cache, or finds a copy there, which each load compares with what was checked. Where the cache
+/// can't be written, or nothing in it may run, the copy lies in a temporary folder as long as the answer lives.
 ///
 /// # Errors
 /// Neither place can be written.
@@ -101,7 +101,8 @@ fn cached(found: &Found, plugins: &Path) -> io::Result<PathBuf> {
     private_folder(&folder)?;
     let copy = folder.join(file_name(found));
     // What it holds is looked at before each load.
-    if fs::symlink_metadata(&copy).is_ok_and(|meta| meta.is_file()) {
+    if fs::symlink_metadata(&copy).is_ok_and(|meta| meta.is_file() && meta.len() == found.bytes.len() as u64)
+    {
         File::open(&folder)?.set_times(FileTimes::new().set_modified(SystemTime::now()))?;
     } else {
         write(&copy, &found.bytes)?;

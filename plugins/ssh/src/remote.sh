@@ -1,9 +1,10 @@
 # The far end of a connection: one shell a host, fed with requests, one a line, which it evaluates.
 #
 # It answers on standard output, `+ ID text` for what a request says, `> ID` for each frame of its body that was taken,
-# `! ID` when no more of that need come, and `= ID status` for its end. It is its own watchman: when its input ends, or nothing was heard of the other end for a
-# minute, it ends what it started and lets go of the lock. POSIX sh; from coreutils or BusyBox come dd, mkfifo, stat, xargs
-# and the like. Requests come quoted; `$nl` is how a line end stands in them.
+# `! ID` when no more of that need come, and `= ID status` for its end. It is
+# its own watchman: when its input ends, or, between requests, nothing was heard of the other end for a minute, it ends what
+# it started and lets go of the lock. POSIX sh; from coreutils or BusyBox come dd, mkfifo, stat, xargs and the like. Requests
+# come quoted; `$nl` is how a line end stands in them.
 
 nl='
 '
@@ -406,15 +407,21 @@ lock_folder() {
 		fi
 		heard mkdir "$lock" || return 1
 	fi
-	heard mkdir "$mine" || {
-		rmdir "$lock"
-		return 1
-	}
+	if ! mkdir "$mine" 2>/dev/null; then
+		# Taken for abandoned in between.
+		[ -d "$lock" ] || return 75
+		heard mkdir "$mine" || {
+			rmdir "$lock" 2>/dev/null
+			return 1
+		}
+	fi
 	printf '%s\n' "$1" >"$mine/holder"
 	# Two that took it for abandoned may have met: each looks only once it is in there itself.
 	for place in "$lock"/*; do
 		[ "$place" = "$mine" ] || {
 			rm -rf "$mine"
+			# The last one out; it stays as long as somebody is in there.
+			rmdir "$lock" 2>/dev/null
 			return 75
 		}
 	done
