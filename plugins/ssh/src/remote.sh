@@ -1,10 +1,10 @@
 # The far end of a connection: one shell a host, fed with requests, one a line, which it evaluates.
 #
 # It answers on standard output, `+ ID text` for what a request says, `> ID` for each frame of its body that was taken,
-# `! ID` when no more of that need come, and `= ID status` for its end. It is
-# its own watchman: when its input ends, or, between requests, nothing was heard of the other end for a minute, it ends what
-# it started and lets go of the lock. POSIX sh; from coreutils or BusyBox come dd, mkfifo, stat, xargs and the like. Requests
-# come quoted; `$nl` is how a line end stands in them.
+# `! ID` when no more of that need come, and `= ID status` for its end. It is its own watchman:
+# when its input ends, or, between requests, nothing was heard of the other end for a minute, it ends what it started and
+# lets go of the lock. POSIX sh; from coreutils or BusyBox come dd, mkfifo, stat, xargs and the like. Requests come quoted;
+# `$nl` is how a line end stands in them.
 
 nl='
 '
@@ -419,12 +419,15 @@ lock_folder() {
 	# Two that took it for abandoned may have met: each looks only once it is in there itself.
 	for place in "$lock"/*; do
 		[ "$place" = "$mine" ] || {
-			rm -rf "$mine"
-			# The last one out; it stays as long as somebody is in there.
-			rmdir "$lock" 2>/dev/null
+			leave_folder
 			return 75
 		}
 	done
+}
+# The last one out takes it away; it stays as long as somebody is in there.
+leave_folder() {
+	rm -rf "$mine"
+	rmdir "${mine%/*}" 2>/dev/null
 }
 # Whether whoever has it is gone, or went before he was in it.
 expired() {
@@ -448,10 +451,7 @@ unlock() {
 		[ "$1" = gone ] || true >"$base/.pop-deploy/lock"
 		exec 9>&-
 		;;
-	folder)
-		rm -rf "$mine"
-		rmdir "$base/.pop-deploy/lock.d" 2>/dev/null
-		;;
+	folder) leave_folder ;;
 	esac
 	held=
 }

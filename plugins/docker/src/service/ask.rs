@@ -81,7 +81,7 @@ fn by_address(health: &Health, reach: &Reach, image: &str, replicas: u64, engine
     let session = &engine.session;
     let before = state::failures(&reach.service, image, engine)?;
     let servers = reach.servers(image, engine)?;
-    state::check_all_run(&reach.service, servers.len(), replicas)?;
+    state::check_all_run(&reach.service, servers.len() as u64, replicas)?;
     let mut last = String::new();
     for server in servers {
         let own = health.toward(&server.address);

@@ -168,20 +168,22 @@ impl Part {
             None => steps::image(app, request)?,
         };
         let failures = state::failures(&self.name, &image, engine)?;
-        let there = state::read(&self.name, engine)?;
-        if there.as_ref().is_some_and(|there| !is_of(there, &self.name)) {
-            return Err(Error::failed(format!("the service `{}` isn't a canary of ours", self.name))
-                .hint("rename it, or choose another `service.name`"));
-        }
-        if there.as_ref().is_some_and(|there| self.is_of_this_release(&there.spec, &image)) {
-            accepted(&self.name, engine, || Ok(engine.process(&self.scale())))?;
-        } else {
-            if there.is_some() {
-                engine.run(&state::remove(&self.name))?;
+        match state::read(&self.name, engine)? {
+            Some(there) if !is_of(&there, &self.name) => {
+                return Err(Error::failed(format!("the service `{}` isn't a canary of ours", self.name))
+                    .hint("rename it, or choose another `service.name`"));
             }
-            let create = self.to.create(&self.name);
-            let create = if create.holes.contains(IMAGE) { create.fill(IMAGE, &image)? } else { create };
-            push(&self.name, &self.to, &[create], engine)?;
+            Some(there) if self.is_of_this_release(&there.spec, &image) => {
+                accepted(&self.name, engine, || Ok(engine.process(&self.scale())))?;
+            }
+            left_over => {
+                if left_over.is_some() {
+                    engine.run(&state::remove(&self.name))?;
+                }
+                let create = self.to.create(&self.name);
+                let create = if create.holes.contains(IMAGE) { create.fill(IMAGE, &image)? } else { create };
+                push(&self.name, &self.to, &[create], engine)?;
+            }
         }
         self.started(&image, &failures, engine).and_then(|()| self.watch(engine)).map_err(|mut error| {
             error.causes.extend(state::logs(&self.name, engine));
@@ -203,7 +205,7 @@ impl Part {
                     Error::failed(format!("a task of `{}` failed", self.name)).hint("look at its last lines")
                 );
             }
-            if tasks.iter().filter(|task| task.runs(image)).count() as u64 >= self.to.replicas {
+            if state::running(&tasks, image) >= self.to.replicas {
                 return Ok(());
             }
             if begun.elapsed() > START {

@@ -53,7 +53,7 @@ impl Public {
         let image = service.and_then(|service| service.spec.image).unwrap_or_default();
         let words = self.asked.as_ref().map(|asked| asked.wait(&image, self.replicas, engine)).transpose()?;
         let tasks = state::tasks(&self.service, engine)?;
-        let running = tasks.iter().filter(|task| task.runs(&image)).count();
+        let running = state::running(&tasks, &image);
         state::check_all_run(&self.service, running, self.replicas)?;
         Ok(Receipt::new(Outcome::Changed, words.unwrap_or_default()))
     }

@@ -81,7 +81,7 @@ impl Rollout {
             let mut tasks = state::tasks(&self.name, engine)?;
             tasks.retain(|task| !updated.failures.contains(&task.id));
             let is_updating = self.look(image, &tasks, engine)?;
-            let running = tasks.iter().filter(|task| task.runs(image)).count() as u64;
+            let running = state::running(&tasks, image);
             match (running >= self.replicas, all_since) {
                 (true, None) => all_since = Some(Instant::now()),
                 (true, Some(since)) if !is_updating && since.elapsed() >= monitor => break,
@@ -100,7 +100,7 @@ impl Rollout {
         let asked = self.asked.as_ref().map(|asked| asked.wait(image, self.replicas, engine)).transpose()?;
         // Who died while the others were asked.
         let tasks = state::tasks(&self.name, engine)?;
-        let running = tasks.iter().filter(|task| task.runs(image)).count();
+        let running = state::running(&tasks, image);
         state::check_all_run(&self.name, running, self.replicas).map_err(|error| explained(error, &tasks))?;
         let asked = asked.map_or(String::new(), |answer| format!("; {answer}"));
         Ok(Receipt::new(Outcome::Changed, format!("{} tasks{asked}", self.replicas)))

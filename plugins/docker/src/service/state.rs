@@ -208,12 +208,17 @@ pub(crate) fn tasks(name: &str, engine: &Engine) -> Result<Vec<Task>> {
     finished.success()?.stdout.lines().map(|line| parsed(line, "docker service ps")).collect()
 }
 
+/// How many of these tasks run `image`.
+pub(crate) fn running(tasks: &[Task], image: &str) -> u64 {
+    tasks.iter().filter(|task| task.runs(image)).count() as u64
+}
+
 /// Refuses fewer tasks of a service than there are to be: one that is down just now is asked by nobody.
 ///
 /// # Errors
 /// That.
-pub(crate) fn check_all_run(name: &str, running: usize, replicas: u64) -> Result<()> {
-    if running as u64 >= replicas {
+pub(crate) fn check_all_run(name: &str, running: u64, replicas: u64) -> Result<()> {
+    if running >= replicas {
         return Ok(());
     }
     Err(Error::failed(format!("only {running} of {replicas} tasks of `{name}` run"))

@@ -205,8 +205,7 @@ impl Swarm {
             return Ok(vec![Check::new("service", CheckStatus::Skip, "nothing was deployed yet")]);
         };
         let image = service.spec.image.clone().unwrap_or_default();
-        let running =
-            state::tasks(&service.name, engine)?.iter().filter(|task| task.runs(&image)).count() as u64;
+        let running = state::running(&state::tasks(&service.name, engine)?, &image);
         let mut checks = vec![match running >= service.spec.replicas {
             true => Check::pass("tasks", format!("{running} tasks run {image}")),
             false => Check::fail(

@@ -156,7 +156,7 @@ impl Switch {
 /// One doesn't, or the Swarm can't be read.
 pub(crate) fn serving(reach: &Reach, engine: &Engine) -> Result<Vec<Server>> {
     let (servers, replicas) = seen(reach, engine)?;
-    state::check_all_run(&reach.service, servers.len(), replicas)?;
+    state::check_all_run(&reach.service, servers.len() as u64, replicas)?;
     Ok(servers)
 }
 

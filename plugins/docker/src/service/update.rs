@@ -164,7 +164,7 @@ impl Update {
         let mut was_calm = !is_pushed;
         loop {
             let tasks = state::tasks(name, engine)?;
-            let all_run = tasks.iter().filter(|task| task.runs(image)).count() as u64 >= before.replicas;
+            let all_run = state::running(&tasks, image) >= before.replicas;
             let update = state::read(name, engine)?.and_then(|there| there.update).unwrap_or_default();
             let state = update.state.as_str();
             if PAUSED.contains(&state) || (is_pushed && state.starts_with("rollback")) {

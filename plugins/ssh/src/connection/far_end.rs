@@ -68,6 +68,13 @@ impl FarEnd {
         }
     }
 
+    /// One that holds the lock of the base.
+    fn holding(base: &Path, mark: &str, functions: &str) -> Self {
+        let mut far_end = Self::at(base, mark, functions);
+        assert_eq!(far_end.lock(base).0, 0);
+        far_end
+    }
+
     fn lock(&mut self, base: &Path) -> (i32, Vec<String>) {
         self.ask(&format!("lock '{}' holder owner '' '' ''", base.display()))
     }
@@ -89,8 +96,7 @@ fn with_release() -> (TempDir, FarEnd) {
     }
     fs::write(base.path().join("releases/live/page"), "one\n").unwrap();
     fs::write(meta.join("files"), "./page\0").unwrap();
-    let mut far_end = FarEnd::at(base.path(), "mark", "");
-    assert_eq!(far_end.lock(base.path()).0, 0);
+    let mut far_end = FarEnd::holding(base.path(), "mark", "");
     far_end.tell("release=$base/releases/live meta=$base/.pop-deploy/releases/live");
     far_end.tell("digest() { d=$(\"$@\"); echo \"${d%% *}\"; }");
     far_end.tell("tree=$(digest tree_digest \"$release\" \"$meta\") page=$(digest content_digest \"$release\" \"$meta/files\")");
@@ -109,6 +115,7 @@ fn age(path: &Path, by: Duration) {
     fs::File::open(path).unwrap().set_modified(SystemTime::now() - by).unwrap();
 }
 
+/// Looks now and then: nothing tells this process what that one has done.
 fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
@@ -128,8 +135,7 @@ fn no_release() -> (TempDir, std::path::PathBuf) {
 fn who_comes_back_too_late_leaves_the_next_holders_lock_alone() {
     let (base, lock) = no_release();
     let base = base.path();
-    let mut first = FarEnd::at(base, "first", NO_FLOCK);
-    assert_eq!(first.lock(base).0, 0);
+    let mut first = FarEnd::holding(base, "first", NO_FLOCK);
     // As after a long sleep of its machine, that its watchman has still to wake from.
     age(&lock.join("first/beat"), MINUTE * 3 / 2);
     let mut second = FarEnd::at(base, "second", NO_FLOCK);
@@ -161,8 +167,7 @@ fn a_lock_that_nobody_lived_to_be_in_is_taken_over() {
 fn work_that_takes_longer_than_any_patience_is_not_ended() {
     let (base, lock) = no_release();
     let base = base.path();
-    let mut far_end = FarEnd::at(base, "mark", NO_FLOCK);
-    assert_eq!(far_end.lock(base).0, 0);
+    let mut far_end = FarEnd::holding(base, "mark", NO_FLOCK);
     far_end.tell("work() { : >\"$tmp/begun\"; until [ -e \"$base/done\" ]; do sleep 0.1; done; }");
     far_end.tell("fresh; fg 1 work");
     let own = base.join(format!(".pop-deploy/tmp-{}", far_end.child.id()));
