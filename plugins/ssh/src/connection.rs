@@ -10,7 +10,9 @@ mod frames;
 mod thrift;
 
 use std::{
+    collections::VecDeque,
     io::{self, BufRead as _, BufReader, Write},
+    mem,
     process::{Child, ChildStdin, Stdio},
     sync::{
         Arc, Mutex, PoisonError, Weak,
@@ -55,7 +57,9 @@ const KEPT: usize = 40;
 pub(crate) struct Connection {
     child: Child,
     input: Arc<Mutex<ChildStdin>>,
-    answers: mpsc::Receiver<String>,
+    answers: mpsc::Receiver<VecDeque<String>>,
+    /// Lines that came together with one that was waited for.
+    heard: VecDeque<String>,
     /// Which request a frame was taken for.
     taken: mpsc::Receiver<u32>,
     words: Arc<Mutex<Vec<String>>>,
@@ -126,6 +130,7 @@ impl Connection {
             child,
             input: Arc::new(Mutex::new(input)),
             answers,
+            heard: VecDeque::new(),
             taken,
             words,
             host: host.clone(),
@@ -152,7 +157,12 @@ impl Connection {
         let begun = Instant::now();
         loop {
             match self.answers.recv_timeout(TICK) {
-                Ok(_) => return Ok(()),
+                Ok(mut lines) => {
+                    // The mark.
+                    lines.pop_front();
+                    self.heard = lines;
+                    return Ok(());
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     self.session.checkpoint()?;
                     if begun.elapsed() > PATIENCE {
@@ -306,16 +316,17 @@ impl Connection {
         let says = format!("+ {} ", sent.id);
         let ends = format!("= {} ", sent.id);
         loop {
-            match self.answers.recv_timeout(TICK) {
-                Ok(line) => {
-                    if let Some(text) = line.strip_prefix(&says) {
-                        hear(text);
-                    } else if let Some(status) = line.strip_prefix(&ends) {
-                        let took = sent.at.elapsed();
-                        self.quickest = Some(self.quickest.map_or(took, |quickest| quickest.min(took)));
-                        return Ok(status.trim().parse().unwrap_or(-1));
-                    }
+            while let Some(line) = self.heard.pop_front() {
+                if let Some(text) = line.strip_prefix(&says) {
+                    hear(text);
+                } else if let Some(status) = line.strip_prefix(&ends) {
+                    let took = sent.at.elapsed();
+                    self.quickest = Some(self.quickest.map_or(took, |quickest| quickest.min(took)));
+                    return Ok(status.trim().parse().unwrap_or(-1));
                 }
+            }
+            match self.answers.recv_timeout(TICK) {
+                Ok(lines) => self.heard = lines,
                 Err(RecvTimeoutError::Disconnected) => return Err(self.gone()),
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -418,15 +429,17 @@ fn mark(session: &Session, host: &Host) -> String {
 struct Ears<'a> {
     fails: &'a AtomicBool,
     take: mpsc::Sender<u32>,
-    send: mpsc::Sender<String>,
+    send: mpsc::Sender<VecDeque<String>>,
 }
 
 /// Passes lines on from the far end's first word on. What login scripts print before is nobody's. That a request failed is
-/// known at once, whether or not anybody waits for its answer.
+/// known at once, whether or not anybody waits for its answer. What comes in one go is passed on in one go: a manifest has
+/// thousands of lines, and who waits for them would be woken for each.
 fn forward(output: impl io::Read, mark: &str, ears: &Ears<'_>) {
     let mut begun = false;
     let mut reader = BufReader::with_capacity(64 << 10, output);
     let mut line = Vec::new();
+    let mut lines = VecDeque::new();
     loop {
         line.clear();
         // A read error on a pipe is its end.
@@ -442,11 +455,12 @@ fn forward(output: impl io::Read, mark: &str, ears: &Ears<'_>) {
         if text.starts_with("! ") || (text.starts_with("= ") && !text.ends_with(" 0")) {
             ears.fails.store(true, Ordering::SeqCst);
         }
-        let heard = match text.strip_prefix("> ").and_then(|id| id.parse().ok()) {
-            Some(id) => ears.take.send(id).is_ok(),
-            None => ears.send.send(text.to_owned()).is_ok(),
-        };
-        if !heard {
+        match text.strip_prefix("> ").and_then(|id| id.parse().ok()) {
+            Some(id) => ears.take.send(id).unwrap_or_default(),
+            None => lines.push_back(text.to_owned()),
+        }
+        let more = reader.buffer().contains(&b'\n');
+        if !more && !lines.is_empty() && ears.send.send(mem::take(&mut lines)).is_err() {
             return;
         }
     }

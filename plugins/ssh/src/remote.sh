@@ -69,6 +69,8 @@ heard() {
 	[ -z "$words" ] || printf '%s\n' "$words" | tail -n 6 | while IFS= read -r line; do say "$line"; done
 	return "$status"
 }
+# The same for what may be tried twice: only what fails is listened to, which takes a process more.
+tried() { "$@" >/dev/null 2>&1 || heard "$@"; }
 
 # Exactly so many bytes of the input: `head -c` of BusyBox takes more than it gives, `dd` alone gives up early.
 take() {
@@ -114,16 +116,22 @@ beat() {
 
 # How many minutes of silence are too many from here on. While a request is done no beat is heard, nor in the midst of a
 # frame, which takes long on a slow wire. What is all work of this machine's has no end of its own: the watchman beats.
+# The last line counts: a file that is written anew each time is written out to the disk each time, by ext4.
 patience() {
 	[ -d "$tmp" ] || return 0
 	beat
-	echo "$1" 2>/dev/null >"$tmp/patience"
-	[ "$held" != folder ] || echo "$1" 2>/dev/null >"$mine/patience"
+	echo "$1" 2>/dev/null >>"$tmp/patience"
+	[ "$held" != folder ] || echo "$1" 2>/dev/null >>"$mine/patience"
+}
+# The patience that was asked for in folder $1.
+asked() {
+	minutes=
+	[ ! -s "$1/patience" ] || while read -r word; do minutes=$word; done <"$1/patience"
 }
 # Whether folder $1 is silent for longer than that, and $2 minutes more. Who died before the first beat left the folder.
 silent() {
-	minutes= last=$1/beat
-	[ ! -s "$1/patience" ] || read -r minutes <"$1/patience"
+	last=$1/beat
+	asked "$1"
 	case $minutes in '' | *[!0-9]*) minutes=1 ;; esac
 	[ -e "$last" ] || last=$1
 	[ -n "$(find "$last" -prune -mmin "+$((minutes + $2))" 2>/dev/null)" ]
@@ -239,7 +247,12 @@ survey() {
 	for inner in releases .pop-deploy shared; do
 		[ ! -e "$base/$inner" ] || [ -w "$base/$inner" ] || say "unwritable $inner"
 	done
-	current
+	# Which release it leads to is seen without a process.
+	seen=
+	for entry in "$base/releases"/*; do
+		[ "$base/current" -ef "$entry" ] 2>/dev/null && seen=releases/${entry##*/}
+	done
+	current "$seen"
 	case $link in
 	releases/*/* | releases/ | *"$nl"*) ;;
 	releases/*)
@@ -364,14 +377,16 @@ lock() {
 				return 75
 			fi
 			held=file
-			printf '%s\n' "$2" >"$meta/lock"
+			# Somebody who died left what he said.
+			[ ! -s "$meta/lock" ] || true >"$meta/lock"
+			printf '%s\n' "$2" >&9
 		else
 			lock_folder "$2" || return
 			held=folder
 		fi
 		tmp=$meta/tmp-$$
 		[ ! -d "$tmp" ] || rm -rf "$tmp"
-		heard mkdir "$tmp" || return 1
+		tried mkdir "$tmp" || return 1
 		beat
 		watchman
 	fi
@@ -456,7 +471,10 @@ unlock() {
 	held=
 }
 
-at_work() { [ -s "$tmp/patience" ] && read -r minutes <"$tmp/patience" && [ "$minutes" = work ]; }
+at_work() {
+	asked "$tmp"
+	[ "$minutes" = work ]
+}
 
 # Ends everything should the other end be gone without the connection saying so, or the shell itself.
 watchman() {
@@ -491,7 +509,7 @@ unmake() {
 	[ -d "$base" ] || say "unmade"
 }
 
-record() { heard append "$1" "$base/.pop-deploy/history.jsonl"; }
+record() { tried append "$1" "$base/.pop-deploy/history.jsonl"; }
 append() { printf '%s\n' "$1" >>"$2"; }
 # A thousand lines are history enough; many are cut off at once, so that this is rare.
 shorten() {
@@ -579,7 +597,7 @@ trim_named() {
 		shift
 		set -- "$@" "$new/$name"
 	done
-	heard rm -f "$@" || return 65
+	tried rm -f "$@" || return 65
 }
 
 # Says that no more of a body need come. It is read to its end all the same.
@@ -648,9 +666,9 @@ content() {
 seal() {
 	meta=$base/.pop-deploy/releases/$release
 	if [ -d "$new/.pop-deploy-$release" ]; then
-		heard mv "$new/.pop-deploy-$release" "$meta" || return
+		tried mv "$new/.pop-deploy-$release" "$meta" || return
 	else
-		heard mv "$tmp/lists" "$meta" || return
+		tried mv "$tmp/lists" "$meta" || return
 	fi
 	cd "$new" && set_modes || return
 	# The disk and the processor work at the same time.
@@ -660,7 +678,7 @@ seal() {
 	same=$?
 	wait "$flushing" || flush_all || return
 	[ "$same" = 0 ] || return "$same"
-	heard mv "$new" "$base/releases/$release"
+	tried mv "$new" "$base/releases/$release"
 }
 compare() {
 	is "$(walk_digest "$meta/stamps" 2>/dev/null)" "$2" || is "$(tree_digest . "$meta")" "$1" || return 65
@@ -768,7 +786,7 @@ point() {
 	next=$base/.pop-deploy/next-$$
 	[ ! -L "$next" ] || rm -f "$next"
 	[ "$3" != restart ] || true 2>/dev/null >"$due"
-	heard ln -s "$2" "$next" && replace "$next" "$base/current"
+	tried ln -s "$2" "$next" && replace "$next" "$base/current"
 }
 settled() { rm -f "$base/.pop-deploy/restart-due"; }
 
@@ -788,7 +806,7 @@ replace() {
 	heard rm -f "$2" && heard mv "$1" "$2"
 }
 
-verified() { heard now "$base/.pop-deploy/releases/$1/verified"; }
+verified() { tried now "$base/.pop-deploy/releases/$1/verified"; }
 now() {
 	if [ -s "$1" ]; then
 		date +%s >"$1.new" && mv -f "$1.new" "$1"
