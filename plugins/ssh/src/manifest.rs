@@ -256,7 +256,8 @@ mod tests {
         let manifest = Manifest::of(&tree, &hashes, &[], &release, &Origin::default());
         let far_end = include_str!("remote.sh");
         let functions = &far_end[..far_end.find("\ntrap ").unwrap()];
-        let script = format!("{functions}\nhashing=sha256sum; cd \"$1\" && walk_digest ../stamps");
+        let prepared = "hashing=sha256sum tmp=$1/..; true >\"$tmp/opened\"";
+        let script = format!("{functions}\n{prepared}; cd \"$1\" && walk_digest ../stamps ../written");
         let said = Command::new("sh").args(["-c", &script, "sh"]).arg(&root).output().unwrap();
         let said = String::from_utf8(said.stdout).unwrap();
         fs::set_permissions(root.join("a b"), fs::Permissions::from_mode(0o755)).unwrap();

@@ -8,15 +8,15 @@
 
 nl='
 '
-id=0 base= tmp= mine= broken= held= watch= hashing= reading= stamping= leader=
+id=0 base= tmp= mine= broken= held= watch= hashing= reading= stamping= leader= parent=
 exec 3>&1
 
 have() { command -v "$1" >/dev/null 2>&1; }
 say() { printf '+ %s %s\n' "$id" "$*" >&3; }
 
-# Only a leader's group is ours to signal as a whole.
+# Who started this shell, and whether it leads its group: only then is that ours to signal as a whole.
 if [ -r /proc/$$/stat ]; then
-	IFS=' ' read -r _ _ _ _ group _ </proc/$$/stat
+	IFS=' ' read -r _ _ _ parent group _ </proc/$$/stat
 	[ "$group" = $$ ] && leader=1
 fi
 
@@ -116,25 +116,18 @@ beat() {
 
 # How many minutes of silence are too many from here on. While a request is done no beat is heard, nor in the midst of a
 # frame, which takes long on a slow wire. What is all work of this machine's has no end of its own: the watchman beats.
-# The last line counts: a file that is written anew each time is written out to the disk each time, by ext4.
+# Written in place: ext4 writes a file out to the disk each time it is emptied and filled.
 patience() {
 	[ -d "$tmp" ] || return 0
 	beat
-	echo "$1" 2>/dev/null >>"$tmp/patience"
-	[ "$held" != folder ] || echo "$1" 2>/dev/null >>"$mine/patience"
+	printf '%-4s\n' "$1" 2>/dev/null 1<>"$tmp/patience"
+	[ "$held" != folder ] || printf '%-4s\n' "$1" 2>/dev/null 1<>"$mine/patience"
 }
-# The patience that was asked for in folder $1.
+# How many minutes that is in folder $1.
 asked() {
 	minutes=
-	[ ! -s "$1/patience" ] || while read -r word; do minutes=$word; done <"$1/patience"
-}
-# Whether folder $1 is silent for longer than that, and $2 minutes more. Who died before the first beat left the folder.
-silent() {
-	last=$1/beat
-	asked "$1"
+	[ ! -s "$1/patience" ] || read -r minutes <"$1/patience"
 	case $minutes in '' | *[!0-9]*) minutes=1 ;; esac
-	[ -e "$last" ] || last=$1
-	[ -n "$(find "$last" -prune -mmin "+$((minutes + $2))" 2>/dev/null)" ]
 }
 
 # What every connection begins with, for one that is made again has no survey: the base, and the tools to work with.
@@ -250,7 +243,7 @@ survey() {
 	# Which release it leads to is seen without a process.
 	seen=
 	for entry in "$base/releases"/*; do
-		[ "$base/current" -ef "$entry" ] 2>/dev/null && seen=releases/${entry##*/}
+		[ ! -L "$entry" ] && [ "$base/current" -ef "$entry" ] 2>/dev/null && seen=releases/${entry##*/}
 	done
 	current "$seen"
 	case $link in
@@ -387,7 +380,6 @@ lock() {
 		tmp=$meta/tmp-$$
 		[ ! -d "$tmp" ] || rm -rf "$tmp"
 		tried mkdir "$tmp" || return 1
-		beat
 		watchman
 	fi
 	[ -e "$meta/owner" ] || heard sh -c 'printf "%s\n" "$1" >"$2"' sh "$3" "$meta/owner" || return 1
@@ -451,8 +443,13 @@ expired() {
 		abandoned "$place" || return 1
 	done
 }
-# Its own watchman comes first.
-abandoned() { silent "$1" 1; }
+# Its own watchman comes first. Who died before the first beat left the folder.
+abandoned() {
+	last=$1/beat
+	asked "$1"
+	[ -e "$last" ] || last=$1
+	[ -n "$(find "$last" -prune -mmin "+$((minutes + 1))" 2>/dev/null)" ]
+}
 # Whether another has taken it: there were reasons to think that nobody is here.
 overtaken() { [ "$held" = folder ] && [ ! -d "$mine" ]; }
 
@@ -471,22 +468,36 @@ unlock() {
 	held=
 }
 
-at_work() {
-	asked "$tmp"
-	[ "$minutes" = work ]
-}
+at_work() { [ -s "$tmp/patience" ] && read -r minutes <"$tmp/patience" && [ "$minutes" = work ]; }
+# Whether whoever started the shell is gone: it served the connection.
+orphaned() { [ -n "$parent" ] && read -r _ _ _ now _ <"/proc/$$/stat" && [ "$now" != "$parent" ]; } 2>/dev/null
 
-# Ends everything should the other end be gone without the connection saying so, or the shell itself.
+# Ends everything should the other end be gone without the connection saying so, or the shell itself. It counts its naps: a
+# clock may be set.
 watchman() {
+	beat
+	true >"$tmp/seen"
 	(
-		nap=
+		nap= quiet=0
 		trap '[ -z "$nap" ] || kill "$nap"; exit' TERM
 		while :; do
 			sleep 2 &
 			nap=$!
 			wait "$nap"
 			! at_work || beat
-			if silent "$tmp" 0 || overtaken || ! kill -s 0 $$ 2>/dev/null; then finish; fi
+			if [ "$tmp/beat" -nt "$tmp/seen" ] || [ ! -e "$tmp/seen" ]; then
+				true >"$tmp/seen"
+				quiet=0
+			fi
+			quiet=$((quiet + 1))
+			asked "$tmp"
+			if ! kill -s 0 $$ 2>/dev/null; then
+				# What is in the file by now may be the next holder's.
+				[ "$held" != file ] || held=
+				finish
+			elif [ "$quiet" -gt $((minutes * 30)) ] || overtaken || orphaned; then
+				finish
+			fi
 		done
 	) </dev/null >/dev/null 2>&1 3>&- 9>&- &
 	watch=$!
@@ -520,8 +531,9 @@ shorten() {
 
 # --- Making a release: open_release, keep, trim, unpack, seal, all in one go ---
 
+# What comes after the release is the one to begin with and the digest of its tree, then folders that are shared.
 open_release() {
-	release=$1 from=$2 full=1 opened=1
+	release=$1 from=$2 tree=$3 full=1 opened=1
 	new=$base/releases/.tmp-$release
 	if [ -e "$base/releases/$release" ]; then
 		say "taken"
@@ -529,7 +541,8 @@ open_release() {
 	fi
 	drop "$new"
 	[ ! -d "$base/.pop-deploy/releases/$release" ] || heard rm -rf "$base/.pop-deploy/releases/$release" || return
-	shift 2
+	true >"$tmp/opened"
+	shift 3
 	for wanted; do
 		[ -d "$base/shared/$wanted" ] || heard mkdir -p "$base/shared/$wanted" || return 1
 	done
@@ -543,8 +556,12 @@ open_release() {
 		say "touched"
 	fi
 	link_all "$base/releases/$from" || copy_all "$base/releases/$from" || return
-	# As root there is nothing to open.
-	if [ -w "$new" ]; then
+	# A link in a folder's place would have all that follows work elsewhere.
+	if [ -n "$full" ] && ! is "$(tree_digest "$new" "$base/.pop-deploy/releases/$from")" "$tree"; then
+		return 65
+	fi
+	# For root, who owns `/`, there is nothing to open.
+	if [ -O / ] && [ -w "$new" ]; then
 		opened=
 	else
 		heard find "$new" -type d -exec chmod u+rwx {} +
@@ -643,9 +660,10 @@ tree_digest() {
 		[ ! -s "$2/links" ] || xargs -0 -n 1 readlink <"$2/links"
 	} 2>&1 | hash
 }
-# The same of this folder, told by GNU's tools, which need no lists and fewer processes; writes the stamps to $1.
+# The same of this folder, told by GNU's tools, which need no lists and fewer processes; writes the stamps to $1, and to $2
+# which files that are linked from another release were written since this one was opened.
 walk_digest() {
-	find . ! -path . -fprintf "$1" "$looks" \( -type f -printf 'f %m %s %p\0' -o -type l -printf 'l %l %p\0' \
+	find . ! -path . -fprintf "$1" "$looks" \( -type f -links +1 -newer "$tmp/opened" -fprint "$2" , -type f -printf 'f %m %s %p\0' -o -type l -printf 'l %l %p\0' \
 		-o -printf '%y %m %p\0' \) | LC_ALL=C sort -z | hash
 }
 content_digest() { content "$1" "$2" | hash; }
@@ -681,8 +699,8 @@ seal() {
 	tried mv "$new" "$base/releases/$release"
 }
 compare() {
-	is "$(walk_digest "$meta/stamps" 2>/dev/null)" "$2" || is "$(tree_digest . "$meta")" "$1" || return 65
-	if [ -n "$full" ]; then
+	is "$(walk_digest "$meta/stamps" "$tmp/written" 2>/dev/null)" "$2" || is "$(tree_digest . "$meta")" "$1" || return 65
+	if [ -n "$full" ] || [ -s "$tmp/written" ]; then
 		[ "$6" -lt "$much" ] || hurry
 		is "$(content_digest . "$meta/files")" "$4" || return 66
 	elif [ -s "$meta/fresh" ] && ! quick_compare "$5"; then
@@ -723,7 +741,7 @@ unstage() {
 		say "nothing"
 		return 0
 	fi
-	current >/dev/null
+	current
 	if [ "$link" = "releases/$1" ]; then
 		say "live"
 		return 1
@@ -906,14 +924,18 @@ end_group() {
 	kill -s KILL -- "-$1" 2>/dev/null
 }
 
-# Passes lines on until the command has ended. What a daemon says later nobody hears, but the pipe stays open for it.
+# Passes lines on until the command has ended. What a daemon says later nobody hears, but the pipe stays open for it, even
+# when the connection is gone.
 relay() {
 	while IFS= read -r line || [ -n "$line" ]; do
 		case $line in
 		*"$mark "*)
 			rest=${line%%"$mark "*}
 			[ -z "$rest" ] || say "$rest"
-			printf '= %s %s\n' "$id" "${line##*"$mark "}" >&3
+			set -- "$id" "${line##*"$mark "}"
+			# In a session of its own before anybody may end this one.
+			! have setsid || exec setsid sh -c 'printf "= %s %s\n" "$@" >&3; exec cat 3>&-' sh "$@"
+			printf '= %s %s\n' "$@" >&3
 			exec 3>/dev/null
 			;;
 		*) say "$line" ;;

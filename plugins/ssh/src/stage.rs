@@ -100,7 +100,8 @@ impl Staging<'_> {
         let manifest = &self.prepared.manifest;
         let id = &manifest.head.release.id;
         let folders = self.site.config.shared.iter().filter(|shared| shared.ends_with('/'));
-        let mut open = vec!["open_release", id.as_str(), way.from.as_deref().unwrap_or_default()];
+        let tree = survey.live().map(|live| live.head.tree.to_string()).unwrap_or_default();
+        let mut open = vec!["open_release", id.as_str(), way.from.as_deref().unwrap_or_default(), &tree];
         open.extend(folders.map(String::as_str));
         let mut sent = vec![connection.begin(&open)?];
         sent.extend(trim(way, connection)?);

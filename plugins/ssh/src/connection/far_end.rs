@@ -14,8 +14,11 @@ use std::{
 
 use tempfile::TempDir;
 
+const REMOTE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/remote.sh");
 /// Has a shell find no `flock`, so that the lock is a folder.
 const NO_FLOCK: &str = r#"have() { [ "$1" != flock ] && command -v "$1" >/dev/null 2>&1; }"#;
+/// Has a watchman hardly sleep.
+const SLEEPLESS: &str = "sleep() { command sleep 0.02; }";
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// A shell that does requests at a base; dropped, its input ends.
@@ -28,8 +31,12 @@ struct FarEnd {
 impl FarEnd {
     /// One whose connection has this mark, and that knows what `functions` define over its own.
     fn at(base: &Path, mark: &str, functions: &str) -> Self {
-        let mut child = Command::new("sh")
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/src/remote.sh"))
+        Self::of(Command::new("sh").arg(REMOTE), base, mark, functions)
+    }
+
+    /// One that `shell` starts.
+    fn of(shell: &mut Command, base: &Path, mark: &str, functions: &str) -> Self {
+        let mut child = shell
             .env("mark", mark)
             .process_group(0)
             .stdin(Stdio::piped())
@@ -78,6 +85,11 @@ impl FarEnd {
     fn lock(&mut self, base: &Path) -> (i32, Vec<String>) {
         self.ask(&format!("lock '{}' holder owner '' '' ''", base.display()))
     }
+}
+
+/// Whether a process runs.
+fn runs(pid: &str) -> bool {
+    fs::read_to_string(format!("/proc/{}/stat", pid.trim())).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 impl Drop for FarEnd {
@@ -203,4 +215,99 @@ fn what_is_written_while_old_releases_go_is_not_vouched_for() {
     assert_eq!(remove_one(&mut far_end), 0, "a link less is nothing new");
     far_end.tell("drop() { echo two >>\"$release/page\"; rm -rf \"$1\"; }");
     assert_ne!(remove_one(&mut far_end), 0);
+}
+
+#[test]
+fn a_link_in_a_folders_place_leads_nobody_out_of_the_release() {
+    for functions in ["", "can_stamp() { return 1; }"] {
+        let (base, mut far_end) = with_release();
+        let release = base.path().join("releases/live");
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::write(elsewhere.path().join("page"), "theirs").unwrap();
+        fs::create_dir(release.join("up")).unwrap();
+        fs::write(release.join("up/page"), "ours").unwrap();
+        fs::write(base.path().join(".pop-deploy/releases/live/folders"), "./up\0").unwrap();
+        fs::write(base.path().join(".pop-deploy/releases/live/files"), "./page\0./up/page\0").unwrap();
+        far_end.tell("tree=$(digest tree_digest \"$release\" \"$meta\")");
+        far_end.tell(functions);
+        far_end.tell("sent=$tree");
+        assert_eq!(far_end.ask("open_release next live \"$sent\"").0, 0, "{functions}: as it was sent");
+        fs::rename(release.join("up"), base.path().join("up")).unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), release.join("up")).unwrap();
+        assert_eq!(
+            far_end.ask("open_release next live \"$sent\" && trim_named ./up/page").0,
+            65,
+            "{functions}"
+        );
+        assert!(elsewhere.path().join("page").exists());
+    }
+}
+
+#[test]
+fn what_is_written_into_the_live_release_while_the_next_is_made_does_not_go_live() {
+    let next = |write: &dyn Fn(&Path)| {
+        let (base, mut far_end) = with_release();
+        far_end.tell("live=$tree");
+        assert_eq!(far_end.ask("open_release next live \"$live\"").0, 0);
+        far_end.tell("mkdir \"$tmp/lists\" && cp \"$meta/files\" \"$tmp/lists\"");
+        far_end.tell("walk=$(cd \"$new\" && digest walk_digest /dev/null /dev/null)");
+        write(&base.path().join("releases/live/page"));
+        let status = far_end.ask("seal \"$tree\" \"$walk\" none \"$page\" 0 4").0;
+        (status, base.path().join("releases/next").exists())
+    };
+    assert_eq!(next(&|_| {}), (0, true));
+    assert_eq!(next(&|page| fs::write(page, "two\n").unwrap()), (66, false));
+}
+
+#[test]
+fn a_far_end_that_hears_nothing_for_its_patience_lets_go() {
+    let (base, _) = no_release();
+    let mut far_end = FarEnd::holding(base.path(), "mark", SLEEPLESS);
+    wait_for("end of who was left alone", || far_end.child.try_wait().unwrap().is_some());
+    assert_eq!(FarEnd::at(base.path(), "next", "").lock(base.path()).0, 0);
+}
+
+#[test]
+fn work_in_the_foreground_ends_when_whoever_serves_the_connection_does() {
+    let (base, _) = no_release();
+    let base = base.path();
+    let server = "exec 4<&0; setsid sh \"$0\" <&4 & wait";
+    let mut far_end = FarEnd::of(Command::new("sh").args(["-c", server, REMOTE]), base, "mark", SLEEPLESS);
+    assert_eq!(far_end.lock(base).0, 0);
+    far_end.tell("work() { echo $$ >\"$base/shell\"; command sleep 1000; }");
+    far_end.tell("fresh; fg 1 work");
+    wait_for("work", || fs::read_to_string(base.join("shell")).is_ok_and(|pid| pid.ends_with('\n')));
+    far_end.child.kill().unwrap();
+    let shell = fs::read_to_string(base.join("shell")).unwrap();
+    wait_for("end of the shell", || !runs(&shell));
+    assert_eq!(FarEnd::at(base, "next", "").lock(base).0, 0);
+}
+
+#[test]
+fn the_watchman_of_a_shell_that_was_killed_leaves_the_next_holders_name() {
+    let (base, _) = no_release();
+    let base = base.path();
+    let mut first = FarEnd::holding(base, "first", "");
+    let own = base.join(format!(".pop-deploy/tmp-{}", first.child.id()));
+    first.child.kill().unwrap();
+    first.child.wait().unwrap();
+    let _second = FarEnd::holding(base, "second", "");
+    wait_for("end of the first one's watchman", || !own.exists());
+    assert_eq!(fs::read_to_string(base.join(".pop-deploy/lock")).unwrap(), "holder\n");
+}
+
+#[test]
+fn a_daemon_that_a_command_leaves_may_go_on_talking() {
+    let (base, _) = no_release();
+    let base = base.path();
+    let mut far_end = FarEnd::holding(base, "mark", "");
+    let daemon = "while :; do echo word && echo >>\"$0\"; sleep 0.02; done & echo $!";
+    far_end.tell(&format!("fresh; run 1 / sh -c '{daemon}' '{}'", base.join("said").display()));
+    let (status, said) = far_end.answer();
+    assert_eq!(status, 0);
+    let words = || fs::metadata(base.join("said")).map_or(0, |said| said.len());
+    drop(far_end);
+    let before = words();
+    wait_for("more words", || words() > before + 3);
+    Command::new("kill").arg(&said[0]).status().unwrap();
 }
