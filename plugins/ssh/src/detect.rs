@@ -9,7 +9,7 @@ use pop_deploy_plugin_api::{
     serde_json::{Value, json},
 };
 
-use crate::{address::HostEntry, fleet::count};
+use crate::{address::HostEntry, fleet::count, shared};
 
 const EVERYWHERE: &str = "config/deploy.rb";
 const PRODUCTION: &str = "config/deploy/production.rb";
@@ -30,8 +30,9 @@ pub(crate) fn propose(project: &Path) -> Option<Proposal> {
     }
     let application = setting(&all, "application").into_iter().next().unwrap_or_else(|| "app".to_owned());
     let base = setting(&all, "deploy_to").into_iter().find(|base| base.starts_with('/'));
-    let folders = setting(&all, "linked_dirs").into_iter().map(|folder| format!("{folder}/"));
-    let shared: Vec<_> = folders.chain(setting(&all, "linked_files")).collect();
+    let folders = setting(&all, "linked_dirs").into_iter();
+    let folders = folders.map(|folder| format!("{}/", folder.trim_end_matches('/')));
+    let shared = shared::outermost(folders.chain(setting(&all, "linked_files")));
     let because = format!("Capistrano's files name {}", count(hosts.len()));
     let mut config = json!({
         "hosts": hosts,
@@ -145,6 +146,7 @@ server "web1.example.org",
 role :app, %w{deploy@web2.example.org web3.example.org}
 role :db, ["deploy@web2.example.org"]
 server "#{ENV['HOST']}"
+append :linked_dirs, "log", "uploads/", "uploads/cache"
 "##;
         let proposal = project(&[(EVERYWHERE, everywhere), (PRODUCTION, production)]).unwrap();
         assert_eq!(

@@ -27,6 +27,7 @@ mod refusal;
 mod retention;
 mod rollback;
 mod rollout;
+mod shared;
 mod shipment;
 mod site;
 mod source;

@@ -9,7 +9,7 @@ use pop_deploy_plugin_api::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::origin::Origin;
+use crate::{origin::Origin, shared::covers};
 
 /// The format that this copy writes and reads.
 const FORMAT: u32 = 1;
@@ -194,12 +194,6 @@ impl Manifest {
             && content_digest(&manifest.files) == manifest.head.content;
         if whole { Ok(manifest) } else { Err(Error::failed("the manifest isn't whole")) }
     }
-}
-
-/// Whether `path` is what all releases share, or lies in it.
-pub(crate) fn covers(shared: &str, path: &str) -> bool {
-    let shared = shared.trim_end_matches('/');
-    path == shared || path.strip_prefix(shared).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// The digest of these files' hashes, as the host computes it.

@@ -13,6 +13,7 @@ use pop_deploy_plugin_api::{
 use crate::{
     address::{Approach, Host, HostEntry},
     config::{Config, RunOnce},
+    shared,
 };
 
 /// A config that holds together, with its hosts and folders found.
@@ -67,9 +68,7 @@ impl Site {
                 check_program(&format!("config.{field}"), argv, hint)?;
             }
         }
-        for shared in &config.shared {
-            check_shared(shared)?;
-        }
+        shared::check(&config.shared)?;
         let approach = Approach { accept_new: config.accept_new_host_keys, scratch: session.scratch.clone() };
         let site =
             Self { config, hosts, bases, approach, source, skip, hooks_write: session.source_may_change };
@@ -215,17 +214,4 @@ fn base(template: &str, host: &Host) -> Result<String> {
         return Err(refused("has steps in it that lead nowhere or back"));
     }
     Ok(base.to_owned())
-}
-
-fn check_shared(shared: &str) -> Result<()> {
-    let name = shared.strip_suffix('/').unwrap_or(shared);
-    let fits = !name.is_empty()
-        && !name.contains('\0')
-        && !name.contains('\n')
-        && name.split('/').all(|part| !matches!(part, "" | "." | ".."));
-    if fits {
-        return Ok(());
-    }
-    Err(Error::config(format!("`config.shared`: `{}` is no path within a release", shared.escape_debug()))
-        .hint("give a relative path such as `.env`, or `uploads/` for a folder"))
 }

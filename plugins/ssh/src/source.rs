@@ -2,7 +2,7 @@
 
 use pop_deploy_plugin_api::{protocol::Check, words::grouped};
 
-use crate::{manifest::covers, prepared::Prepared, site::Site};
+use crate::{prepared::Prepared, shared::covers, site::Site};
 
 /// What the source must pass; the same before and after a build.
 pub(crate) fn judge(site: &Site, prepared: &Prepared) -> Vec<Check> {
