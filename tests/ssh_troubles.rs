@@ -43,6 +43,7 @@ fn every_host_that_cannot_be_deployed_to_has_its_line_and_nothing_is_changed() {
     if !rustix::process::geteuid().is_root() {
         return skipped("only root may mount");
     }
+    let Some(nologin) = sshd::program("nologin") else { return skipped("no nologin") };
     let Some(fleet) = Fleet::with(|lab| {
         let mut gone = lab.host("gone", Kind::default());
         gone.vanish();
@@ -65,6 +66,8 @@ fn every_host_that_cannot_be_deployed_to_has_its_line_and_nothing_is_changed() {
                 client.identity = lab.path().join("no-such-key");
                 client.more = "IdentityAgent /nonexistent/agent\n".into();
             }),
+            lab.host("nologin", Kind { shell: Some(nologin), ..Kind::default() }),
+            lab.host("filesonly", Kind { only_sftp: true, ..Kind::default() }),
             read_only,
             folder,
             blocked,
@@ -87,7 +90,9 @@ fn every_host_that_cannot_be_deployed_to_has_its_line_and_nothing_is_changed() {
             ("unknown", "key"),
             ("nobody", "nobody-here"),
             ("stranger", "denied"),
-            ("noagent", "denied"),
+            ("noagent", "no ssh agent runs here"),
+            ("nologin", "may not log in"),
+            ("filesonly", "only use sftp"),
             ("readonly", "writ"),
             ("folder", "folder"),
             ("blocked", "folder"),

@@ -130,6 +130,7 @@ impl Project {
             .env_remove("CLAUDE_PLUGIN_DATA")
             .env_remove("GITHUB_RUN_ID")
             .env_remove("CI")
+            .env_remove("SSH_AUTH_SOCK")
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -54,6 +54,8 @@ pub struct Kind {
     pub shell: Option<PathBuf>,
     /// Whether something stands between sshd and the login shell, which then leads no process group.
     pub wrapped: bool,
+    /// Whether it lets users do nothing but copy files.
+    pub only_sftp: bool,
     /// Its ssh server is dropbear. Only root can have one of those.
     pub dropbear: bool,
     /// The bytes and inodes of the disk that its base is on; 0 is as many as one likes.
@@ -297,6 +299,9 @@ impl Host {
              LogLevel VERBOSE\nSetEnv LAB_HOST={folder} HOME={folder}/home\n",
             lab = self.lab.display(),
         );
+        if self.kind.only_sftp {
+            config.push_str("ForceCommand internal-sftp\n");
+        }
         if let Some(sessions) = self.kind.max_sessions {
             config.push_str(&format!("MaxSessions {sessions}\n"));
         }

@@ -117,9 +117,10 @@ impl Connection {
         let [lost, failed] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
         let words = Arc::new(Mutex::new(Vec::new()));
         let (gone, fails, begin) = (Arc::clone(&lost), Arc::clone(&failed), mark.clone());
+        let instead = Arc::clone(&words);
         // Both threads end with the process, at the latest when the connection is dropped.
         thread::spawn(move || {
-            let ears = Ears { fails: &fails, take, send };
+            let ears = Ears { fails: &fails, take, send, instead: &instead };
             forward(output, &begin, &ears);
             // Before its channels close: who is told by them that the connection is lost looks here.
             gone.store(true, Ordering::SeqCst);
@@ -430,25 +431,33 @@ struct Ears<'a> {
     fails: &'a AtomicBool,
     take: mpsc::Sender<u32>,
     send: mpsc::Sender<VecDeque<String>>,
+    /// What was said instead, should the far end never begin.
+    instead: &'a Mutex<Vec<String>>,
 }
 
-/// Passes lines on from the far end's first word on. What login scripts print before is nobody's. That a request failed is
-/// known at once, whether or not anybody waits for its answer. What comes in one go is passed on in one go: a manifest has
-/// thousands of lines, and who waits for them would be woken for each.
+/// Passes lines on from the far end's first word on. What login scripts print before is nobody's, unless that word never
+/// comes: a shell that lets nobody in says why on this pipe. That a request failed is known at once, whether or not anybody
+/// waits for its answer. What comes in one go is passed on in one go: a manifest has thousands of lines, and who waits for
+/// them would be woken for each.
 fn forward(output: impl io::Read, mark: &str, ears: &Ears<'_>) {
     let mut begun = false;
     let mut reader = BufReader::with_capacity(64 << 10, output);
     let mut line = Vec::new();
     let mut lines = VecDeque::new();
+    let mut before = Vec::new();
     loop {
         line.clear();
         // A read error on a pipe is its end.
         if reader.read_until(b'\n', &mut line).unwrap_or(0) == 0 {
+            if !begun {
+                ears.instead.lock().unwrap_or_else(PoisonError::into_inner).append(&mut before);
+            }
             return;
         }
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end_matches(['\n', '\r']);
         if !begun && text != mark {
+            keep(&mut before, text);
             continue;
         }
         begun = true;
@@ -475,10 +484,15 @@ fn overhear(errors: impl io::Read, words: &Mutex<Vec<String>>) {
             return;
         }
         let mut words = words.lock().unwrap_or_else(PoisonError::into_inner);
-        words.push(String::from_utf8_lossy(&line).trim_end().to_owned());
-        if words.len() > KEPT {
-            words.remove(0);
-        }
+        keep(&mut words, String::from_utf8_lossy(&line).trim_end());
+    }
+}
+
+/// One more of the lines of which the last ones are kept.
+fn keep(lines: &mut Vec<String>, line: &str) {
+    lines.push(line.to_owned());
+    if lines.len() > KEPT {
+        lines.remove(0);
     }
 }
 

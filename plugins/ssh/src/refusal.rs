@@ -59,6 +59,11 @@ const MEANINGS: &[(&str, &str, &str)] = &[
         "give the user a shell there, or use another one",
     ),
     (
+        "allows sftp connections only",
+        "{user} may only use sftp at `{host}`",
+        "let the user run commands there, or use another one",
+    ),
+    (
         "Connection closed by",
         "`{host}` closed the connection",
         "look at the log of sshd there; many connections at once are refused too: lower `max_connections`",
