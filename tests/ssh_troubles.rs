@@ -13,7 +13,10 @@ mod sshd;
 #[path = "support/mod.rs"]
 mod support;
 
-use std::fs;
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
 
 use fleet::Fleet;
 use network::Network;
@@ -185,23 +188,48 @@ fn a_slow_uplink_gets_less_than_there_is_and_a_quick_one_what_there_is() {
     assert!(wire_bytes(&fleet, "one") > text.len() as u64);
 }
 
+/// Types a command that was shown, in the terminal of whoever deploys.
+fn typed(fleet: &Fleet, line: &str) -> Said {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", line]).env("PATH", fleet.lab.search_path()).env_remove("SSH_AUTH_SOCK");
+    shell.stdin(Stdio::null()).output().unwrap().into()
+}
+
 #[test]
 fn a_key_that_is_pinned_in_the_config_is_the_only_one_that_counts() {
     let Some(fleet) = Fleet::with(|lab| vec![reached(lab, "web1", |client| client.known = None)]) else {
         return;
     };
-    let host = |key: &str| {
-        json!({"hosts": [{"host": "127.0.0.1", "port": fleet.hosts[0].address().port(), "user": fleet.lab.user(),
-            "identity_file": fleet.lab.path().join("id"), "host_key": key}], "base": fleet.base_of("web1")})
-    };
-    fleet.config(host(&fleet.hosts[0].key()));
-    fleet.deploy("one");
-    fleet.all_say("one");
-    fleet.hosts[0].change_key();
+    let (host, user) = (&fleet.hosts[0], fleet.lab.user());
+    let (srv, port) = (host.srv(), host.address().port());
+    let record = format!("printf '%s %s %s\\n' \"$@\" >>{}/restarts", srv.display());
+    fleet.config(json!({
+        "hosts": [{"host": "127.0.0.1", "port": port, "user": user, "identity_file": fleet.lab.path().join("id"),
+            "host_key": host.key()}],
+        "base": format!("{}/{{{{user}}}}-{{{{port}}}}", srv.display()),
+        "restart": ["sh", "-c", record, "sh", "{{user}}", "{{port}}", "{{release}}"],
+    }));
+    let said = fleet.project.must(&["execute", "--yes", "--json", "--version", "one"]);
+    let current = srv.join(format!("{user}-{port}/current"));
+    let release = fs::read_link(&current).unwrap();
+    let restart = format!("{user} {port} {}\n", release.file_name().unwrap().display());
+    let restarts = || fs::read_to_string(srv.join("restarts")).unwrap();
+    assert_eq!(restarts(), restart);
+
+    let events = said.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let mut begun = events.filter(|event| event["type"] == "step.started");
+    let switch = begun.find(|event| event["step"] == "switch").unwrap();
+    let shown = switch["commands"][1].as_str().unwrap();
+    let said = typed(&fleet, shown);
+    assert_eq!(said.code, Some(0), "{shown}\n{}", all(&said));
+    assert_eq!(restarts(), restart.repeat(2), "{shown}");
+
+    host.change_key();
     let said = fleet.try_deploy("two");
     assert_eq!(said.code, Some(3), "{}", all(&said));
-    assert!(all(&said).contains("key"), "{}", all(&said));
-    fleet.all_say("one");
+    assert!(all(&said).contains("correct its `host_key`"), "{}", all(&said));
+    assert_eq!(fs::read_link(&current).unwrap(), release);
+    assert_eq!(typed(&fleet, shown).code, Some(255));
 }
 
 #[test]

@@ -82,7 +82,7 @@ impl HostEntry {
                 .hint("give its port, or leave it out"));
         }
         if let Some(key) = &host_key {
-            check_key(&host, key)?;
+            check_key(&host, port, key)?;
         }
         let identity_file =
             identity_file.map(|path| if path.starts_with("~") { path } else { project.join(path) });
@@ -143,18 +143,20 @@ fn check_word(field: &str, word: &str, more: &str) -> Result<()> {
         .hint("give it a plain name in your ssh config, and write that name here"))
 }
 
-fn check_key(host: &str, key: &str) -> Result<()> {
+fn check_key(host: &str, port: Option<u16>, key: &str) -> Result<()> {
     let mut words = key.split_ascii_whitespace();
     let kind = words.next().unwrap_or_default();
-    let base64 = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
-    let fits = words.next().is_some_and(|blob| blob.starts_with("AAAA") && blob.chars().all(base64))
+    let of = |word: &str, more: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c));
+    let fits = words.next().is_some_and(|blob| blob.starts_with("AAAA") && of(blob, "+/="))
         && (kind.starts_with("ssh-") || kind.starts_with("ecdsa-") || kind.starts_with("sk-"))
+        && of(kind, "-.@")
         && !key.contains(['\n', '\r']);
     if fits {
         return Ok(());
     }
+    let port = port.map_or_else(String::new, |port| format!("-p {port} "));
     Err(Error::config(format!("`config.hosts`: the `host_key` of `{host}` is no public key")).hint(format!(
-        "write kind and key as `ssh-keyscan {host}` shows them, such as \"ssh-ed25519 AAAA…\""
+        "write kind and key as `ssh-keyscan {port}{host}` shows them, such as \"ssh-ed25519 AAAA…\""
     )))
 }
 
@@ -222,8 +224,7 @@ impl Host {
     /// The file that holds the pinned key, and what must stand in it.
     pub(crate) fn known_hosts(&self, approach: &Approach) -> Option<(PathBuf, String)> {
         let key = self.host_key.as_ref()?;
-        let key: Vec<_> = key.split_ascii_whitespace().take(2).collect();
-        Some((self.pinned_in(approach), format!("{PINNED} {}\n", key.join(" "))))
+        Some((self.pinned_in(approach), format!("{PINNED} {}\n", kind_and_blob(key))))
     }
 
     fn pinned_in(&self, approach: &Approach) -> PathBuf {
@@ -232,10 +233,17 @@ impl Host {
         approach.scratch.join(format!("known-{}", &name[..32]))
     }
 
-    /// What a person would type to run `line` there.
+    /// What a person would type to run `line` there: their own ssh config has the rest.
     pub(crate) fn shown(&self, line: &str) -> Command {
         let mut argv = vec!["ssh".to_owned()];
         argv.extend(self.port.iter().flat_map(|port| ["-p".to_owned(), port.to_string()]));
+        if let Some(path) = &self.identity_file {
+            argv.extend(typed_identity(path));
+        }
+        if let Some(key) = &self.host_key {
+            // No file that a run leaves behind holds it.
+            argv.extend(["-o".to_owned(), format!("KnownHostsCommand=/bin/echo %H {}", kind_and_blob(key))]);
+        }
         argv.push(match &self.user {
             Some(user) => format!("{user}@{}", self.host),
             None => self.host.clone(),
@@ -251,6 +259,21 @@ impl Host {
 }
 
 const PINNED: &str = "pop-deploy-pinned";
+
+/// A public key without its comment.
+fn kind_and_blob(key: &str) -> String {
+    key.split_ascii_whitespace().take(2).collect::<Vec<_>>().join(" ")
+}
+
+/// The words by which `ssh` tries this key and no other.
+fn typed_identity(path: &Path) -> [String; 4] {
+    // `-i` looks for the file before it reads `%%` as `%`.
+    let [option, path] = match path.display().to_string() {
+        text if text.contains('%') => ["-o".to_owned(), format!("IdentityFile={}", value(path))],
+        text => ["-i".to_owned(), text],
+    };
+    [option, path, "-o".to_owned(), "IdentitiesOnly=yes".to_owned()]
+}
 
 /// A path as the value of an ssh option: `%` and quotes mean something there.
 fn value(path: &Path) -> String {
@@ -346,5 +369,21 @@ mod tests {
         assert_eq!(argv[argv.len() - 3..argv.len() - 1], ["--", "web1"]);
         let (_, line) = host.known_hosts(&approach).unwrap();
         assert_eq!(line, "pop-deploy-pinned ssh-ed25519 AAAAC3Nz\n");
+        assert_eq!(
+            host.shown("true").argv,
+            [
+                "ssh",
+                "-p",
+                "2222",
+                "-o",
+                "IdentityFile=\"/project/keys/it's 100%%\"",
+                "-o",
+                "IdentitiesOnly=yes",
+                "-o",
+                "KnownHostsCommand=/bin/echo %H ssh-ed25519 AAAAC3Nz",
+                "deploy@web1",
+                "true"
+            ]
+        );
     }
 }

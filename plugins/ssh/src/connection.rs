@@ -400,7 +400,7 @@ impl Connection {
             Some(line) => error.because(&Error::failed(line.clone())),
             None => error,
         };
-        error.hint(format!("look whether it is up: ssh {}", self.host))
+        error.hint(format!("look whether it is up: {}", self.host.shown("true")))
     }
 
     fn write(&self, bytes: &[u8]) -> io::Result<()> {

@@ -9,7 +9,7 @@ const MEANINGS: &[(&str, &str, &str)] = &[
     (
         "REMOTE HOST IDENTIFICATION HAS CHANGED",
         "`{host}` shows another host key than the one that is known",
-        "find out why before you go on; if the machine was replaced, correct `host_key` or your known_hosts (`ssh-keygen -R {address}`)",
+        "find out why before you go on; if the machine was replaced, {forget}",
     ),
     (
         "host key is known for",
@@ -80,7 +80,7 @@ pub(crate) fn read(host: &Host, words: &[String]) -> Error {
     let user = host.user.as_ref().map_or_else(|| "you".to_owned(), |user| format!("`{user}`"));
     let fill = |text: &str| {
         text.replace("{host}", &host.name)
-            .replace("{address}", &known_as(host))
+            .replace("{forget}", &forget_hint(host))
             .replace("{user}", &user)
             .replace("{login}", &login_hint(host))
     };
@@ -91,7 +91,7 @@ pub(crate) fn read(host: &Host, words: &[String]) -> Error {
         None => {
             let last = words.iter().rev().find(|line| !line.trim().is_empty()).cloned();
             let error = Error::preflight(format!("can't open a shell at `{host}`"));
-            (error.hint(format!("see what this says: ssh {} true", host.name)), last)
+            (error.hint(format!("see what this says: {}", host.shown("true"))), last)
         }
     };
     match line {
@@ -106,10 +106,13 @@ pub(crate) fn is_passing(words: &[String]) -> bool {
     says("kex_exchange_identification") && (says("Connection closed by") || says("Connection reset by"))
 }
 
-fn known_as(host: &Host) -> String {
-    match host.port {
-        Some(port) if port != 22 => format!("'[{}]:{port}'", host.host),
-        _ => host.host.clone(),
+fn forget_hint(host: &Host) -> String {
+    match (&host.host_key, host.port) {
+        (Some(_), _) => "correct its `host_key`".to_owned(),
+        (None, Some(port)) if port != 22 => {
+            format!("have your known_hosts forget it: ssh-keygen -R '[{}]:{port}'", host.host)
+        }
+        (None, _) => format!("have your known_hosts forget it: ssh-keygen -R {}", host.host),
     }
 }
 
