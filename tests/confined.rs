@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "support/skipped.rs"]
+mod skipped;
 #[path = "support/faults.rs"]
 mod support;
 
@@ -14,6 +16,7 @@ use pop_deploy_plugin_api::{
     testing::release,
 };
 use serde_json::{Value, json};
+use skipped::skipped;
 use support::Place;
 
 fn plan(worker: &Worker) -> Result<Value, Error> {
@@ -32,7 +35,7 @@ fn dry() -> Option<Place> {
     drop(place.worker("none", "nothing"));
     let warned = place.services.events().iter().any(|event| matches!(event, Event::Warning { .. }));
     if warned {
-        support::skipped("this kernel can't confine a process to reading");
+        skipped("this kernel can't confine a process to reading");
         return None;
     }
     Some(place)

@@ -217,13 +217,6 @@ fn build(mut cargo: Command) -> PathBuf {
     target.join("debug/libpop_deploy_faults.so")
 }
 
-/// Says that a test is skipped; CI forbids it.
-#[allow(clippy::print_stderr, reason = "a skipped test says so")]
-pub(crate) fn skipped(why: &str) {
-    assert!(env::var_os("POP_DEPLOY_NO_SKIP").is_none(), "skipped: {why}, but skipping is forbidden here");
-    eprintln!("skipped: {why}");
-}
-
 /// Waits until `check` finds something.
 pub(crate) fn wait_until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();

@@ -1,9 +1,10 @@
 //! A user's day in a temporary folder: a project, the real binary, and what one sees of it.
 
-#![allow(dead_code, unreachable_pub, reason = "shared by tests that each use a part of it")]
-#![allow(clippy::unwrap_used, clippy::print_stderr)]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "shared by tests that each use a part of it")]
+#![allow(clippy::unwrap_used)]
 
 mod events;
+mod skipped;
 
 use std::{
     collections::BTreeMap,
@@ -16,6 +17,8 @@ use std::{
 };
 
 use serde_json::Value;
+
+pub(crate) use self::skipped::skipped;
 
 /// A project with a static site, in a folder of its own.
 pub struct Project {
@@ -276,15 +279,6 @@ fn visit(path: &Path, found: &mut BTreeMap<PathBuf, String>) {
         format!("{:o} {} {:?}", meta.mode(), meta.mtime(), fs::read(path).unwrap())
     };
     found.insert(path.to_owned(), content);
-}
-
-/// Whether tests may be skipped for want of a service; CI forbids it.
-pub fn skipped(why: &str) {
-    assert!(
-        std::env::var_os("POP_DEPLOY_NO_SKIP").is_none(),
-        "skipped: {why}, but skipping is forbidden here"
-    );
-    eprintln!("skipped: {why}");
 }
 
 /// Asks until there is an answer.

@@ -1,5 +1,7 @@
 //! Words for a shell that isn't ours.
 
+use pop_deploy_plugin_api::protocol::Command;
+
 /// `word` as any POSIX shell reads it back, on one line: a line end stands as the variable `nl`, which the far end
 /// of a connection has.
 pub(crate) fn on_a_line(word: &str) -> String {
@@ -8,33 +10,57 @@ pub(crate) fn on_a_line(word: &str) -> String {
 
 /// `word` as people would write it, who have no variable `nl`.
 pub(crate) fn shown(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=/.,:@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
+    line([word])
 }
 
 /// The words of a command, as people would write them.
-pub(crate) fn line<S: AsRef<str>>(words: impl IntoIterator<Item = S>) -> String {
-    words.into_iter().map(|word| shown(word.as_ref())).collect::<Vec<_>>().join(" ")
+pub(crate) fn line(words: impl IntoIterator<Item = impl Into<String>>) -> String {
+    Command::new(words).to_string()
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::process::Command;
+    use std::{
+        io::Write as _,
+        os::unix::process::CommandExt as _,
+        process::{Command, Stdio},
+    };
 
     use proptest::prelude::*;
 
     use super::*;
+    use crate::tests::skipped::skipped;
 
-    /// What a shell makes of a line that ends in quoted words: each word, with a NUL behind it.
-    fn read_back(shell: &[&str], line: &str) -> Option<Vec<u8>> {
-        let script = format!("nl='\n'\nset -- {line}\nfor word; do printf '%s\\000' \"$word\"; done");
-        let output = Command::new(shell[0]).args(&shell[1..]).args(["-c", &script]).output().ok()?;
+    /// Has a shell that is asked for words write each of them, with a NUL behind it.
+    const TELL: &str = r#"tell() { for word; do printf '%s\000' "$word"; done; }"#;
+
+    /// What a shell makes of words that somebody typed.
+    fn typed(shell: &[&str], words: &str) -> String {
+        let script = format!("{TELL}\ntell {words}");
+        let output = Command::new(shell[0]).args(&shell[1..]).args(["-c", &script]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Some(output.stdout)
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What the far end of a connection makes of the words of a request.
+    fn requested(shell: &[&str], words: &str) -> String {
+        let mut far_end = Command::new(shell[0])
+            .args(&shell[1..])
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/src/remote.sh"))
+            .env("mark", "mark")
+            // What it ends with itself is its group.
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = format!("{TELL}\nfg 1 tell {words}\nbye 2\n");
+        far_end.stdin.as_mut().unwrap().write_all(lines.as_bytes()).unwrap();
+        let said = String::from_utf8(far_end.wait_with_output().unwrap().stdout).unwrap();
+        let told = said.strip_prefix("\nmark\n").and_then(|said| said.strip_suffix("= 1 0\n= 2 0\n"));
+        told.unwrap_or_else(|| panic!("{said}")).to_owned()
     }
 
     fn words() -> impl Strategy<Value = Vec<String>> {
@@ -47,21 +73,31 @@ mod tests {
         prop::collection::vec(word, 0..6)
     }
 
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn every_shell_reads_the_same_words_back(words in words()) {
-            let wanted: Vec<u8> = words.iter().flat_map(|word| [word.as_bytes(), b"\0"].concat()).collect();
-            let joined = |quote: fn(&str) -> String| words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ");
-            prop_assert!(!joined(on_a_line).contains('\n'));
-            for shell in [&["sh"][..], &["busybox", "ash"], &["bash"]] {
-                for quote in [on_a_line, shown] {
-                    if let Some(read) = read_back(shell, &joined(quote)) {
-                        prop_assert_eq!(String::from_utf8_lossy(&read), String::from_utf8_lossy(&wanted));
-                    }
-                }
-            }
+    fn shell_reads_the_same_words_back(shell: &[&str]) {
+        if Command::new(shell[0]).args(&shell[1..]).args(["-c", ":"]).output().is_err() {
+            return skipped(&format!("no {}", shell[0]));
         }
+        let config = ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() };
+        proptest!(config, |(words in words())| {
+            let wanted: String = words.iter().flat_map(|word| [word, "\0"]).collect();
+            let on_a_line = words.iter().map(|word| on_a_line(word)).collect::<Vec<_>>().join(" ");
+            prop_assert_eq!(requested(shell, &on_a_line), wanted.clone());
+            prop_assert_eq!(typed(shell, &line(&words)), wanted);
+        });
+    }
+
+    #[test]
+    fn sh_reads_the_same_words_back() {
+        shell_reads_the_same_words_back(&["sh"]);
+    }
+
+    #[test]
+    fn bash_reads_the_same_words_back() {
+        shell_reads_the_same_words_back(&["bash"]);
+    }
+
+    #[test]
+    fn busybox_ash_reads_the_same_words_back() {
+        shell_reads_the_same_words_back(&["busybox", "ash"]);
     }
 }

@@ -1,4 +1,7 @@
-//! The crate's manifest is up to date.
+//! The crate's manifest is up to date; and what tests of several modules use.
+
+#[path = "../../../tests/support/skipped.rs"]
+pub(crate) mod skipped;
 
 use pop_deploy_plugin_api::testing::check_manifest;
 
