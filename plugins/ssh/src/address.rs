@@ -170,7 +170,7 @@ pub(crate) struct Approach {
 }
 
 /// The command that a login shell of any make runs: everything else comes by standard input.
-const FAR_END: &str = r#"exec sh -c 'IFS= read -r l; eval "$l"'"#;
+const OPENING: &str = r#"exec sh -c 'IFS= read -r l; eval "$l"'"#;
 
 impl Host {
     /// Whether the host goes by this name, or has this label.
@@ -217,7 +217,7 @@ impl Host {
         }
         argv.extend(self.port.iter().flat_map(|port| ["-p".to_owned(), port.to_string()]));
         argv.extend(self.user.iter().flat_map(|user| ["-l".to_owned(), user.clone()]));
-        argv.extend(["--".to_owned(), self.host.clone(), FAR_END.to_owned()]);
+        argv.extend(["--".to_owned(), self.host.clone(), OPENING.to_owned()]);
         argv
     }
 

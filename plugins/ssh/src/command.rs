@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How long a command has between a signal and a stronger one.
-const GRACE: Duration = Duration::from_secs(3);
+const BETWEEN_SIGNALS: Duration = Duration::from_secs(3);
 /// So many of its last lines are kept: they say why it failed.
 const TAIL: usize = 10;
 
@@ -128,7 +128,7 @@ impl Running<'_> {
 fn stop(sent: Sent, connection: &mut Connection) -> Result<()> {
     for signal in ["TERM", "KILL"] {
         connection.signal(signal)?;
-        match connection.wait_hearing(sent, Some(GRACE), &mut |_| {}) {
+        match connection.wait_hearing(sent, Some(BETWEEN_SIGNALS), &mut |_| {}) {
             Err(error) if error.kind == ErrorKind::Timeout => {}
             ended => return ended.map(drop),
         }

@@ -43,13 +43,13 @@ const HELLO: &str = concat!(
     r#"eval "$s""#,
 );
 /// How long the way there may take, logging in and all.
-const PATIENCE: Duration = Duration::from_secs(60);
+const LONGEST_LOGIN: Duration = Duration::from_secs(60);
 /// How often the far end hears that somebody is here.
 const BEAT: Duration = Duration::from_secs(10);
 /// How often a waiting thread looks whether the run was cancelled.
 const TICK: Duration = Duration::from_millis(50);
-/// How long a cancelled run waits for a request that is under way.
-const GRACE: Duration = Duration::from_secs(2);
+/// How long who goes, cancelled or done, waits for an answer that is still to come.
+const LAST_ANSWER: Duration = Duration::from_secs(2);
 /// So many of the lines that `ssh` and login scripts write are kept.
 const KEPT: usize = 40;
 
@@ -166,7 +166,7 @@ impl Connection {
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     self.session.checkpoint()?;
-                    if begun.elapsed() > PATIENCE {
+                    if begun.elapsed() > LONGEST_LOGIN {
                         return Err(Error::preflight(format!("`{}` doesn't answer", self.host))
                             .hint("log in by hand and see what it waits for"));
                     }
@@ -338,7 +338,7 @@ impl Connection {
                 self.signal("TERM")?;
                 cancelled = Some(Instant::now());
             }
-            if cancelled.is_some_and(|since| since.elapsed() > GRACE) {
+            if cancelled.is_some_and(|since| since.elapsed() > LAST_ANSWER) {
                 self.abandoned = true;
                 return Err(Error::new(
                     ErrorKind::Cancelled,
@@ -387,7 +387,7 @@ impl Connection {
             && let Ok(sent) = self.request("bye", &[])
         {
             // A far end that is gone has let go already.
-            self.wait_hearing(sent, Some(GRACE), &mut |_| {}).map(drop).unwrap_or_default();
+            self.wait_hearing(sent, Some(LAST_ANSWER), &mut |_| {}).map(drop).unwrap_or_default();
         }
     }
 

@@ -13,6 +13,8 @@ use crate::{origin::Origin, shared::covers};
 
 /// The format that this copy writes and reads.
 const FORMAT: u32 = 1;
+/// The digest of what nobody has looked at.
+const UNKNOWN: Sha256 = Sha256([0; 32]);
 
 /// The part of a manifest that tells releases apart; its first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,9 +36,14 @@ impl Head {
         format!("{} {} {} {}", self.release.id, self.origin.run, self.tree, self.content)
     }
 
-    /// Whether this is what a plan has of a release that isn't made yet: its digests are still unknown.
+    /// What a plan has of a release that isn't made yet: its digests are still unknown.
+    pub(crate) fn to_be_made(release: &Release, origin: Origin) -> Self {
+        Self { format: FORMAT, release: release.clone(), origin, tree: UNKNOWN, content: UNKNOWN }
+    }
+
+    /// Whether this is such a one.
     pub(crate) fn is_to_be_made(&self) -> bool {
-        self.tree == Sha256([0; 32])
+        self.tree == UNKNOWN
     }
 }
 
@@ -106,8 +113,7 @@ impl Manifest {
         folders.extend(missing.map(|path| Folder { path, mode: 0o555 }));
         folders.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         links.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        let (tree, content) = (Sha256([0; 32]), Sha256([0; 32]));
-        let head = Head { format: FORMAT, release: release.clone(), origin: origin.clone(), tree, content };
+        let head = Head::to_be_made(release, origin.clone());
         let mut manifest = Self { head, files: files.collect(), folders, links };
         manifest.head.tree = manifest.tree_digest();
         manifest.head.content = content_digest(&manifest.files);

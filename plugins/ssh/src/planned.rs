@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, time::Duration};
 use pop_deploy_plugin_api::{
     Result,
     protocol::{Command, Effect, Phase, Release, Step},
-    tree::Sha256,
     words::{grouped, some},
 };
 
@@ -121,10 +120,7 @@ fn bases(count: usize) -> String {
 
 /// What the head of a release that is still to be made holds is known once it is staged.
 pub(crate) fn verify(ground: &Ground<'_>, release: &Release) -> Result<Step> {
-    let (tree, content) = (Sha256([0; 32]), Sha256([0; 32]));
-    let head =
-        Head { format: 1, release: release.clone(), origin: Origin::of(ground.session), tree, content };
-    ground.verify_step(&head)
+    ground.verify_step(&Head::to_be_made(release, Origin::of(ground.session)))
 }
 
 pub(crate) fn stage(ground: &Ground<'_>, id: &str, prepared: Option<&Prepared>) -> Step {
@@ -184,8 +180,7 @@ pub(crate) fn finalize(ground: &Ground<'_>, release: &Release) -> Step {
     for (host, survey) in &ground.surveys {
         let before = survey.live_release().map(|release| release.id.clone());
         let mut kept = survey.kept.clone();
-        let (tree, content) = (Sha256([0; 32]), Sha256([0; 32]));
-        let head = Head { format: 1, release: release.clone(), origin: Origin::default(), tree, content };
+        let head = Head::to_be_made(release, Origin::default());
         kept.push(Kept { head, verified_at: Some(i64::MAX) });
         going.insert(
             ground.site.hosts[*host].name.clone(),

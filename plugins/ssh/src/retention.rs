@@ -34,15 +34,14 @@ pub(crate) fn surplus(kept: &[Kept], live: &str, before: Option<&str>, keep: usi
 
 #[cfg(test)]
 mod tests {
-    use pop_deploy_plugin_api::{protocol::Release, tree::Sha256};
+    use pop_deploy_plugin_api::protocol::Release;
 
     use super::*;
     use crate::{manifest::Head, origin::Origin};
 
     fn kept(id: &str, version: &str, verified_at: Option<i64>) -> Kept {
         let release = Release { id: id.to_owned(), version: Some(version.to_owned()), commit: None };
-        let (tree, content) = (Sha256([0; 32]), Sha256([0; 32]));
-        Kept { head: Head { format: 1, release, origin: Origin::default(), tree, content }, verified_at }
+        Kept { head: Head::to_be_made(&release, Origin::default()), verified_at }
     }
 
     #[test]

@@ -241,14 +241,7 @@ mod tests {
         assert_eq!(way.twins, [("new/c".to_owned(), "old/c".to_owned())]);
         assert_eq!(way.gone, ["l", "a", "b"]);
         assert_eq!((way.gone_later, way.folders_later), (vec!["old/c".to_owned()], vec!["old".to_owned()]));
-        assert_eq!(
-            way.counts.to_string(),
-            "2 added, 1 changed, 2 removed, 1 unchanged".replace('2', "1").replacen(
-                "1 removed",
-                "2 removed",
-                1
-            )
-        );
+        assert_eq!(way.counts.to_string(), "1 added, 1 changed, 2 removed, 1 unchanged");
     }
 
     #[test]

@@ -19,12 +19,9 @@ use crate::{
     shipment::Shipment,
     site::Site,
     survey::Survey,
-    verify::{self, Look},
+    verify::{self, Look, OTHER_CONTENT, OTHER_TREE},
 };
 
-/// What `seal` at the far end ends with when what is there isn't what was sent.
-const OTHER_TREE: i32 = 65;
-const OTHER_CONTENT: i32 = 66;
 /// How many bytes a header has for where a link leads.
 const HEADER_ROOM: usize = 100;
 /// What a request ends with that wasn't begun, because one before it failed.

@@ -19,9 +19,10 @@ use crate::{
     survey::Current,
 };
 
-/// What `check` at the far end ends with.
-const OTHER_TREE: i32 = 65;
-const OTHER_CONTENT: i32 = 66;
+/// What `check` and `seal` at the far end end with when what is there isn't what was sent.
+pub(crate) const OTHER_TREE: i32 = 65;
+pub(crate) const OTHER_CONTENT: i32 = 66;
+/// And `check`, when nothing is.
 const MISSING: i32 = 67;
 /// And `approve`, when it can't write.
 const UNWRITTEN: i32 = 73;
