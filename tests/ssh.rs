@@ -227,6 +227,32 @@ fn hosts_that_may_fail_go_back_at_once_and_are_named_with_what_they_have() {
 }
 
 #[test]
+fn a_release_that_no_host_takes_fails_however_many_may_fail() {
+    let Some(mut fleet) = Fleet::new(2) else { return };
+    let rolling = json!({"rolling": {"batch": 1, "max_failures": 2}});
+    fleet.config(json!({"strategy": rolling, "restart": noted_restart(&fleet), "health": sick_check(&fleet)}));
+    fleet.deploy("one");
+    (0..2).for_each(|host| make_sick(&fleet, host));
+    let said = fleet.try_deploy("two");
+    assert_eq!(said.code, Some(8), "{}", all(&said));
+    assert!(all(&said).contains("2 of 2 hosts failed"), "{}", all(&said));
+    fleet.all_say("one");
+    assert_eq!(fleet.project.history()[0]["status"], "failed");
+    // The host that the canary put it on is one that takes it.
+    fs::remove_file(fleet.hosts[0].srv().join("sick")).unwrap();
+    fleet.project.must(&["execute", "--canary", "--yes", "--version", "two"]);
+    assert_eq!(fleet.live(), ["two", "one"]);
+    // Who is left behind takes nothing either.
+    make_sick(&fleet, 0);
+    fleet.hosts[1].vanish();
+    let before = restarts(&fleet, 0);
+    let said = fleet.project.run(&["execute", "--yes", "--version", "two", "--skip-unreachable"]);
+    assert_eq!(said.code, Some(8), "{}", all(&said));
+    assert_ne!(restarts(&fleet, 0), before);
+    assert_eq!(fleet.project.history()[0]["status"], "failed");
+}
+
+#[test]
 fn a_host_that_vanishes_within_the_allowance_is_named_with_what_mends_it() {
     let Some(mut fleet) = Fleet::new(2) else { return };
     let rolling = json!({"rolling": {"batch": 1, "max_failures": 1}});

@@ -158,7 +158,8 @@ impl Target for Ssh {
             "switch" => {
                 let (switch, head) = (data::<Switch>(step)?, steps::known_head(request)?);
                 let hosts = steps::switched_hosts(site, &switch);
-                let rollout = Rollout { site, fleet, session, switch: &switch, head: &head };
+                let canaries = steps::canaries(request);
+                let rollout = Rollout { site, fleet, session, switch: &switch, head: &head, canaries };
                 let switched = rollout.forward(&hosts)?;
                 let receipt = Receipt::new(Outcome::Changed, switched.words(hosts.len()));
                 Ok(receipt.astray(switched.astray()).data(switched))
@@ -168,7 +169,8 @@ impl Target for Ssh {
             canary if canary.starts_with("canary_") => {
                 let (canary, head) = (data::<Canary>(step)?, steps::known_head(request)?);
                 let hosts = steps::switched_hosts(site, &canary.switch);
-                let rollout = Rollout { site, fleet, session, switch: &canary.switch, head: &head };
+                let canaries = steps::canaries(request);
+                let rollout = Rollout { site, fleet, session, switch: &canary.switch, head: &head, canaries };
                 canary.run(&rollout, &hosts)
             }
             once if once.starts_with("run_once_") => data::<Once>(step)?.run(site, fleet, id, session),

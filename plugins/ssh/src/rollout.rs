@@ -69,6 +69,8 @@ pub(crate) struct Rollout<'a> {
     pub(crate) session: &'a Session,
     pub(crate) switch: &'a Switch,
     pub(crate) head: &'a Head,
+    /// How many steps before this one have put the release on hosts.
+    pub(crate) canaries: usize,
 }
 
 impl Rollout<'_> {
@@ -79,7 +81,7 @@ impl Rollout<'_> {
     /// Goes live on these hosts as the config says.
     ///
     /// # Errors
-    /// More hosts failed than may: the hosts that switched are for [`back`] then.
+    /// More hosts failed than may, or no host has the release: the hosts that switched are for [`back`] then.
     pub(crate) fn forward(&self, hosts: &[usize]) -> Result<Switched> {
         match self.site.config.strategy {
             Strategy::Parallel => self.at_once(hosts).map(|()| Switched::default()),
@@ -103,6 +105,8 @@ impl Rollout<'_> {
         let mut failed: Vec<(usize, Error)> = Vec::new();
         let mut leaving = Leaving::default();
         let batches: Vec<_> = hosts.chunks(size).collect();
+        // However many may fail: what nobody has isn't live.
+        let nobody = |failed: usize| failed == hosts.len() && self.canaries == 0;
         for (index, batch) in batches.iter().enumerate() {
             if index > 0 {
                 self.session.pause(rolling.wait.map_or(Duration::ZERO, |wait| wait.span()))?;
@@ -112,7 +116,7 @@ impl Rollout<'_> {
             let troubles = self.batch(batch);
             failed.extend(troubles.iter().cloned());
             let gave_up = troubles.iter().any(|(_, error)| error.kind == ErrorKind::Cancelled);
-            if gave_up || failed.len() > rolling.max_failures {
+            if gave_up || failed.len() > rolling.max_failures || nobody(failed.len()) {
                 return Err(joined(self.site, failed));
             }
             // Before the next batch: a host that serves a bad release is the worst place to leave it.

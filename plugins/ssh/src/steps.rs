@@ -78,6 +78,11 @@ pub(crate) fn switched_hosts(site: &Site, switch: &Switch) -> Vec<usize> {
     of_names(site, &switch.before)
 }
 
+/// How many steps have put the release on some hosts first.
+pub(crate) fn canaries(request: &RunRequest) -> usize {
+    request.receipts.iter().filter(|receipt| receipt.step.starts_with("canary_")).count()
+}
+
 /// The hosts that stayed on the release before.
 fn behind(request: &RunRequest) -> Vec<String> {
     let switched = request.receipts.iter().find(|receipt| receipt.step == "switch");

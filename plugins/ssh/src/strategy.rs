@@ -62,7 +62,8 @@ pub(crate) struct Rolling {
     /// Seconds between two batches.
     pub(crate) wait: Option<Seconds>,
     /// How many hosts may fail: each goes back to the release before at once, and the others go on. One that can't be
-    /// switched back is named in the end, with what mends it, and the exit code is 4. One more that fails, and all go back.
+    /// switched back is named in the end, with what mends it, and the exit code is 4. One more that fails, or all that
+    /// there are, and all go back.
     pub(crate) max_failures: usize,
 }
 
