@@ -230,7 +230,8 @@ fn hosts_that_may_fail_go_back_at_once_and_are_named_with_what_they_have() {
 fn a_release_that_no_host_takes_fails_however_many_may_fail() {
     let Some(mut fleet) = Fleet::new(2) else { return };
     let rolling = json!({"rolling": {"batch": 1, "max_failures": 2}});
-    fleet.config(json!({"strategy": rolling, "restart": noted_restart(&fleet), "health": sick_check(&fleet)}));
+    fleet
+        .config(json!({"strategy": rolling, "restart": noted_restart(&fleet), "health": sick_check(&fleet)}));
     fleet.deploy("one");
     (0..2).for_each(|host| make_sick(&fleet, host));
     let said = fleet.try_deploy("two");
@@ -329,6 +330,39 @@ fn a_canary_on_the_first_host_waits_and_is_aborted_or_promoted_by_another_proces
     fleet.all_say("three");
     fleet.project.must(&["rollback", "--yes"]);
     fleet.all_say("one");
+}
+
+#[test]
+fn a_canary_splits_the_hosts_that_answer_and_is_refused_where_it_cannot() {
+    let Some(mut fleet) = Fleet::new(4) else { return };
+    let labelled = json!([{"host": "web1", "labels": ["edge"]}, "web2", "web3", "web4"]);
+    let steps = |canary: serde_json::Value| fleet.config(json!({"hosts": labelled, "canary": canary}));
+    steps(json!([{"hosts": ["edge"]}]));
+    fleet.deploy("one");
+    fleet.fill("two");
+    let canary =
+        ["execute", "--canary", "--until", "manual", "--yes", "--version", "two", "--skip-unreachable"];
+    let refused = |fleet: &Fleet, why: &str| {
+        let said = fleet.project.run(&canary);
+        assert_eq!(said.code, Some(3), "{}", all(&said));
+        assert!(all(&said).contains(why), "{}", all(&said));
+        fleet.all_say("one");
+    };
+    fleet.hosts[0].vanish();
+    refused(&fleet, "the steps of `canary` take none of the hosts that can be reached");
+    fleet.hosts[0].appear();
+    (1..4).for_each(|host| fleet.hosts[host].vanish());
+    refused(&fleet, "the steps of `canary` take all hosts that can be reached");
+    (2..4).for_each(|host| fleet.hosts[host].appear());
+    fleet.project.must(&canary);
+    assert_eq!(fleet.live(), ["two", "one", "one", "one"]);
+    fleet.project.must(&["abort", "--yes"]);
+    // Of the three that answer.
+    fleet.project.edit(|json| json["targets"]["web"]["config"]["canary"] = json!([{"percent": 50}]));
+    fleet.project.must(&canary);
+    assert_eq!(fleet.live(), ["two", "one", "two", "one"]);
+    fleet.project.must(&["promote", "--yes"]);
+    assert_eq!(fleet.live(), ["two", "one", "two", "two"]);
 }
 
 #[test]

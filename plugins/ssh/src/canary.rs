@@ -24,7 +24,7 @@ const TOLERATED: u32 = 10;
 const ENOUGH: u32 = 10;
 
 /// One step of a canary: which hosts get the release next, and how long they are watched. Give one of `count`, `percent`
-/// and `hosts`.
+/// and `hosts`. Hosts that stay behind, being out of reach, don't count.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CanaryStep {
@@ -74,24 +74,26 @@ impl CanaryStep {
         Ok(())
     }
 
-    fn takes(&self, site: &Site, host: usize) -> bool {
-        let hosts = site.hosts.len();
+    /// Whether it takes a host of these.
+    fn takes(&self, site: &Site, hosts: &[usize], host: usize) -> bool {
+        let first = |count: usize| hosts.iter().take(count).any(|one| *one == host);
         match (&self.count, &self.percent, &self.hosts) {
-            (Some(count), ..) => host < *count,
-            (None, Some(percent), _) => host < (hosts * usize::from(*percent)).div_ceil(100),
+            (Some(count), ..) => first(*count),
+            (None, Some(percent), _) => first((hosts.len() * usize::from(*percent)).div_ceil(100)),
             (None, None, names) => names.iter().flatten().any(|name| site.hosts[host].is_called(name)),
         }
     }
 }
 
-/// The hosts of each step of the canary, and those that are left for the end.
-pub(crate) fn split(site: &Site) -> (Vec<(Vec<usize>, Duration)>, Vec<usize>) {
-    let mut left: Vec<_> = (0..site.hosts.len()).collect();
+/// Those of these hosts that each step of the canary takes, and those that are left for the end.
+pub(crate) fn split(site: &Site, hosts: &[usize]) -> (Vec<(Vec<usize>, Duration)>, Vec<usize>) {
+    let mut left = hosts.to_vec();
     let mut steps = Vec::new();
     let only = [CanaryStep::first_host()];
     let planned = if site.config.canary.is_empty() { &only[..] } else { &site.config.canary };
     for step in planned {
-        let (taken, rest): (Vec<_>, Vec<_>) = left.into_iter().partition(|host| step.takes(site, *host));
+        let (taken, rest): (Vec<_>, Vec<_>) =
+            left.into_iter().partition(|host| step.takes(site, hosts, *host));
         left = rest;
         if !taken.is_empty() {
             steps.push((taken, step.hold.map_or(Duration::ZERO, Seconds::span)));
@@ -100,15 +102,32 @@ pub(crate) fn split(site: &Site) -> (Vec<(Vec<usize>, Duration)>, Vec<usize>) {
     (steps, left)
 }
 
-/// What stands against a canary, if anything does.
-pub(crate) fn undividable(site: &Site) -> Option<Check> {
-    let (_, left) = split(site);
-    let words = match (site.hosts.len(), left.len()) {
-        (1, _) => "one host can't be split: it would have the release as a whole",
-        (_, 0) => "the steps of `canary` take all hosts: nobody would be left with the release before",
-        _ => return None,
+/// What stands against a canary on these hosts, the ones that answered, if anything does.
+pub(crate) fn undividable(site: &Site, hosts: &[usize]) -> Option<Check> {
+    let (steps, left) = split(site, hosts);
+    let all_answered = hosts.len() == site.hosts.len();
+    let words = match (steps.is_empty(), left.is_empty()) {
+        // Where nobody answers there is nothing to split.
+        (false, false) | (true, true) => return None,
+        (true, false) => {
+            "the steps of `canary` take none of the hosts that can be reached: all would have the release at once"
+        }
+        (false, true) if site.hosts.len() == 1 => {
+            "one host can't be split: it would have the release as a whole"
+        }
+        (false, true) if all_answered => {
+            "the steps of `canary` take all hosts: nobody would be left with the release before"
+        }
+        (false, true) => {
+            "the steps of `canary` take all hosts that can be reached: none of them would be left with the release before"
+        }
     };
-    Some(Check::fail("canary", words, "deploy in full, or leave some hosts out of `canary`"))
+    let hint = if all_answered {
+        "deploy in full, or have `canary` take some hosts and leave others out"
+    } else {
+        "mend the hosts that can't be reached, or deploy in full"
+    };
+    Some(Check::fail("canary", words, hint))
 }
 
 /// `canary_…`: some hosts go live and are watched.

@@ -70,7 +70,7 @@ pub(crate) fn plan(
     checked.extend(ground.lonely());
     checked.extend(ground.checks());
     if rollout == Rollout::Canary {
-        checked.extend(canary::undividable(site));
+        checked.extend(canary::undividable(site, &ground.hosts()));
     }
     let mut of_source = match prepared {
         Some(prepared) => source::judge(site, prepared),
@@ -142,12 +142,11 @@ fn steps(
     }
     let mut left = ground.hosts();
     if rollout == Rollout::Canary {
-        let (first, last) = canary::split(site);
+        let (first, last) = canary::split(site, &left);
         for (index, (hosts, hold)) in first.into_iter().enumerate() {
-            let hosts: Vec<_> = hosts.into_iter().filter(|host| left.contains(host)).collect();
             steps.push(ground.canary_step(index + 1, release, &hosts, hold)?);
         }
-        left.retain(|host| last.contains(host));
+        left = last;
     }
     steps.push(ground.switch_step(release, &left)?);
     steps.push(planned::verify(ground, release)?);
