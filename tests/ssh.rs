@@ -108,6 +108,22 @@ fn a_host_that_is_sick_after_the_switch_takes_all_sixteen_back() {
     fleet.all_say("one");
 }
 
+#[test]
+fn a_way_back_mends_a_host_without_current_and_names_one_whose_current_is_anothers() {
+    let Some(fleet) = Fleet::new(3) else { return };
+    let meddle = "cd \"$1\"; case $1$2 in *web1*two) rm current; exit 1 ;; *web2*two) ln -sfn releases/mine current ;; esac";
+    fleet.config(json!({"restart": ["sh", "-c", meddle, "sh", fleet.base_of("{{host}}"), "{{version}}"]}));
+    fleet.deploy("one");
+    let link = |host: usize| fs::read_link(fleet.base(host).join("current")).unwrap_or_default();
+    let before = link(0);
+    let said = fleet.try_deploy("two");
+    assert_eq!(said.code, Some(8), "{}", all(&said));
+    let named = "on `web2`, `current` is a link to releases/mine, which this run didn't make: it stays so";
+    assert!(all(&said).contains(named), "{}", all(&said));
+    assert_eq!([link(0), link(2)], [before.clone(), before], "{}", all(&said));
+    assert_eq!(link(1), Path::new("releases/mine"));
+}
+
 /// A restart that waits for a file on one host, and tells that it began.
 fn slow_restart(fleet: &Fleet) -> serde_json::Value {
     let wait = "cd \"$1/..\"; touch restarting; while [ -e hold ]; do sleep 0.05; done";

@@ -13,6 +13,7 @@ use crate::{
     manifest::Head,
     site::Site,
     strategy::{Rolling, Strategy},
+    survey::Current,
     switch::{Moved, Switch},
     verify,
 };
@@ -150,9 +151,7 @@ impl Rollout<'_> {
                 Ok(Moved::Now | Moved::Already) => {
                     format!("`{name}` failed and has {} again", self.switch.before_words(self.site, host))
                 }
-                Ok(Moved::Elsewhere(current)) => format!(
-                    "`{name}` failed, and its `current` is {current}, which this run didn't make: it stays so"
-                ),
+                Ok(Moved::Elsewhere(current)) => format!("`{name}` failed, and {}", kept_as(&current)),
                 Err(trouble) => {
                     leaving.lost.push(Lost { host, error, trouble });
                     continue;
@@ -203,7 +202,7 @@ fn each_back(
     session: &Session,
 ) -> Vec<Outcome<Moved>> {
     fleet.each(site, hosts, Hold::Locked, Again::Yes, |host, connection| {
-        switch.back(site, host).run(connection, session)
+        switch.go_back(site, host, connection, session)
     })
 }
 
@@ -216,17 +215,27 @@ pub(crate) fn back(site: &Site, fleet: &Fleet, switch: &Switch, session: &Sessio
         fleet.all().into_iter().filter(|host| switch.before.contains_key(&site.hosts[*host].name)).collect();
     let outcomes = each_back(site, fleet, switch, &hosts, session);
     let mut moved = 0;
+    let mut kept = Vec::new();
     let mut lost = Vec::new();
     for (host, outcome) in outcomes {
         match outcome {
             Ok(Moved::Now) => moved += 1,
-            Ok(Moved::Already | Moved::Elsewhere(_)) => {}
+            Ok(Moved::Already) => {}
+            Ok(Moved::Elsewhere(current)) => {
+                kept.push(format!("on `{}`, {}", site.hosts[host], kept_as(&current)));
+            }
             Err(error) => lost.push(switch.mend(site, host, &error)),
         }
     }
-    match (lost.is_empty(), moved) {
-        (false, _) => Undo::Unknown { why: lost.join("\n") },
-        (true, 0) => Undo::Nothing,
-        (true, moved) => Undo::Undone { summary: format!("{} switched back", count(moved)) },
+    if !lost.is_empty() {
+        return Undo::Unknown { why: lost.into_iter().chain(kept).collect::<Vec<_>>().join("\n") };
     }
+    let moved = (moved > 0).then(|| format!("{} switched back", count(moved)));
+    let words: Vec<_> = moved.into_iter().chain(kept).collect();
+    if words.is_empty() { Undo::Nothing } else { Undo::Undone { summary: words.join("; ") } }
+}
+
+/// That `current` is left as somebody else made it.
+fn kept_as(current: &Current) -> String {
+    format!("`current` is {current}, which this run didn't make: it stays so")
 }

@@ -203,6 +203,25 @@ impl Switch {
         }
     }
 
+    /// Puts back on a host what was live there before. Where `current` is away, a switch was cut off between taking the old
+    /// link away and putting the new one there, as on hosts that can't rename over a link.
+    ///
+    /// # Errors
+    /// As [`Move::run`].
+    pub(crate) fn go_back(
+        &self,
+        site: &Site,
+        host: usize,
+        connection: &mut Connection,
+        session: &Session,
+    ) -> Result<Moved> {
+        let back = self.back(site, host);
+        match back.run(connection, session)? {
+            Moved::Elsewhere(Current::Absent) => Move { from: "", ..back }.run(connection, session),
+            moved => Ok(moved),
+        }
+    }
+
     /// What a host had before, in words.
     pub(crate) fn before_words(&self, site: &Site, host: usize) -> String {
         match self.before.get(&site.hosts[host].name) {
