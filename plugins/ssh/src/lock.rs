@@ -15,8 +15,12 @@ use crate::{
 /// What `lock` at the far end ends with when somebody has it.
 const HELD: i32 = 75;
 
-/// How long a far end of this run that lost its other end may take to notice.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a far end of this run that lost its other end may take to notice. Where the connection was closed that is a
+/// moment. Where it went silent, as when a router forgot it, the far end has to miss a minute of beats, and `find -mmin`
+/// counts whole minutes only: 62 s with GNU's, 120 s with BusyBox's, and a look every 2 s.
+const PATIENCE: Duration = Duration::from_secs(130);
+/// Who waits for longer than this is told so.
+const SOON: Duration = Duration::from_secs(5);
 
 /// Who holds a lock, as its file says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,8 +76,8 @@ pub(crate) fn take(
     let owner = serde_json::to_string(&Owner::of(session))
         .map_err(|error| Error::failed("the owner isn't representable as JSON").because(&error))?;
     let (base, Origin { maker, .. }) = (&site.bases[host], Origin::of(session));
-    let answer =
-        ask(connection, &["lock", base, &holder, &owner, live, made.unwrap_or_default(), &maker], session)?;
+    let words = ["lock", base, &holder, &owner, live, made.unwrap_or_default(), &maker];
+    let answer = ask(&site.hosts[host], connection, &words, session)?;
     if let Some(holder) = answer.value("expired") {
         session.warn(format!(
             "`{}`: the lock of {} was left behind; taken over",
@@ -111,17 +115,44 @@ pub(crate) fn name_taken(host: &Host, id: &str) -> Error {
         .hint("run it again: the next release gets another name")
 }
 
-/// Asks for the lock; an earlier connection of this very run may be just about to let go of it.
-fn ask(connection: &mut Connection, words: &[&str], session: &Session) -> Result<Answer> {
-    let begun = Instant::now();
+/// Asks for the lock; an earlier connection of this very run may be about to let go of it.
+fn ask(host: &Host, connection: &mut Connection, words: &[&str], session: &Session) -> Result<Answer> {
+    let (begun, us) = (Instant::now(), Origin::of(session));
+    let mut told = false;
     loop {
         let answer = connection.ask(words)?;
-        let held = answer.value("holder").and_then(|line| serde_json::from_str::<Holder>(line).ok());
-        let ours = answer.status == HELD && held.is_some_and(|held| held.origin == Origin::of(session));
-        if !ours || begun.elapsed() > PATIENCE {
-            return Ok(answer);
+        let holder = answer.value("holder").filter(|_| answer.status == HELD);
+        match wait_for(holder, &us, begun.elapsed()) {
+            Wait::Not => return Ok(answer),
+            Wait::Silently => {}
+            Wait::Telling if told => {}
+            Wait::Telling => {
+                told = true;
+                session.warn(format!(
+                    "`{host}` hasn't noticed yet that a connection of this run was lost; waiting for it to let go of the lock, {} s at most",
+                    PATIENCE.as_secs()
+                ));
+            }
         }
         session.pause(Duration::from_millis(200))?;
+    }
+}
+
+/// Whether a lock is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    Not,
+    Silently,
+    Telling,
+}
+
+/// Whether to go on waiting for the holder that a host names, if it names one: for `us` alone, not for other runs.
+fn wait_for(holder: Option<&str>, us: &Origin, waited: Duration) -> Wait {
+    let holder = holder.and_then(|line| serde_json::from_str::<Holder>(line).ok());
+    match holder.is_some_and(|holder| holder.origin == *us) {
+        true if waited <= SOON => Wait::Silently,
+        true if waited <= PATIENCE => Wait::Telling,
+        _ => Wait::Not,
     }
 }
 
@@ -153,5 +184,30 @@ impl Owner {
     /// The target of a session.
     pub(crate) fn of(context: &TargetContext) -> Self {
         Self { project: context.project_name.clone(), target: context.target.clone() }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_far_end_of_the_same_run_is_waited_for_until_it_must_have_noticed_and_no_other_is() {
+        let origin = |run: &str, maker: &str| Origin { run: run.to_owned(), maker: maker.to_owned() };
+        let us = origin("run", "maker");
+        let after = |origin: Origin, seconds| {
+            let holder = Holder { owner: "me".to_owned(), origin, target: "web".to_owned(), since: now() };
+            let line = serde_json::to_string(&holder).unwrap();
+            wait_for(Some(&line), &us, Duration::from_secs(seconds))
+        };
+        assert_eq!(after(us.clone(), 1), Wait::Silently);
+        // The watchman of a far end with BusyBox and its look every other second.
+        assert_eq!(after(us.clone(), 120 + 2), Wait::Telling);
+        assert_eq!(after(us.clone(), 131), Wait::Not);
+        assert_eq!(after(origin("run", "another"), 1), Wait::Not);
+        assert_eq!(after(origin("another", "maker"), 1), Wait::Not);
+        assert_eq!(wait_for(Some("half a li"), &us, Duration::ZERO), Wait::Not);
+        assert_eq!(wait_for(None, &us, Duration::ZERO), Wait::Not);
     }
 }
