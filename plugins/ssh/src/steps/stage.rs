@@ -129,31 +129,47 @@ impl Stage {
             fleet.each(site, &named(site, &self.hosts), Hold::Locked, Again::Yes, |host, connection| {
                 stage::unstage(&site.hosts[host], id, &origin, connection)
             });
-        let mut removed = 0;
-        let mut left = Vec::new();
+        let mut left = Left::default();
         let mut failed = Vec::new();
         for (host, outcome) in outcomes {
+            let name = || site.hosts[host].name.clone();
             match outcome {
-                Ok(there) => removed += usize::from(there),
-                Err(_) if !fleet.is_connected(host) => left.push(site.hosts[host].name.clone()),
-                Err(error) if error.kind == ErrorKind::Locked => left.push(site.hosts[host].name.clone()),
+                Ok(there) => left.removed += usize::from(there),
+                Err(_) if !fleet.is_connected(host) => left.unreachable.push(name()),
+                Err(error) if error.kind == ErrorKind::Locked => left.locked.push(name()),
                 Err(error) => failed.push((host, error)),
             }
         }
         if !failed.is_empty() {
             return Err(joined(site, failed));
         }
-        let mut words = Vec::new();
-        if removed > 0 {
-            words.push(format!("removed release {id} from {}", count(removed)));
-        }
-        if !left.is_empty() {
-            words.push(format!("{} can't be reached: its next deployment tidies up", left.join(", ")));
-        }
-        match words.is_empty() {
-            true => Ok(Undo::Nothing),
-            false => Ok(Undo::Undone { summary: words.join("; ") }),
-        }
+        Ok(match left.words(id) {
+            words if words.is_empty() => Undo::Nothing,
+            summary => Undo::Undone { summary },
+        })
+    }
+}
+
+/// What became of a release that was taken away, where nothing failed.
+#[derive(Debug, Default)]
+struct Left {
+    /// From how many hosts it was removed.
+    removed: usize,
+    unreachable: Vec<String>,
+    locked: Vec<String>,
+}
+
+impl Left {
+    fn words(&self, id: &str) -> String {
+        let left = |hosts: &[String], why: &str| {
+            let why = format!("{} {why}: the next deployment there tidies up", hosts.join(", "));
+            (!hosts.is_empty()).then_some(why)
+        };
+        let removed =
+            (self.removed > 0).then(|| format!("removed release {id} from {}", count(self.removed)));
+        let unreachable = left(&self.unreachable, "can't be reached");
+        let locked = left(&self.locked, "can't be locked, since a run is at work there");
+        [removed, unreachable, locked].into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -171,5 +187,20 @@ fn first_failure(checks: Vec<Check>) -> Result<()> {
     match checks.into_iter().find(|check| check.status == CheckStatus::Fail) {
         Some(check) => Err(Error { hint: check.hint, ..Error::failed(check.message) }),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_is_locked_is_not_said_to_be_out_of_reach() {
+        let [web1, web2] = ["web1", "web2"].map(str::to_owned);
+        let left = Left { removed: 2, unreachable: Vec::new(), locked: vec![web1, web2] };
+        let words = "removed release id from 2 hosts; web1, web2 can't be locked, since a run is at work there: \
+                     the next deployment there tidies up";
+        assert_eq!(left.words("id"), words);
+        assert_eq!(Left::default().words("id"), "");
     }
 }
