@@ -13,7 +13,11 @@ mod sshd;
 #[path = "support/mod.rs"]
 mod support;
 
-use std::{fs, process::Child};
+use std::{
+    fs,
+    process::Child,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use fleet::Fleet;
 use network::Network;
@@ -371,4 +375,44 @@ fn a_second_operator_is_told_who_deploys_and_gets_his_turn_when_that_one_is_kill
     let said = other.run(&["execute", "--yes", "--version", "three", "--wait", "60"]);
     assert_eq!(said.code, Some(0), "{}", all(&said));
     fleet.all_say("three");
+}
+
+/// Waits until a run has another name than one that has just begun in another folder.
+fn another_second() {
+    let second = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let now = second();
+    wait_for("another second", || (second() != now).then_some(()));
+}
+
+#[test]
+fn a_run_that_waits_for_one_host_holds_no_other_meanwhile() {
+    let Some(fleet) = Fleet::new(2) else { return };
+    fleet.deploy("one");
+    let [both, first] = [json!(["web1", "web2"]), json!(["web1"])].map(|hosts| {
+        let project = Fleet::project_in(&fleet.lab);
+        fleet.config_of(&project, json!({"hosts": hosts}));
+        project
+    });
+    fleet.project.edit(|json| json["targets"]["web"]["config"]["hosts"] = json!(["web2"]));
+    fleet.project.gate("pre_switch");
+    let holder = fleet.start("two");
+    fleet.project.wait_at_gate();
+    another_second();
+    let waiting = both.start(&["execute", "--yes", "--version", "four", "--wait", "600"]);
+    let begun = || {
+        let runs = fs::read_dir(both.path().join(".pop-deploy/deployments")).ok()?;
+        let journals = runs.flatten().map(|run| fs::read_to_string(run.path().join("journal.jsonl")));
+        journals.flatten().any(|journal| journal.contains("\"lock\"")).then_some(())
+    };
+    wait_for("the run that waits", begun);
+    fleet::fill(&first, "three");
+    another_second();
+    first.must(&["execute", "--yes", "--version", "three", "--wait", "60"]);
+    assert_eq!(fleet.live(), ["three", "one"]);
+    fleet.project.write("go", "");
+    assert_eq!(ended(holder).code, Some(0));
+    let said = ended(waiting);
+    assert_eq!(said.code, Some(3), "{}", all(&said));
+    assert!(all(&said).contains("somebody else deployed meanwhile"), "{}", all(&said));
+    assert_eq!(fleet.live(), ["three", "two"]);
 }

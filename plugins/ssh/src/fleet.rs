@@ -172,6 +172,22 @@ impl Fleet {
         seat.as_ref().is_some_and(|connection| !connection.is_lost())
     }
 
+    /// Lets go of all locks, and stays connected.
+    pub(crate) fn unlock(&self, site: &Site) {
+        let holds = |host: &usize| {
+            let seat = self.seats[*host].lock().unwrap_or_else(PoisonError::into_inner);
+            seat.as_ref().is_some_and(|connection| connection.locked)
+        };
+        let held: Vec<_> = self.all().into_iter().filter(holds).collect();
+        let outcomes = self.each(site, &held, Hold::Free, Again::No, |_, connection| {
+            let answer = connection.ask(&["unlock"]);
+            connection.locked = false;
+            answer
+        });
+        // Who can't be asked any more has let go.
+        drop(outcomes);
+    }
+
     /// Takes leave of all hosts, which lets go of the locks.
     pub(crate) fn close(&self) {
         thread::scope(|scope| {

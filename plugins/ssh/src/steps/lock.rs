@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pop_deploy_plugin_api::{
-    Error, Result, Session,
+    Error, ErrorKind, Result, Session,
     protocol::{Outcome, Receipt, Undo},
 };
 use serde::{Deserialize, Serialize};
@@ -34,7 +34,8 @@ impl Locking {
         (0..site.hosts.len()).filter(|host| self.before.contains_key(&site.hosts[*host].name)).collect()
     }
 
-    /// Takes all locks or none, and looks whether the plan still holds.
+    /// Takes all locks or none, and looks whether the plan still holds. Who is to wait for one of them comes again, and holds
+    /// none meanwhile: two that each wait for what the other has would wait for ever.
     ///
     /// # Errors
     /// [`ErrorKind::Locked`]; something else is live by now; another run has a release of that name.
@@ -55,7 +56,11 @@ impl Locking {
                 let answer = lock::take(site, host, planned, self.makes.as_deref(), connection, session)?;
                 self.check(site, host, &Current::of(&answer), release)
             });
-            together(site, outcomes)?;
+            let taken = together(site, outcomes);
+            if taken.as_ref().is_err_and(|error| error.kind == ErrorKind::Locked) {
+                fleet.unlock(site);
+            }
+            taken?;
         }
         Ok(Receipt::new(Outcome::Changed, ""))
     }
