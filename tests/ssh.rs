@@ -17,12 +17,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 use fleet::Fleet;
 use serde_json::json;
 use sshd::Kind;
-use support::{Said, wait_for};
-
-/// Both streams, for a look at what was said.
-fn all(said: &Said) -> String {
-    format!("{}{}", said.stdout, said.stderr)
-}
+use support::{Said, all, wait_for};
 
 /// A health check that fails where version two is live and a file `sick` lies beside the base.
 fn sick_check(fleet: &Fleet) -> serde_json::Value {

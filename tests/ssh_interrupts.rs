@@ -24,11 +24,7 @@ use network::Network;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use sshd::Kind;
-use support::{Said, skipped, wait_for, worker_of};
-
-fn all(said: &Said) -> String {
-    format!("{}{}", said.stdout, said.stderr)
-}
+use support::{Said, all, skipped, wait_for, worker_of};
 
 fn send(pid: u32, signal: Signal) {
     kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();

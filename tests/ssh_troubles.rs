@@ -22,11 +22,7 @@ use fleet::Fleet;
 use network::Network;
 use serde_json::json;
 use sshd::{Host, Kind, Lab};
-use support::{Said, skipped, wait_for};
-
-fn all(said: &Said) -> String {
-    format!("{}{}", said.stdout, said.stderr)
-}
+use support::{Said, all, skipped, wait_for};
 
 /// A host with this much room.
 fn small(lab: &Lab, name: &str, bytes: u64, inodes: u64) -> Host {

@@ -281,6 +281,11 @@ fn visit(path: &Path, found: &mut BTreeMap<PathBuf, String>) {
     found.insert(path.to_owned(), content);
 }
 
+/// Both streams, for a look at what was said.
+pub fn all(said: &Said) -> String {
+    format!("{}{}", said.stdout, said.stderr)
+}
+
 /// Asks until there is an answer.
 pub fn wait_for<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();

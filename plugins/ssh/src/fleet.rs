@@ -253,13 +253,17 @@ fn named(site: &Site, host: usize, mut error: Error) -> Error {
     error
 }
 
-/// All of an error on one line.
-fn line(site: &Site, host: usize, error: Error) -> String {
+/// An error with its causes, on one line that names its host.
+pub(crate) fn words(site: &Site, host: usize, error: Error) -> String {
     let error = named(site, host, error);
-    let words = std::iter::once(error.message).chain(error.causes).collect::<Vec<_>>().join(": ");
-    match error.hint {
-        Some(hint) => format!("{words} ({hint})"),
-        None => words,
+    std::iter::once(error.message).chain(error.causes).collect::<Vec<_>>().join(": ")
+}
+
+/// All of an error on one line.
+fn line(site: &Site, host: usize, mut error: Error) -> String {
+    match error.hint.take() {
+        Some(hint) => format!("{} ({hint})", words(site, host, error)),
+        None => words(site, host, error),
     }
 }
 

@@ -7,7 +7,8 @@ use pop_deploy_plugin_api::{
 };
 
 use crate::{
-    lock::Owner,
+    fleet::words,
+    lock::{self, Owner},
     prepared::Prepared,
     site::Site,
     steps::Locking,
@@ -63,8 +64,7 @@ impl<'a> Ground<'a> {
             checks.extend(survey.troubles(name, base, &owner));
             checks.extend(survey.doubts(name, base, now));
             if let Some(holder) = survey.holder() {
-                let words = format!("`{base}` on `{name}` is being deployed to by {holder}");
-                checks.push(Check::warn("lock", words));
+                checks.push(Check::warn("lock", lock::held(base, name, &holder)));
             }
         }
         checks
@@ -164,16 +164,7 @@ pub(crate) fn on_host(site: &Site, host: usize, survey: &Survey, prepared: &Prep
 
 /// A host that can't be asked, as a check.
 pub(crate) fn unreachable(site: &Site, host: usize, error: &Error) -> Check {
-    let name = format!("`{}`", site.hosts[host]);
-    let mut words = if error.message.contains(&name) {
-        error.message.clone()
-    } else {
-        format!("{name}: {}", error.message)
-    };
-    for cause in &error.causes {
-        words.push_str(&format!(": {cause}"));
-    }
-    let mut check = Check::new("host", CheckStatus::Fail, words);
+    let mut check = Check::new("host", CheckStatus::Fail, words(site, host, error.clone()));
     check.hint = error.hint.clone();
     check
 }

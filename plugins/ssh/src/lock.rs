@@ -53,6 +53,11 @@ impl Holder {
     }
 }
 
+/// That somebody is at work at a base.
+pub(crate) fn held(base: &str, host: &Host, holder: &str) -> String {
+    format!("`{base}` on `{host}` is being deployed to by {holder}")
+}
+
 /// The time, for people.
 pub(crate) fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
@@ -99,11 +104,8 @@ pub(crate) fn take(
         }
         HELD => {
             let holder = Holder::words(answer.value("holder").unwrap_or_default());
-            Err(Error::new(
-                ErrorKind::Locked,
-                format!("`{base}` on `{}` is being deployed to by {holder}", site.hosts[host]),
-            )
-            .hint("wait until that run has ended"))
+            Err(Error::new(ErrorKind::Locked, held(base, &site.hosts[host], &holder))
+                .hint("wait until that run has ended"))
         }
         _ => Err(told(&answer, format!("can't lock `{base}` on `{}`", site.hosts[host]))),
     }
