@@ -19,7 +19,7 @@ const HELD: i32 = 75;
 /// moment. Where it went silent, as when a router forgot it, the far end has to miss a minute of beats, and `find -mmin`
 /// counts whole minutes only: 62 s with GNU's, 120 s with BusyBox's, and a look every 2 s.
 const PATIENCE: Duration = Duration::from_secs(130);
-/// Who waits for longer than this is told so.
+/// What passes by itself has passed by then; who waits for longer is told so.
 const SOON: Duration = Duration::from_secs(5);
 
 /// Who holds a lock, as its file says.
@@ -123,8 +123,10 @@ fn ask(host: &Host, connection: &mut Connection, words: &[&str], session: &Sessi
     let mut told = false;
     loop {
         let answer = connection.ask(words)?;
-        let holder = answer.value("holder").filter(|_| answer.status == HELD);
-        match wait_for(holder, &us, begun.elapsed()) {
+        if answer.status != HELD {
+            return Ok(answer);
+        }
+        match wait_for(answer.value("holder").unwrap_or_default(), &us, begun.elapsed()) {
             Wait::Not => return Ok(answer),
             Wait::Silently => {}
             Wait::Telling if told => {}
@@ -148,12 +150,13 @@ enum Wait {
     Telling,
 }
 
-/// Whether to go on waiting for the holder that a host names, if it names one: for `us` alone, not for other runs.
-fn wait_for(holder: Option<&str>, us: &Origin, waited: Duration) -> Wait {
-    let holder = holder.and_then(|line| serde_json::from_str::<Holder>(line).ok());
-    match holder.is_some_and(|holder| holder.origin == *us) {
-        true if waited <= SOON => Wait::Silently,
-        true if waited <= PATIENCE => Wait::Telling,
+/// Whether to go on waiting for the holder that a host names: for `us`, not for other runs. One that isn't named is just
+/// taking the lock, or letting go of it.
+fn wait_for(holder: &str, us: &Origin, waited: Duration) -> Wait {
+    match serde_json::from_str::<Holder>(holder) {
+        Ok(holder) if holder.origin != *us => Wait::Not,
+        _ if waited <= SOON => Wait::Silently,
+        Ok(_) if waited <= PATIENCE => Wait::Telling,
         _ => Wait::Not,
     }
 }
@@ -201,7 +204,7 @@ mod tests {
         let after = |origin: Origin, seconds| {
             let holder = Holder { owner: "me".to_owned(), origin, target: "web".to_owned(), since: now() };
             let line = serde_json::to_string(&holder).unwrap();
-            wait_for(Some(&line), &us, Duration::from_secs(seconds))
+            wait_for(&line, &us, Duration::from_secs(seconds))
         };
         assert_eq!(after(us.clone(), 1), Wait::Silently);
         // The watchman of a far end with BusyBox and its look every other second.
@@ -209,7 +212,8 @@ mod tests {
         assert_eq!(after(us.clone(), 131), Wait::Not);
         assert_eq!(after(origin("run", "another"), 1), Wait::Not);
         assert_eq!(after(origin("another", "maker"), 1), Wait::Not);
-        assert_eq!(wait_for(Some("half a li"), &us, Duration::ZERO), Wait::Not);
-        assert_eq!(wait_for(None, &us, Duration::ZERO), Wait::Not);
+        let after = |line: &str, seconds| wait_for(line, &us, Duration::from_secs(seconds));
+        assert_eq!([after("", 1), after("half a li", 1)], [Wait::Silently; 2]);
+        assert_eq!(after("", 6), Wait::Not);
     }
 }
