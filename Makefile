@@ -15,7 +15,7 @@ EXTENSION := $(if $(filter Darwin,$(shell uname -s)),dylib,so)
 PLUGIN_FILES := $(foreach crate,$(notdir $(patsubst %/Cargo.toml,%,$(wildcard plugins/*/Cargo.toml))),\
 	libpop_deploy_$(subst -,_,$(crate)).$(EXTENSION))
 
-# The loop device of the benchmark lives in a mount namespace of its own: it goes with the process, however that ends.
+# The loop device of a benchmark lives in a mount namespace of its own: it goes with the process, however that ends.
 ALONE := $(shell [ "$$(id -u)" = 0 ] && command -v unshare >/dev/null && echo unshare --mount)
 
 # What runs in the background is ended with all that it started.
@@ -69,7 +69,7 @@ bench: build ## Measure against cp, rsync, Ansible, Capistrano, Python and docke
 	@sh tests/services.sh rsync=rsync dockerd=docker.io docker-registry=docker-registry ip=iproute2 \
 		sshd=openssh-server ssh=openssh-client git=git cap=capistrano
 	$(ALONE) $(CARGO) bench --locked -p pop-deploy --bench site
-	$(CARGO) bench --locked -p pop-deploy --bench ssh
+	$(ALONE) $(CARGO) bench --locked -p pop-deploy --bench ssh
 	$(CARGO) bench --locked -p pop-deploy --bench plugins
 	$(CARGO) bench --locked -p pop-deploy --bench docker
 

@@ -203,8 +203,9 @@ impl Tool {
         "#;
         let ssh = match self.kind {
             Kind::RsyncOverMaster => {
+                // By the host's short name: the whole path of a socket has to be short.
                 format!(
-                    "ssh -o ControlMaster=auto -o ControlPersist=30 -o ControlPath={}/masters/%C",
+                    "ssh -o ControlMaster=auto -o ControlPersist=30 -o ControlPath={}/masters/%n",
                     self.lab.display()
                 )
             }

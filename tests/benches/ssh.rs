@@ -8,6 +8,7 @@
 #![allow(clippy::print_stdout, reason = "the benchmark's output")]
 
 mod corpus;
+mod disk;
 mod fleet_tools;
 #[path = "../support/network.rs"]
 mod network;
@@ -20,10 +21,10 @@ mod table;
 use std::env;
 
 use corpus::Corpus;
+use disk::Disk;
 use fleet_tools::{Goals, Tool};
 use network::Network;
 use run::{median, middle};
-use rustix::fs::{CWD, Mode, OFlags, openat, syncfs};
 use sshd::{Host, Kind, Lab};
 use table::{Goal, compare, head};
 
@@ -31,9 +32,12 @@ use table::{Goal, compare, head};
 const ROUND_TRIPS: [u64; 2] = [0, 20];
 /// From here on a round takes minutes, so that one has to do.
 const MANY: u64 = 1_000;
+/// How large the disk may grow: everyone's releases on 16 hosts, which some tools copy whole.
+const GIGABYTES: u64 = 80;
 
 fn main() {
-    let lab = match Lab::new() {
+    let disk = Disk::new(GIGABYTES).expect("there is room for temporary files");
+    let lab = match Lab::new_in(&disk.path()) {
         Ok(lab) => lab,
         Err(why) => return println!("\nssh: skipped: {why}"),
     };
@@ -55,11 +59,12 @@ fn main() {
                 let hosts: Vec<_> = (1..=count).map(|number| host(&lab, network.as_ref(), number)).collect();
                 let rounds = numbers("POP_DEPLOY_BENCH_ROUNDS", if files < MANY { "3" } else { "1" })[0];
                 println!(
-                    "\nhosts: {count}, {} files with {} MB, round trip: {round_trip} ms; median of {rounds}",
+                    "\nhosts: {count}, {} files with {} MB, {}, round trip: {round_trip} ms; median of {rounds}",
                     corpus.files,
                     corpus.bytes / 1_000_000,
+                    disk.name,
                 );
-                let measured = Measured { lab: &lab, hosts: &hosts, corpus: &corpus, rounds };
+                let measured = Measured { disk: &disk, lab: &lab, hosts: &hosts, corpus: &corpus, rounds };
                 match &network {
                     Some(network) => network.inside(|| measured.all()),
                     None => measured.all(),
@@ -83,6 +88,7 @@ fn host(lab: &Lab, network: Option<&Network>, number: u64) -> Host {
 
 /// One number of hosts, one corpus, one distance.
 struct Measured<'a> {
+    disk: &'a Disk,
     lab: &'a Lab,
     hosts: &'a [Host],
     corpus: &'a Corpus,
@@ -98,7 +104,7 @@ impl Measured<'_> {
             .map(|tool| {
                 median(self.rounds, |_| {
                     tool.forget_everything();
-                    self.settle();
+                    self.disk.settle();
                     tool.deploy()
                 })
             })
@@ -116,7 +122,7 @@ impl Measured<'_> {
         for round in 0..self.rounds {
             change(round);
             for (tool, times) in tools.iter_mut().zip(&mut times) {
-                self.settle();
+                self.disk.settle();
                 times.push(tool.deploy());
             }
         }
@@ -135,11 +141,5 @@ impl Measured<'_> {
             let goal = goal(tool.goals()).map_or(Goal::None, Goal::Ratio);
             compare(what, times[0], tool.name(), *time, &goal);
         }
-    }
-
-    /// Writes out what is dirty, so that a measurement pays for its own writes only.
-    fn settle(&self) {
-        let root = openat(CWD, self.lab.path(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty());
-        syncfs(root.expect("the folder opens")).expect("the disk syncs");
     }
 }

@@ -96,6 +96,14 @@ impl Lab {
     /// # Errors
     /// What is missing here.
     pub fn new() -> Result<Self, String> {
+        Self::new_in(&env::temp_dir())
+    }
+
+    /// The same in a folder of `parent`, on whose file system all of its hosts are then.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn new_in(parent: &Path) -> Result<Self, String> {
         let sshd = program("sshd").ok_or("no sshd")?;
         program("ssh").and(program("ssh-keygen")).ok_or("no OpenSSH client")?;
         if rustix::process::geteuid().is_root() {
@@ -103,7 +111,7 @@ impl Lab {
             fs::create_dir_all("/run/sshd").map_err(|error| format!("can't make /run/sshd: {error}"))?;
         }
         let user = said(Command::new("id").arg("-un"));
-        let folder = tempfile::Builder::new().prefix("lab-").tempdir().unwrap();
+        let folder = tempfile::Builder::new().prefix("lab-").tempdir_in(parent).unwrap();
         let lab = Self { folder, sshd, user };
         for folder in ["bin", "clients", "hosts"] {
             fs::create_dir(lab.path().join(folder)).unwrap();
