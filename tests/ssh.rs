@@ -12,7 +12,7 @@ mod sshd;
 #[path = "support/mod.rs"]
 mod support;
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use fleet::Fleet;
 use serde_json::json;
@@ -240,10 +240,14 @@ fn hosts_that_may_fail_go_back_at_once_and_are_named_with_what_they_have() {
 #[test]
 fn a_release_that_no_host_takes_fails_however_many_may_fail() {
     let Some(mut fleet) = Fleet::new(2) else { return };
-    let rolling = json!({"rolling": {"batch": 1, "max_failures": 2}});
+    let rolling = json!({"rolling": {"batch": 1, "max_failures": 2, "wait": 0.5}});
     fleet
         .config(json!({"strategy": rolling, "restart": noted_restart(&fleet), "health": sick_check(&fleet)}));
     fleet.deploy("one");
+    let [first, second] =
+        [0, 1].map(|host| fleet.hosts[host].srv().join("restarts").metadata().unwrap().modified().unwrap());
+    let waited = second.duration_since(first).unwrap();
+    assert!(waited >= Duration::from_millis(500), "{waited:?} between two batches");
     (0..2).for_each(|host| make_sick(&fleet, host));
     let said = fleet.try_deploy("two");
     assert_eq!(said.code, Some(8), "{}", all(&said));
@@ -379,7 +383,12 @@ fn a_canary_splits_the_hosts_that_answer_and_is_refused_where_it_cannot() {
 #[test]
 fn a_host_that_cannot_be_reached_stops_everything_or_stays_behind_and_catches_up() {
     let Some(mut fleet) = Fleet::new(3) else { return };
+    // A second one at the same time would fail.
+    let alone = "mkdir \"$1\" && sleep 0.1 && rmdir \"$1\"";
+    let busy = fleet.lab.path().join("busy");
+    fleet.config(json!({"max_connections": 1, "restart": ["sh", "-c", alone, "sh", busy], "keep": 1}));
     fleet.deploy("one");
+    let first = kept(&fleet, 1);
     fleet.hosts[1].vanish();
     let said = fleet.try_deploy("two");
     assert_eq!(said.code, Some(3), "{}", all(&said));
@@ -388,12 +397,27 @@ fn a_host_that_cannot_be_reached_stops_everything_or_stays_behind_and_catches_up
     let said = fleet.project.must(&["execute", "--yes", "--version", "two", "--skip-unreachable"]);
     assert!(all(&said).contains("behind: web2"), "{}", all(&said));
     assert_eq!(fleet.live(), ["two", "one", "two"]);
+    let second = &kept(&fleet, 0) - &first;
+    assert_eq!(kept(&fleet, 0), &first | &second, "what was live before stays");
     fleet.hosts[1].appear();
     let said = fleet.project.run(&["verify"]);
     assert_ne!(said.code, Some(0), "{}", all(&said));
     assert!(all(&said).contains("not all hosts have the same release"), "{}", all(&said));
-    fleet.deploy("three");
+    let said = fleet.deploy("three");
     fleet.all_say("three");
+    assert!(all(&said).contains("removed 2 releases"), "{}", all(&said));
+    let third = &kept(&fleet, 1) - &first;
+    assert_eq!([kept(&fleet, 0), kept(&fleet, 2)], [&second | &third, &second | &third]);
+    assert_eq!(kept(&fleet, 1), &first | &third, "what was live there before");
+    assert_eq!([&first, &second, &third].map(BTreeSet::len), [1; 3]);
+}
+
+/// The releases on a host: each has its manifest, and there is no other one.
+fn kept(fleet: &Fleet, host: usize) -> BTreeSet<String> {
+    let entries = fs::read_dir(fleet.base(host).join(".pop-deploy/releases")).unwrap();
+    let described = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(fleet.releases(host), described);
+    described
 }
 
 #[test]
