@@ -19,12 +19,11 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::{
     Error, ErrorKind, Output, Result, Session,
     context::TICK,
+    output::LONGEST_LINE,
     protocol::{Command, Event, Stream},
     redact::RedactStream,
 };
 
-/// A line longer than this is reported in pieces.
-const LONGEST_LINE: u64 = 8 * 1024;
 /// How much of the output stays in [`Finished`].
 const TAIL: usize = 16 * 1024;
 /// How long a program has between being asked to stop and being killed.
@@ -240,7 +239,7 @@ impl Process {
                     return;
                 }
                 keep_tail(tail, &text);
-                output.report(session, stream, text);
+                output.report(session, stream, &text);
             };
             let mut ending: Option<Ending> = None;
             let status = loop {
@@ -334,7 +333,7 @@ fn forward(
     loop {
         line.clear();
         // A read error on a pipe is its end.
-        let read = (&mut reader).take(LONGEST_LINE).read_until(b'\n', &mut line).unwrap_or(0);
+        let read = (&mut reader).take(LONGEST_LINE as u64).read_until(b'\n', &mut line).unwrap_or(0);
         let whole_line = read == 0 || line.ends_with(b"\n");
         let mut text = redact.push(&String::from_utf8_lossy(&line));
         if whole_line {

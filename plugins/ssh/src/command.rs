@@ -19,6 +19,8 @@ use crate::{
 const BETWEEN_SIGNALS: Duration = Duration::from_secs(3);
 /// So many of its last lines are kept: they say why it failed.
 const TAIL: usize = 10;
+/// And so many bytes of each.
+const LONGEST_REASON: usize = 1000;
 
 /// How a command is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,8 +94,8 @@ impl Running<'_> {
         let host = self.host;
         let (mut output, mut tail) = (Output::default(), VecDeque::new());
         let mut hear = |line: &str| {
-            output.report(session, Stream::Stdout, format!("{host}: {line}"));
-            tail.push_back(line.to_owned());
+            output.report(session, Stream::Stdout, &format!("{host}: {line}"));
+            tail.push_back(line[..line.floor_char_boundary(LONGEST_REASON)].to_owned());
             if tail.len() > TAIL {
                 tail.pop_front();
             }
