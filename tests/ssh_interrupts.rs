@@ -49,7 +49,7 @@ fn killed(mut run: Child) -> Instant {
 /// How long after the end of its run something may go on over there. Promised are five seconds, of which the far end gives
 /// three to what is deaf to SIGTERM; here other tests take their share of few processors. Nothing that waits for a minute
 /// of silence comes near it.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(40);
 
 /// Waits until no process of a user's is left on any host, soon after its run was to end.
 fn nothing_runs_on(fleet: &Fleet, since: Instant) {
