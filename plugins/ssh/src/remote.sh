@@ -827,7 +827,10 @@ replace() {
 verified() { tried now "$base/.pop-deploy/releases/$1/verified"; }
 now() {
 	if [ -s "$1" ]; then
-		date +%s >"$1.new" && mv -f "$1.new" "$1"
+		date +%s >"$1.new" && mv -f "$1.new" "$1" || {
+			rm -f "$1.new"
+			return 1
+		}
 	else
 		date +%s >"$1"
 	fi
@@ -837,7 +840,13 @@ approve() {
 	line=$1
 	shift
 	check "$@" || return
-	verified "$1" && record "$line" || return 73
+	vouch "$1" "$line" || return 73
+}
+# Writes down that a release is good. One that bears the mark already goes live all the same: a full disk is what a rollback
+# may be the cure for.
+vouch() {
+	verified "$1" && record "$2" && return
+	[ -s "$base/.pop-deploy/releases/$1/verified" ] && say "unwritten"
 }
 unverified() { rm -f "$base/.pop-deploy/releases/$1/verified"; }
 

@@ -131,12 +131,13 @@ pub(crate) fn approve(
     let line = line.to_string();
     if site.health(host, release)?.is_some() {
         live(site, host, head, connection, session)?;
-        let verified = connection.begin(&["verified", &release.id])?;
-        let recorded = connection.send(&["record", &line])?;
-        let answers = connection.wait_all(&[verified, recorded])?;
-        return match answers.iter().find(|answer| answer.status != 0) {
-            Some(answer) => Err(unwritten(&site.hosts[host], answer)),
-            None => Ok(()),
+        let answer = connection.ask(&["vouch", &release.id, &line])?;
+        return match answer.status {
+            0 => {
+                warn_of_unwritten(&site.hosts[host], &answer, session);
+                Ok(())
+            }
+            _ => Err(unwritten(&site.hosts[host], &answer)),
         };
     }
     let mut digests = Digests::default();
@@ -144,7 +145,11 @@ pub(crate) fn approve(
     let answers = look_at(head, &[&["approve", &line], &words[..]].concat(), connection)?;
     match answers[1].status {
         UNWRITTEN => Err(unwritten(&site.hosts[host], &answers[1])),
-        _ => judge_live(site, host, head, &answers, connection),
+        _ => {
+            judge_live(site, host, head, &answers, connection)?;
+            warn_of_unwritten(&site.hosts[host], &answers[1], session);
+            Ok(())
+        }
     }
 }
 
@@ -162,6 +167,15 @@ fn link_to(head: &Head) -> String {
 
 fn unwritten(host: &Host, answer: &Answer) -> Error {
     told(answer, format!("can't write the history on `{host}`"))
+}
+
+/// Says so where a release that was known to be good went live and the host couldn't note it.
+fn warn_of_unwritten(host: &Host, answer: &Answer, session: &Session) {
+    if answer.says("unwritten") {
+        let why = answer.lines.iter().find(|line| *line != "unwritten");
+        let why = why.map_or(String::new(), |line| format!(": {line}"));
+        session.warn(format!("can't write the history on `{host}`, which lacks this run now{why}"));
+    }
 }
 
 fn judge_live(

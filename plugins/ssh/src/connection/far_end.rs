@@ -297,6 +297,22 @@ fn the_watchman_of_a_shell_that_was_killed_leaves_the_next_holders_name() {
 }
 
 #[test]
+fn on_a_full_disk_a_release_known_to_be_good_is_still_approved() {
+    let (base, mut far_end) = with_release();
+    let meta = base.path().join(".pop-deploy/releases/live");
+    far_end.tell("date() { echo 'date: No space left on device' >&2; return 1; }");
+    let approve = "approve line live \"$tree\" \"$page\" whole";
+    let why = "date: No space left on device".to_owned();
+    assert_eq!(far_end.ask(approve), (73, vec![why.clone()]), "nothing says that it is good");
+    fs::write(meta.join("verified"), "1\n").unwrap();
+    assert_eq!(far_end.ask(approve), (0, vec![why, "unwritten".to_owned()]));
+    assert_eq!(fs::read_to_string(meta.join("verified")).unwrap(), "1\n");
+    assert!(!meta.join("verified.new").exists());
+    far_end.tell("content_digest() { echo other; }");
+    assert_eq!(far_end.ask(approve).0, 66, "a release that isn't whole is refused all the same");
+}
+
+#[test]
 fn a_daemon_that_a_command_leaves_may_go_on_talking() {
     let (base, _) = no_release();
     let base = base.path();
