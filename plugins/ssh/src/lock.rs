@@ -164,7 +164,7 @@ fn wait_for(holder: &str, us: &Origin, waited: Duration) -> Wait {
 /// A failure of the far end, with the words it said, and what helps against the usual ones.
 pub(crate) fn told(answer: &Answer, message: String) -> Error {
     let mut error = Error::failed(message);
-    let is_news = |line: &&String| !line.starts_with("current ");
+    let is_news = |line: &&String| !line.starts_with("current ") && *line != "touched";
     error.causes = answer.lines.iter().filter(is_news).cloned().collect();
     let says = |word: &str| answer.lines.iter().any(|line| line.to_lowercase().contains(word));
     if says("no space left") || says("quota exceeded") {

@@ -555,7 +555,11 @@ open_release() {
 	elif can_stamp && ! linked_only "$from"; then
 		say "touched"
 	fi
-	link_all "$base/releases/$from" || copy_all "$base/releases/$from" || return
+	if ! link_all "$base/releases/$from" && ! copy_all "$base/releases/$from"; then
+		# Somebody else's files in there may be unreadable, and would be in the way of each deployment.
+		is "$(tree_digest "$base/releases/$from" "$base/.pop-deploy/releases/$from")" "$tree" || return 65
+		return 1
+	fi
 	# A link in a folder's place would have all that follows work elsewhere.
 	if [ -n "$full" ] && ! is "$(tree_digest "$new" "$base/.pop-deploy/releases/$from")" "$tree"; then
 		return 65

@@ -297,6 +297,16 @@ fn the_watchman_of_a_shell_that_was_killed_leaves_the_next_holders_name() {
 }
 
 #[test]
+fn a_live_release_that_cannot_be_copied_is_done_without_where_somebody_added_to_it() {
+    let (base, mut far_end) = with_release();
+    far_end.tell("live=$tree; link_all() { return 1; }; cp() { echo cannot >&2; return 1; }");
+    let open = "open_release next live \"$live\"";
+    assert_eq!(far_end.ask(open), (1, vec!["cannot".to_owned()]), "it is as it was sent");
+    fs::write(base.path().join("releases/live/secret"), "theirs").unwrap();
+    assert_eq!(far_end.ask(open).0, 65);
+}
+
+#[test]
 fn on_a_full_disk_a_release_known_to_be_good_is_still_approved() {
     let (base, mut far_end) = with_release();
     let meta = base.path().join(".pop-deploy/releases/live");
