@@ -610,7 +610,7 @@ keep_each() {
 # Takes files and then folders, from within outwards, out of the linked copy. 65: a folder holds what the release never had.
 trim() { heard trim_in "$1" "$2" || return 65; }
 trim_in() {
-	cd "$new" && xargs -0 -r rm -f <"$tmp/lists/$1" && xargs -0 -r rmdir <"$tmp/lists/$2"
+	cd "$new" && named_in "$tmp/lists/$1" rm -f && named_in "$tmp/lists/$2" rmdir
 }
 # The same for a few files.
 trim_named() {
@@ -619,6 +619,14 @@ trim_named() {
 		set -- "$@" "$new/$name"
 	done
 	tried rm -f "$@" || return 65
+}
+
+# Runs a command with the names in list $1. They come through a pipe: BusyBox runs tools of its own in a copy of `xargs`,
+# which, when it goes, sets a file back to where it had used it, so that names come twice, or their ends alone.
+named_in() {
+	names=$1
+	shift
+	cat "$names" | xargs -0 -r "$@"
 }
 
 # Says that no more of a body need come. It is read to its end all the same.
@@ -641,7 +649,7 @@ unpack() {
 }
 
 # Where there is no tar.
-unpack_folders() { (cd "$new" && heard xargs -0 -r mkdir -p <"$tmp/lists/made"); }
+unpack_folders() { (cd "$new" && heard named_in "$tmp/lists/made" mkdir -p); }
 unpack_file() {
 	frames | {
 		heard write_file "$new/$1" "$2"
@@ -659,9 +667,9 @@ unpack_link() { heard ln -s "$2" "$new/$1"; }
 tree_digest() {
 	{
 		cd "$1" && find . -print0 | tr -dc '\000' | wc -c | tr -dc '0-9\n'
-		[ ! -s "$2/folders" ] || xargs -0 stat -c '%f' <"$2/folders"
-		[ ! -s "$2/files" ] || xargs -0 stat -c '%f %s' <"$2/files"
-		[ ! -s "$2/links" ] || xargs -0 -n 1 readlink <"$2/links"
+		[ ! -s "$2/folders" ] || named_in "$2/folders" stat -c '%f'
+		[ ! -s "$2/files" ] || named_in "$2/files" stat -c '%f %s'
+		[ ! -s "$2/links" ] || named_in "$2/links" -n 1 readlink
 	} 2>&1 | hash
 }
 # The same of this folder, told by GNU's tools, which need no lists and fewer processes; writes the stamps to $1, and to $2
@@ -676,9 +684,9 @@ content() {
 	{
 		cd "$1" || exit
 		case $reading in
-		openssl) xargs -0 -r openssl dgst -sha256 -r <"$2" ;;
-		sha256sum) xargs -0 -r sha256sum <"$2" ;;
-		*) xargs -0 -r shasum -a 256 <"$2" ;;
+		openssl) named_in "$2" openssl dgst -sha256 -r ;;
+		sha256sum) named_in "$2" sha256sum ;;
+		*) named_in "$2" shasum -a 256 ;;
 		esac
 	} 2>&1 | sed -n 's/^\\\{0,1\}\([0-9a-f]\{64\}\)[ *].*/\1/p'
 }
@@ -723,7 +731,7 @@ set_modes() {
 	lists=new-mode
 	[ -z "$opened" ] || lists=mode
 	for list in "$meta/$lists"-*; do
-		[ ! -s "$list" ] || heard xargs -0 chmod "${list##*-}" <"$list" || return
+		[ ! -s "$list" ] || heard named_in "$list" chmod "${list##*-}" || return
 	done
 }
 # What is written must outlast a power cut before anything leads there. Older tools know no single file system. Not tried

@@ -14,6 +14,8 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::tests::skipped::skipped;
+
 const REMOTE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/remote.sh");
 /// Has a shell find no `flock`, so that the lock is a folder.
 const NO_FLOCK: &str = r#"have() { [ "$1" != flock ] && command -v "$1" >/dev/null 2>&1; }"#;
@@ -294,6 +296,30 @@ fn the_watchman_of_a_shell_that_was_killed_leaves_the_next_holders_name() {
     let _second = FarEnd::holding(base, "second", "");
     wait_for("end of the first one's watchman", || !own.exists());
     assert_eq!(fs::read_to_string(base.join(".pop-deploy/lock")).unwrap(), "holder\n");
+}
+
+#[test]
+fn busybox_reads_each_of_many_names_once() {
+    let bin = tempfile::tempdir().unwrap();
+    let install = Command::new("busybox").args(["--install", "-s"]).arg(bin.path()).output();
+    if !install.is_ok_and(|install| install.status.success()) {
+        return skipped("no busybox");
+    }
+    let (base, _) = no_release();
+    let (base, meta) = (base.path(), base.path().join(".pop-deploy/releases/live"));
+    let release = base.join("releases/live");
+    for folder in [&meta, &release] {
+        fs::create_dir_all(folder).unwrap();
+    }
+    // Twice what it takes in at once.
+    let names: Vec<_> = (0..1500).map(|number| format!("{number:0>50}")).collect();
+    names.iter().for_each(|name| fs::write(release.join(name), "one").unwrap());
+    let list: String = names.iter().flat_map(|name| ["./", name, "\0"]).collect();
+    fs::write(meta.join("files"), list).unwrap();
+    let shell = bin.path().join("sh");
+    let mut far_end = FarEnd::of(Command::new(shell).arg(REMOTE).env("PATH", bin.path()), base, "mark", "");
+    let (status, hashes) = far_end.ask("list_content live");
+    assert_eq!((status, hashes.len()), (0, names.len()));
 }
 
 #[test]
