@@ -173,6 +173,9 @@ fn a_host_that_vanishes_in_the_middle_of_the_switch_is_named_and_mended_when_it_
     assert_eq!([&live[0], &live[2], &live[3]], ["one"; 3], "{live:?}");
     let_restart_go(&fleet, 1);
     fleet.hosts[1].appear();
+    let looked = fleet.project.run(&["verify"]);
+    assert_eq!(looked.code, Some(1), "{}", all(&looked));
+    assert!(all(&looked).contains("not what other hosts have"), "{}", all(&looked));
     // What ran there has yet to notice that nobody is at the other end.
     fleet.project.must(&["rollback", "--yes", "--wait", "60"]);
     fleet.all_say("one");

@@ -26,6 +26,7 @@ pub(crate) fn read(site: &Site, fleet: &Fleet, surveys: &[Result<Survey>], sessi
             None => Ok(()),
         }
     });
+    let live = ground.live();
     for (host, outcome) in outcomes {
         let (name, base) = (&site.hosts[host], &site.bases[host]);
         let Ok(survey) = &surveys[host] else { continue };
@@ -35,8 +36,13 @@ pub(crate) fn read(site: &Site, fleet: &Fleet, surveys: &[Result<Survey>], sessi
                 error.message,
                 "deploy again to make it right, or find out who writes there",
             ),
-            (Ok(()), Some(live), _) => {
-                Check::pass("live", format!("`{name}`: release {} is live and whole", live.id))
+            // Of a canary that is open, or of a run that couldn't be taken back here.
+            (Ok(()), Some(release), _) if live.as_ref().is_some_and(|live| live != release) => Check::warn(
+                "live",
+                format!("`{name}`: release {} is live and whole, and not what other hosts have", release.id),
+            ),
+            (Ok(()), Some(release), _) => {
+                Check::pass("live", format!("`{name}`: release {} is live and whole", release.id))
             }
             (Ok(()), None, Current::Absent) => {
                 Check::new("live", CheckStatus::Skip, format!("`{name}`: nothing was deployed yet"))
@@ -47,7 +53,6 @@ pub(crate) fn read(site: &Site, fleet: &Fleet, surveys: &[Result<Survey>], sessi
             ),
         });
     }
-    let live = ground.live();
     let any = ground.surveys.iter().any(|(_, survey)| survey.live().is_some());
     if live.is_none() && any {
         let of = |(host, survey): &(usize, &Survey)| {
