@@ -33,7 +33,16 @@ use crate::{
 };
 
 /// The far end.
-const FAR_END: &str = include_str!("remote.sh");
+pub(crate) const FAR_END: &str = concat!(
+    include_str!("remote/session.sh"),
+    include_str!("remote/content.sh"),
+    include_str!("remote/survey.sh"),
+    include_str!("remote/lock.sh"),
+    include_str!("remote/release.sh"),
+    include_str!("remote/live.sh"),
+    include_str!("remote/command.sh"),
+    include_str!("remote/serve.sh"),
+);
 /// Says hello to the shell over there, all of it on one line: it takes the far end in one go where `dd` can, else line by
 /// line. The shell reads no further than that line by itself.
 const HELLO: &str = concat!(

@@ -2,7 +2,7 @@
 //!
 //! On each host releases lie beside each other under `<base>/releases`, sharing the files that didn't change;
 //! `<base>/current` is a link to the live one. The user's own `ssh` goes there, one process a host, and all that is done
-//! there goes through the one shell that it starts: see `connection` and `remote.sh`.
+//! there goes through the one shell that it starts: see `connection` and the scripts in `remote`.
 
 #![forbid(unsafe_code)]
 

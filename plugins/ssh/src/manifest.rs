@@ -237,6 +237,7 @@ mod tests {
     use pop_deploy_plugin_api::tree::Skip;
 
     use super::*;
+    use crate::connection::FAR_END;
 
     #[test]
     fn a_walk_of_the_far_end_finds_what_the_manifest_says() {
@@ -254,8 +255,7 @@ mod tests {
         let hashes = vec![Sha256([0; 32]); tree.files.len()];
         let release = Release { id: "r".to_owned(), version: None, commit: None };
         let manifest = Manifest::of(&tree, &hashes, &[], &release, &Origin::default());
-        let far_end = include_str!("remote.sh");
-        let functions = &far_end[..far_end.find("\ntrap ").unwrap()];
+        let functions = &FAR_END[..FAR_END.find("\ntrap ").unwrap()];
         let prepared = "hashing=sha256sum tmp=$1/..; true >\"$tmp/opened\"";
         let script = format!("{functions}\n{prepared}; cd \"$1\" && walk_digest ../stamps ../written");
         let said = Command::new("sh").args(["-c", &script, "sh"]).arg(&root).output().unwrap();

@@ -30,7 +30,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::tests::skipped::skipped;
+    use crate::{connection::FAR_END, tests::skipped::skipped};
 
     /// Has a shell that is asked for words write each of them, with a NUL behind it.
     const TELL: &str = r#"tell() { for word; do printf '%s\000' "$word"; done; }"#;
@@ -47,7 +47,7 @@ mod tests {
     fn requested(shell: &[&str], words: &str) -> String {
         let mut far_end = Command::new(shell[0])
             .args(&shell[1..])
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/src/remote.sh"))
+            .args(["-c", FAR_END])
             .env("mark", "mark")
             // What it ends with itself is its group.
             .process_group(0)

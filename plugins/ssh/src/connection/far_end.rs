@@ -14,9 +14,10 @@ use std::{
 
 use tempfile::TempDir;
 
+use super::FAR_END;
+
 use crate::tests::skipped::skipped;
 
-const REMOTE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/remote.sh");
 /// Has a shell find no `flock`, so that the lock is a folder.
 const NO_FLOCK: &str = r#"have() { [ "$1" != flock ] && command -v "$1" >/dev/null 2>&1; }"#;
 /// Has a watchman hardly sleep.
@@ -33,7 +34,7 @@ struct FarEnd {
 impl FarEnd {
     /// One whose connection has this mark, and that knows what `functions` define over its own.
     fn at(base: &Path, mark: &str, functions: &str) -> Self {
-        Self::of(Command::new("sh").arg(REMOTE), base, mark, functions)
+        Self::of(Command::new("sh").args(["-c", FAR_END]), base, mark, functions)
     }
 
     /// One that `shell` starts.
@@ -273,8 +274,8 @@ fn a_far_end_that_hears_nothing_for_its_patience_lets_go() {
 fn work_in_the_foreground_ends_when_whoever_serves_the_connection_does() {
     let (base, _) = no_release();
     let base = base.path();
-    let server = "exec 4<&0; setsid sh \"$0\" <&4 & wait";
-    let mut far_end = FarEnd::of(Command::new("sh").args(["-c", server, REMOTE]), base, "mark", SLEEPLESS);
+    let server = "exec 4<&0; setsid sh -c \"$0\" <&4 & wait";
+    let mut far_end = FarEnd::of(Command::new("sh").args(["-c", server, FAR_END]), base, "mark", SLEEPLESS);
     assert_eq!(far_end.lock(base).0, 0);
     far_end.tell("work() { echo $$ >\"$base/shell\"; command sleep 1000; }");
     far_end.tell("fresh; fg 1 work");
@@ -317,7 +318,8 @@ fn busybox_reads_each_of_many_names_once() {
     let list: String = names.iter().flat_map(|name| ["./", name, "\0"]).collect();
     fs::write(meta.join("files"), list).unwrap();
     let shell = bin.path().join("sh");
-    let mut far_end = FarEnd::of(Command::new(shell).arg(REMOTE).env("PATH", bin.path()), base, "mark", "");
+    let mut far_end =
+        FarEnd::of(Command::new(shell).args(["-c", FAR_END]).env("PATH", bin.path()), base, "mark", "");
     let (status, hashes) = far_end.ask("list_content live");
     assert_eq!((status, hashes.len()), (0, names.len()));
 }
