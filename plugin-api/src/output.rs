@@ -54,6 +54,7 @@ mod tests {
         };
         assert_eq!([text.as_str(), message], ["1", "only the first 100000 lines of output are kept"]);
     }
+
     #[test]
     fn a_very_long_line_is_reported_in_pieces_that_lose_nothing() {
         let (session, recorder) = testing::session(std::path::Path::new("/"));

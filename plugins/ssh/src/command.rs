@@ -12,7 +12,7 @@ use pop_deploy_plugin_api::{
 
 use crate::{
     address::Host,
-    connection::{Connection, Sent},
+    connection::{Connection, Sent, keep},
 };
 
 /// How long a command has between a signal and a stronger one.
@@ -95,10 +95,7 @@ impl Running<'_> {
         let (mut output, mut tail) = (Output::default(), VecDeque::new());
         let mut hear = |line: &str| {
             output.report(session, Stream::Stdout, &format!("{host}: {line}"));
-            tail.push_back(line[..line.floor_char_boundary(LONGEST_REASON)].to_owned());
-            if tail.len() > TAIL {
-                tail.pop_front();
-            }
+            keep(&mut tail, TAIL, &line[..line.floor_char_boundary(LONGEST_REASON)]);
         };
         let status = match connection.wait_hearing(self.sent, limit, &mut hear) {
             Err(error) if error.kind == ErrorKind::Timeout => {

@@ -71,7 +71,7 @@ pub(crate) struct Connection {
     heard: VecDeque<String>,
     /// Which request a frame was taken for.
     taken: mpsc::Receiver<u32>,
-    words: Arc<Mutex<Vec<String>>>,
+    words: Arc<Mutex<VecDeque<String>>>,
     host: Host,
     session: Session,
     next: u32,
@@ -124,7 +124,7 @@ impl Connection {
         let mark = mark(session, host);
         let ((send, answers), (take, taken)) = (mpsc::channel(), mpsc::channel());
         let [lost, failed] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
-        let words = Arc::new(Mutex::new(Vec::new()));
+        let words = Arc::new(Mutex::new(VecDeque::new()));
         let (gone, fails, begin) = (Arc::clone(&lost), Arc::clone(&failed), mark.clone());
         let instead = Arc::clone(&words);
         // Both threads end with the process, at the latest when the connection is dropped.
@@ -192,7 +192,7 @@ impl Connection {
 
     /// What `ssh` and login scripts wrote.
     pub(crate) fn overheard(&self) -> Vec<String> {
-        self.words.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.words.lock().unwrap_or_else(PoisonError::into_inner).clone().into()
     }
 
     /// Whether the far end is known to be out of reach.
@@ -441,7 +441,7 @@ struct Ears<'a> {
     take: mpsc::Sender<u32>,
     send: mpsc::Sender<VecDeque<String>>,
     /// What was said instead, should the far end never begin.
-    instead: &'a Mutex<Vec<String>>,
+    instead: &'a Mutex<VecDeque<String>>,
 }
 
 /// Passes lines on from the far end's first word on. What login scripts print before is nobody's, unless that word never
@@ -453,7 +453,7 @@ fn forward(output: impl io::Read, mark: &str, ears: &Ears<'_>) {
     let mut reader = BufReader::with_capacity(64 << 10, output);
     let mut line = Vec::new();
     let mut lines = VecDeque::new();
-    let mut before = Vec::new();
+    let mut before = VecDeque::new();
     loop {
         line.clear();
         // A read error on a pipe is its end.
@@ -466,7 +466,7 @@ fn forward(output: impl io::Read, mark: &str, ears: &Ears<'_>) {
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end_matches(['\n', '\r']);
         if !begun && text != mark {
-            keep(&mut before, text);
+            keep(&mut before, KEPT, text);
             continue;
         }
         begun = true;
@@ -484,7 +484,7 @@ fn forward(output: impl io::Read, mark: &str, ears: &Ears<'_>) {
     }
 }
 
-fn overhear(errors: impl io::Read, words: &Mutex<Vec<String>>) {
+fn overhear(errors: impl io::Read, words: &Mutex<VecDeque<String>>) {
     let mut reader = BufReader::new(errors);
     let mut line = Vec::new();
     loop {
@@ -493,15 +493,15 @@ fn overhear(errors: impl io::Read, words: &Mutex<Vec<String>>) {
             return;
         }
         let mut words = words.lock().unwrap_or_else(PoisonError::into_inner);
-        keep(&mut words, String::from_utf8_lossy(&line).trim_end());
+        keep(&mut words, KEPT, String::from_utf8_lossy(&line).trim_end());
     }
 }
 
-/// One more of the lines of which the last ones are kept.
-fn keep(lines: &mut Vec<String>, line: &str) {
-    lines.push(line.to_owned());
-    if lines.len() > KEPT {
-        lines.remove(0);
+/// One more of the lines of which so many, the last ones, are kept.
+pub(crate) fn keep(lines: &mut VecDeque<String>, most: usize, line: &str) {
+    lines.push_back(line.to_owned());
+    if lines.len() > most {
+        lines.pop_front();
     }
 }
 

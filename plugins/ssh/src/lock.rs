@@ -16,8 +16,8 @@ use crate::{
 const HELD: i32 = 75;
 
 /// How long a far end of this run that lost its other end may take to notice. Where the connection was closed that is a
-/// moment. Where it went silent, as when a router forgot it, the far end has to miss a minute of beats, and `find -mmin`
-/// counts whole minutes only: 62 s with GNU's, 120 s with BusyBox's, and a look every 2 s.
+/// moment. Where it went silent, as when a router forgot it, the far end has to miss a minute of beats, counted in naps of 2 s,
+/// which take twice as long where its machine has too much to do.
 const PATIENCE: Duration = Duration::from_secs(130);
 /// What passes by itself has passed by then; who waits for longer is told so.
 const SOON: Duration = Duration::from_secs(5);
@@ -207,7 +207,7 @@ mod tests {
             wait_for(&line, &us, Duration::from_secs(seconds))
         };
         assert_eq!(after(us.clone(), 1), Wait::Silently);
-        // The watchman of a far end with BusyBox and its look every other second.
+        // A far end whose naps take twice as long, and one more.
         assert_eq!(after(us.clone(), 120 + 2), Wait::Telling);
         assert_eq!(after(us.clone(), 131), Wait::Not);
         assert_eq!(after(origin("run", "another"), 1), Wait::Not);

@@ -21,16 +21,15 @@ pub(crate) fn line(words: impl IntoIterator<Item = impl Into<String>>) -> String
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::{
-        io::Write as _,
-        os::unix::process::CommandExt as _,
-        process::{Command, Stdio},
-    };
+    use std::{io::Write as _, process::Command};
 
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{connection::FAR_END, tests::skipped::skipped};
+    use crate::{
+        connection::FAR_END,
+        tests::{far_end, skipped::skipped},
+    };
 
     /// Has a shell that is asked for words write each of them, with a NUL behind it.
     const TELL: &str = r#"tell() { for word; do printf '%s\000' "$word"; done; }"#;
@@ -45,17 +44,8 @@ mod tests {
 
     /// What the far end of a connection makes of the words of a request.
     fn requested(shell: &[&str], words: &str) -> String {
-        let mut far_end = Command::new(shell[0])
-            .args(&shell[1..])
-            .args(["-c", FAR_END])
-            .env("mark", "mark")
-            // What it ends with itself is its group.
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut shell_there = Command::new(shell[0]);
+        let mut far_end = far_end(shell_there.args(&shell[1..]).args(["-c", FAR_END]), "mark");
         let lines = format!("{TELL}\nfg 1 tell {words}\nbye 2\n");
         far_end.stdin.as_mut().unwrap().write_all(lines.as_bytes()).unwrap();
         let said = String::from_utf8(far_end.wait_with_output().unwrap().stdout).unwrap();

@@ -5,9 +5,8 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
-    os::unix::process::CommandExt as _,
     path::Path,
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command},
     thread,
     time::{Duration, Instant, SystemTime},
 };
@@ -15,8 +14,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::FAR_END;
-
-use crate::tests::skipped::skipped;
+use crate::tests::{self, skipped::skipped};
 
 /// Has a shell find no `flock`, so that the lock is a folder.
 const NO_FLOCK: &str = r#"have() { [ "$1" != flock ] && command -v "$1" >/dev/null 2>&1; }"#;
@@ -39,14 +37,7 @@ impl FarEnd {
 
     /// One that `shell` starts.
     fn of(shell: &mut Command, base: &Path, mark: &str, functions: &str) -> Self {
-        let mut child = shell
-            .env("mark", mark)
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = tests::far_end(shell, mark);
         let input = child.stdin.take();
         let output = BufReader::new(child.stdout.take().unwrap());
         let mut far_end = Self { child, input, output };

@@ -68,8 +68,9 @@ tree_digest() {
 # The same of this folder, told by GNU's tools, which need no lists and fewer processes; writes the stamps to $1, and to $2
 # which files that are linked from another release were written since this one was opened.
 walk_digest() {
-	find . ! -path . -fprintf "$1" "$looks" \( -type f -links +1 -newer "$tmp/opened" -fprint "$2" , -type f -printf 'f %m %s %p\0' -o -type l -printf 'l %l %p\0' \
-		-o -printf '%y %m %p\0' \) | LC_ALL=C sort -z | hash
+	find . ! -path . -fprintf "$1" "$looks" \( -type f -links +1 -newer "$tmp/opened" -fprint "$2" , \
+		-type f -printf 'f %m %s %p\0' -o -type l -printf 'l %l %p\0' -o -printf '%y %m %p\0' \) |
+		LC_ALL=C sort -z | hash
 }
 content_digest() { content "$1" "$2" | hash; }
 # GNU writes a backslash before the hash of a strange name, BusyBox the rest of a name with a line end on a line of its own.

@@ -90,14 +90,6 @@ trim_named() {
 	tried rm -f "$@" || return 65
 }
 
-# Runs a command with the names in list $1. They come through a pipe: BusyBox runs tools of its own in a copy of `xargs`,
-# which, when it goes, sets a file back to where it had used it, so that names come twice, or their ends alone.
-named_in() {
-	names=$1
-	shift
-	cat "$names" | xargs -0 -r "$@"
-}
-
 # Says that no more of a body need come. It is read to its end all the same.
 enough() { printf '! %s\n' "$id" >&3; }
 

@@ -2,8 +2,8 @@
 #
 # It answers on standard output, `+ ID text` for what a request says, `> ID` for each frame of its body that was taken,
 # `! ID` when no more of that need come, and `= ID status` for its end. It is its own watchman:
-# when its input ends, or, between requests, nothing was heard of the other end for a minute, it ends what it started and
-# lets go of the lock. POSIX sh; from coreutils or BusyBox come dd, mkfifo, stat, xargs and the like. Requests come quoted;
+# when its input ends, when whoever started it is gone, or when nothing was heard of the other end for longer than it has
+# patience, it ends what it started and lets go of the lock. POSIX sh; from coreutils or BusyBox come dd, mkfifo, stat, xargs and the like. Requests come quoted;
 # `$nl` is how a line end stands in them.
 
 nl='
@@ -71,6 +71,14 @@ heard() {
 }
 # The same for what may be tried twice: only what fails is listened to, which takes a process more.
 tried() { "$@" >/dev/null 2>&1 || heard "$@"; }
+
+# Runs a command with the names in list $1. They come through a pipe: BusyBox runs tools of its own in a copy of `xargs`,
+# which, when it goes, sets a file back to where it had used it, so that names come twice, or their ends alone.
+named_in() {
+	names=$1
+	shift
+	cat "$names" | xargs -0 -r "$@"
+}
 
 # Exactly so many bytes of the input: `head -c` of BusyBox takes more than it gives, `dd` alone gives up early.
 take() {

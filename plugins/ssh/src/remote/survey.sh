@@ -35,9 +35,11 @@ survey() {
 	for inner in releases .pop-deploy shared; do
 		[ ! -e "$base/$inner" ] || [ -w "$base/$inner" ] || say "unwritable $inner"
 	done
-	# Which release it leads to is seen without a process.
+	# Which of them is live is seen without a process.
 	seen=
-	for entry in "$base/releases"/*; do
+	for entry in "$base/releases"/* "$base/releases"/.[!.]*; do
+		case ${entry##*/} in *"$nl"*) continue ;; esac
+		[ ! -e "$entry" ] || say "release ${entry##*/}"
 		[ ! -L "$entry" ] && [ "$base/current" -ef "$entry" ] 2>/dev/null && seen=releases/${entry##*/}
 	done
 	current "$seen"
@@ -51,10 +53,6 @@ survey() {
 		fi
 		;;
 	esac
-	for entry in "$base/releases"/* "$base/releases"/.[!.]*; do
-		case ${entry##*/} in *"$nl"*) continue ;; esac
-		[ ! -e "$entry" ] || say "release ${entry##*/}"
-	done
 	heads
 	said_in "$base/.pop-deploy/owner" owner
 	holder
