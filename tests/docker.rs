@@ -335,7 +335,7 @@ fn a_rollback_makes_a_container_again_that_was_removed_and_refuses_without_its_i
     shop.engine.must(&["rm", &first]);
     let image = shop.image();
     for name in [format!("{image}:1"), format!("{image}@{}", shop.digest("1"))] {
-        shop.engine.docker(&["rmi", "--force", &name]);
+        shop.engine.docker(&["rmi", "--force", "--no-prune", &name]);
     }
     let pulled = shop.run(&["rollback", "--dry-run", "--to", "1"]);
     says(&pulled, "the registry has its image");

@@ -35,9 +35,10 @@ pub(crate) fn tag(image: &str, reference: &str) -> Command {
     docker(["tag", image, reference])
 }
 
-/// Takes a name of an image away, and the image with its last one.
+/// Takes a name of an image away, and the image with its last one. The untagged ones that it was made from stay: with
+/// the engine's old builder somebody else's build may just be standing on them, and would fail.
 pub(crate) fn untag(reference: &str) -> Command {
-    docker(["image", "rm", reference])
+    docker(["image", "rm", "--no-prune", reference])
 }
 
 /// Asks the registry what a reference stands for. `insecure` is what the engine says of that registry.
