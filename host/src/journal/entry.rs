@@ -161,7 +161,7 @@ pub enum RunEnding {
 pub enum Entry {
     /// The run begins. Written by [`Journal::create`](super::Journal::create).
     RunStarted(RunInfo),
-    /// A target is planned.
+    /// A target is planned; again where a plan was taken back, of which nothing counts any more.
     TargetPlanned(PlannedTarget),
     /// A step is about to run, from here on the place may have changed.
     Intent {

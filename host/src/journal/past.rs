@@ -168,14 +168,14 @@ impl PastRun {
     pub(super) fn take(&mut self, line: &Line) {
         let time = || Some(line.time.clone());
         match &line.entry {
-            Entry::TargetPlanned(planned) => match self.past_target(&planned.target) {
-                Some(target) => target.planned = planned.clone(),
-                None => self.targets.push(PastTarget {
-                    planned: planned.clone(),
-                    steps: Vec::new(),
-                    ending: None,
-                }),
-            },
+            Entry::TargetPlanned(planned) => {
+                let target = PastTarget { planned: planned.clone(), steps: Vec::new(), ending: None };
+                match self.past_target(&planned.target) {
+                    // Planned again, once what it had begun was taken back.
+                    Some(before) => *before = target,
+                    None => self.targets.push(target),
+                }
+            }
             Entry::Intent { target, step } => {
                 // A canary that was open is gone on with.
                 self.ending = None;

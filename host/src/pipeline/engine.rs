@@ -41,19 +41,48 @@ pub struct Walk<'a> {
     pub on_interrupt: OnInterrupt,
     /// How long a canary waits.
     pub until: Until,
-    /// How long to wait where somebody else holds the place itself.
+    /// How long to wait where somebody else holds the place itself, from when it began.
     pub wait: Option<Duration>,
+    /// When it began.
+    pub begun: Instant,
 }
+
+/// What makes plans again for members whose plans don't hold any more, as the first ones were made.
+pub type PlanAnew<'a> = &'a dyn Fn(&mut [Member]) -> Result<(), Error>;
 
 /// How often a place that somebody else holds is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
 
 impl Walk<'_> {
     /// Walks every member's plan to its end, or back to its beginning; says how that went.
-    pub fn walk(&self, members: &mut [Member]) -> (Ending, Option<Error>) {
-        let walked =
-            self.hooks.run(HookPoint::BeforeAll, None).and_then(|()| self.go_through(members, &Phase::ALL));
+    pub fn walk(&self, members: &mut [Member], plan_anew: PlanAnew<'_>) -> (Ending, Option<Error>) {
+        let walked = self
+            .hooks
+            .run(HookPoint::BeforeAll, None)
+            .and_then(|()| self.preflight(members, plan_anew))
+            .and_then(|()| self.go_through(members, &Phase::ALL[1..]));
         self.end(members, walked)
+    }
+
+    /// Takes the places. What was planned before the run waited for somebody else's to end may not hold any more: then
+    /// the places are given back, and new plans take the rest of the way.
+    fn preflight(&self, members: &mut [Member], plan_anew: PlanAnew<'_>) -> Result<(), Error> {
+        loop {
+            let failed = match self.together(members, Phase::Preflight) {
+                Err(error) if error.kind == ErrorKind::Preflight => error,
+                ended => return ended,
+            };
+            let Some(waited) = members.iter().find(|member| member.waited) else { return Err(failed) };
+            let again = format!("planning again after the wait: {}", failed.message);
+            self.bus().tell_of(&waited.name, What::Warning(&again));
+            for member in members.iter_mut().rev() {
+                for index in member.begun.clone().into_iter().rev() {
+                    self.undo(member, index).1?;
+                }
+                member.forget_plan();
+            }
+            plan_anew(members)?;
+        }
     }
 
     /// Goes on with a walk that another process began, from the first step that isn't done. Hooks that may not have
@@ -255,14 +284,14 @@ impl Walk<'_> {
 
     /// Runs a step; again, as long as the run may wait, where somebody else has locked the place.
     fn run(&self, member: &mut Member, index: usize) -> Result<Receipt, Error> {
-        let begun = Instant::now();
         loop {
             match member.run(index) {
                 Err(error)
                     if error.kind == ErrorKind::Locked
-                        && self.wait.is_some_and(|wait| begun.elapsed() < wait)
+                        && self.wait.is_some_and(|wait| self.begun.elapsed() < wait)
                         && self.around.interrupt.signal().is_none() =>
                 {
+                    member.waited = true;
                     // Whoever holds the place may do so from another machine: nothing tells when it is free.
                     thread::sleep(AGAIN);
                 }

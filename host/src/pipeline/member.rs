@@ -64,6 +64,8 @@ pub struct Member {
     pub steps: Vec<StepReport>,
     /// Which steps of the plan were begun, by index and in order; undo walks them backwards.
     pub begun: Vec<usize>,
+    /// Whether it had to wait for somebody else's run at its place since it was planned.
+    pub waited: bool,
     /// Whether users saw the new release at any time.
     pub was_live: bool,
     /// The exit code of the last command that the last step ran.
@@ -114,6 +116,7 @@ impl Member {
             receipts: Vec::new(),
             steps: Vec::new(),
             begun: Vec::new(),
+            waited: false,
             was_live: false,
             exit_code: None,
             ending: TargetEnding::Skipped,
@@ -224,6 +227,15 @@ impl Member {
             }
         }
         Ok(())
+    }
+
+    /// Forgets its plan and what came of it, once that is taken back: another plan takes its place.
+    pub fn forget_plan(&mut self) {
+        self.plan = None;
+        self.receipts.clear();
+        self.begun.clear();
+        self.waited = false;
+        self.error = None;
     }
 
     /// The plan's steps; none without a plan.

@@ -118,6 +118,7 @@ impl<'a> Reopened<'a> {
             on_partial: self.order.config.on_partial,
             on_interrupt: self.order.config.on_interrupt,
             wait: self.order.wait,
+            begun: Instant::now(),
             until: match self.mode {
                 // What it waited for has come.
                 Mode::Promote => Until::Verdict,

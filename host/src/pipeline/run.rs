@@ -8,7 +8,7 @@ use std::{
 };
 
 use pop_deploy_plugin_api::{
-    Error,
+    Error, ErrorKind,
     protocol::{Effect, Plan, Rollout, capability},
 };
 use serde_json::{Map, Value};
@@ -67,7 +67,7 @@ pub fn carry_out(
         run.record_all(&newcomers)
     });
     let report = match planned {
-        Ok(()) if confirm(&plans(&members).collect::<Vec<_>>()) => run.walk(&journal, &mut members),
+        Ok(()) if agrees(confirm, &members) => run.walk(&journal, &mut members, confirm),
         Ok(()) => {
             journal.discard()?;
             return Err(order.stopped().unwrap_or(Failure::Declined));
@@ -259,10 +259,20 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn walk(&self, journal: &Journal, members: &mut [Member]) -> Report {
-        if let Err(failure) = record::plans(self.order, journal, members) {
-            return self.failed_early(members, failure.to_error());
+    fn walk(&self, journal: &Journal, members: &mut [Member], confirm: Confirm<'_>) -> Report {
+        let record = |members: &[Member]| {
+            record::plans(self.order, journal, members).map_err(|failure| failure.to_error())
+        };
+        if let Err(error) = record(members) {
+            return self.failed_early(members, error);
         }
+        let plan_anew = |members: &mut [Member]| {
+            self.plan_all(members)?;
+            if agrees(confirm, members) {
+                return record(members);
+            }
+            Err(Error::new(ErrorKind::Cancelled, "the new plan wasn't confirmed"))
+        };
         let walk = Walk {
             around: &self.around,
             journal,
@@ -270,12 +280,13 @@ impl<'a> Run<'a> {
             on_partial: self.order.config.on_partial,
             on_interrupt: self.order.config.on_interrupt,
             wait: self.order.wait,
+            begun: Instant::now(),
             until: match self.order.mode {
                 Mode::Canary(until) => until,
                 _ => Until::Verdict,
             },
         };
-        let (ending, error) = walk.walk(members);
+        let (ending, error) = walk.walk(members, &plan_anew);
         for member in members.iter_mut() {
             member.close();
         }
@@ -325,6 +336,11 @@ fn recorded_config(project: &Project, id: &str, target: &str) -> Result<Option<V
         Err(JournalError::NoRun { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether whoever decides agrees to the members' plans.
+fn agrees(confirm: Confirm<'_>, members: &[Member]) -> bool {
+    confirm(&plans(members).collect::<Vec<_>>())
 }
 
 fn plans(members: &[Member]) -> impl Iterator<Item = &Plan> {
