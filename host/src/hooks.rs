@@ -186,6 +186,7 @@ impl Hooks<'_> {
             source_may_change: false,
             actor: self.actor.to_owned(),
             run_id: self.run.to_owned(),
+            canary: None,
         };
         let closing = matches!(
             point,

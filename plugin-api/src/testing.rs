@@ -215,6 +215,7 @@ fn context(project: &Path) -> TargetContext {
         source_may_change: false,
         actor: "tester@localhost".into(),
         run_id: "test-run".into(),
+        canary: None,
     }
 }
 

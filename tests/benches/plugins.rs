@@ -98,6 +98,7 @@ impl Bench {
             source_may_change: false,
             actor: "bench@localhost".into(),
             run_id: "bench".into(),
+            canary: None,
         };
         let config = json!({"source": "public", "dir": "www"});
         let options = Options { executable: self.executable.clone(), ..Options::default() };

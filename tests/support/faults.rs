@@ -156,6 +156,7 @@ impl Place {
             source_may_change: false,
             actor: "tester@localhost".into(),
             run_id: "run".into(),
+            canary: None,
         };
         let config = json!({"in": hook, "do": fault, "note": self.note()});
         Worker::start(&ready, &OpenRequest { context, config }, self.services.clone(), options)

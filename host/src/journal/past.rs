@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use pop_deploy_plugin_api::{
     Error,
-    protocol::{Phase, Step, StepReceipt, Undo},
+    protocol::{OpenCanary, Phase, Step, StepReceipt, Undo},
 };
 
 use super::{Entry, PlannedTarget, RunEnding, RunInfo, TargetEnding, entry::Line};
@@ -130,6 +130,15 @@ impl PastTarget {
     /// The steps still in effect as far as the journal knows, last first: what a rollback of the run takes back.
     pub fn to_undo(&self) -> impl Iterator<Item = &PastStep> {
         self.steps.iter().rev().filter(|step| !step.is_settled())
+    }
+
+    /// Its canary, where one waits for a verdict.
+    pub fn open_canary(&self) -> Option<OpenCanary> {
+        let done = self.steps.iter().filter(|step| step.receipt.is_some() && step.undone.is_none());
+        (self.ending == Some(TargetEnding::CanaryOpen)).then(|| OpenCanary {
+            release: self.planned.release.clone(),
+            steps: done.map(|step| step.step.clone()).collect(),
+        })
     }
 
     /// The receipts of the steps that are done and weren't taken back, in order.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use pop_deploy_plugin_api::{
     ErrorKind,
-    protocol::{Check, CheckStatus, Diagnostic, Plan, PlanRequest, Release, Rollout, Unreachable},
+    protocol::{
+        Check, CheckStatus, Diagnostic, OpenCanary, Plan, PlanRequest, Release, Rollout, Unreachable,
+    },
     redact::Redactor,
 };
 
@@ -63,10 +65,12 @@ impl Sight {
 /// # Errors
 /// There is no plugin for the target, its config is wrong, or the place can't be read.
 pub fn at(view: &View<'_>) -> Result<Sight, Failure> {
-    let status = seated(view, NOTHING)?.status()?;
+    let waiting = canary::open_at(view.project, &[&view.target.name])?;
+    let open = waiting.iter().find_map(|run| run.target(&view.target.name)?.open_canary());
+    let status = seated(view, NOTHING, open)?.status()?;
     let mut checks = status.checks;
     checks.push(against_history(view, status.live.as_ref()));
-    for run in canary::open_at(view.project, &[&view.target.name])? {
+    for run in waiting {
         let open = Failure::CanaryOpen(Box::new(run)).to_error();
         let mut check = Check::new("canary_open", CheckStatus::Pass, open.message);
         check.hint = open.hint;
@@ -90,7 +94,7 @@ pub fn ahead(view: &View<'_>, version: Option<&str>, commit: Option<&str>) -> Re
         version: version.map(str::to_owned),
         commit: commit.map(str::to_owned),
     };
-    let mut member = seated(view, release.clone())?;
+    let mut member = seated(view, release.clone(), None)?;
     let (rollout, unreachable) = (Rollout::Full, Unreachable::Fails);
     Ok(member.make_plan(&PlanRequest::Deploy { release, rollout, unreachable })?.clone())
 }
@@ -100,7 +104,7 @@ pub fn ahead(view: &View<'_>, version: Option<&str>, commit: Option<&str>) -> Re
 /// # Errors
 /// There is no plugin for the target, its config is wrong, or the place can't be read.
 pub fn diagnose(view: &View<'_>) -> Result<Vec<Diagnostic>, Failure> {
-    match seated(view, NOTHING)?.diagnose() {
+    match seated(view, NOTHING, None)?.diagnose() {
         Err(error) if error.kind == ErrorKind::Unimplemented => Ok(Vec::new()),
         gathered => Ok(gathered?),
     }
@@ -109,7 +113,7 @@ pub fn diagnose(view: &View<'_>) -> Result<Vec<Diagnostic>, Failure> {
 const NOTHING: Release = Release { id: String::new(), version: None, commit: None };
 
 /// A member that may read, and nobody listens to.
-fn seated(view: &View<'_>, release: Release) -> Result<Member, Failure> {
+fn seated(view: &View<'_>, release: Release, canary: Option<OpenCanary>) -> Result<Member, Failure> {
     let target = view.target;
     let around = Surroundings {
         bus: Arc::new(Bus::default()),
@@ -133,6 +137,7 @@ fn seated(view: &View<'_>, release: Release) -> Result<Member, Failure> {
         config: target.config.clone(),
         release,
         source_may_change: false,
+        canary,
     })?;
     Ok(seated.member)
 }

@@ -97,6 +97,7 @@ fn seat(order: &Order<'_>, target: &PastTarget, seating: &Seating<'_>) -> Result
         config: planned.config.clone(),
         release: planned.release.clone(),
         source_may_change: true,
+        canary: None,
     })?;
     // One that doesn't open says so when it is to take its steps back.
     if newcomer.is_some() && member.open().is_ok() {

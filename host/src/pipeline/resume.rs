@@ -88,6 +88,7 @@ pub(super) fn seat(order: &Order<'_>, run: &Reopened<'_>, target: &PastTarget) -
         config: planned.config.clone(),
         release: planned.release.clone(),
         source_may_change: run.hooks().before_stage(&planned.target),
+        canary: None,
     })
 }
 

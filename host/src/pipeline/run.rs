@@ -194,6 +194,7 @@ impl<'a> Run<'a> {
             config: recorded.unwrap_or_else(|| target.config.clone()),
             release: errand.release(&self.id),
             source_may_change: self.hooks().before_stage(&target.name),
+            canary: None,
         })?;
         let wants_canary = order.mode.rollout() == Rollout::Canary;
         if wants_canary && !seated.member.is_capable_of(capability::CANARY) {

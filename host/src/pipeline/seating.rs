@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use pop_deploy_plugin_api::protocol::{OpenRequest, Release, TargetContext};
+use pop_deploy_plugin_api::protocol::{OpenCanary, OpenRequest, Release, TargetContext};
 use serde_json::Value;
 
 use super::{
@@ -53,6 +53,8 @@ pub(super) struct Guest<'a> {
     pub(super) release: Release,
     /// Whether hooks of the user run between the plan and the stage.
     pub(super) source_may_change: bool,
+    /// The canary that waits for a verdict there, for who looks at what is live.
+    pub(super) canary: Option<OpenCanary>,
 }
 
 /// A target that became a member.
@@ -107,6 +109,7 @@ impl<'a> Seating<'a> {
             source_may_change: guest.source_may_change,
             actor: self.actor.to_owned(),
             run_id: self.run.to_owned(),
+            canary: guest.canary,
         };
         let held = self.held.iter().map(OwnedFd::try_clone).collect::<Result<_, _>>();
         let seat = Seat {

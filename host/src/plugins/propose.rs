@@ -56,6 +56,7 @@ fn ask(
         source_may_change: false,
         actor: String::new(),
         run_id: "init".to_owned(),
+        canary: None,
     };
     Ok(Worker::detect(&private_copy(&found)?, &context, Arc::new(Nobody), &Options::default())?)
 }

@@ -58,6 +58,18 @@ pub struct TargetContext {
     pub actor: String,
     /// The run's id, as journal and lock holders name it.
     pub run_id: String,
+    /// For a look at what is live: the canary that waits for a verdict there, where one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<OpenCanary>,
+}
+
+/// A canary that waits for a verdict: a part of the place is meant to have its release, the rest what was live before.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OpenCanary {
+    /// Its release.
+    pub release: Release,
+    /// Its steps that are done, as they were planned.
+    pub steps: Vec<Step>,
 }
 
 /// What `open` is given.

@@ -11,8 +11,8 @@ mod plan;
 mod release;
 
 pub use call::{
-    Check, CheckStatus, Diagnostic, OpenRequest, PlanRequest, Proposal, Rollout, RunRequest, Status,
-    TargetContext, Undo, UndoRequest, Unreachable, Verdict, capability, method,
+    Check, CheckStatus, Diagnostic, OpenCanary, OpenRequest, PlanRequest, Proposal, Rollout, RunRequest,
+    Status, TargetContext, Undo, UndoRequest, Unreachable, Verdict, capability, method,
 };
 pub use command::Command;
 pub use event::{Event, Stream};

@@ -1,15 +1,20 @@
 //! What is live, and what is kept: for people who look, now or after a failure.
 
+use std::collections::BTreeSet;
+
 use pop_deploy_plugin_api::{
     Result, Session,
-    protocol::{Check, CheckStatus, Diagnostic, Status, Unreachable},
+    protocol::{Check, CheckStatus, Diagnostic, Release, Status, Unreachable},
 };
 use serde_json::json;
 
 use crate::{
+    address::Host,
+    canary::Canary,
     fleet::{Again, Fleet, Hold},
     ground::Ground,
     site::Site,
+    steps,
     survey::{Current, Survey},
     verify::{self, Look},
 };
@@ -26,7 +31,7 @@ pub(crate) fn read(site: &Site, fleet: &Fleet, surveys: &[Result<Survey>], sessi
             None => Ok(()),
         }
     });
-    let live = ground.live();
+    let (live, canary) = (ground.live(), CanaryHosts::of(session));
     for (host, outcome) in outcomes {
         let (name, base) = (&site.hosts[host], &site.bases[host]);
         let Ok(survey) = &surveys[host] else { continue };
@@ -36,7 +41,8 @@ pub(crate) fn read(site: &Site, fleet: &Fleet, surveys: &[Result<Survey>], sessi
                 error.message,
                 "deploy again to make it right, or find out who writes there",
             ),
-            // Of a canary that is open, or of a run that couldn't be taken back here.
+            (Ok(()), found, current) if canary.has(name) => canary.judge(name, base, found, current),
+            // Of a run that couldn't be taken back here, say.
             (Ok(()), Some(release), _) if live.as_ref().is_some_and(|live| live != release) => Check::warn(
                 "live",
                 format!("`{name}`: release {} is live and whole, and not what other hosts have", release.id),
@@ -53,13 +59,13 @@ pub(crate) fn read(site: &Site, fleet: &Fleet, surveys: &[Result<Survey>], sessi
             ),
         });
     }
-    let any = ground.surveys.iter().any(|(_, survey)| survey.live().is_some());
-    if live.is_none() && any {
-        let of = |(host, survey): &(usize, &Survey)| {
+    let others: Vec<_> = ground.surveys.iter().filter(|(host, _)| !canary.has(&site.hosts[*host])).collect();
+    if live.is_none() && others.iter().any(|(_, survey)| survey.live().is_some()) {
+        let of = |(host, survey): &&(usize, &Survey)| {
             let release = survey.live_release().map_or("nothing", |release| release.id.as_str());
             format!("`{}` has {release}", site.hosts[*host])
         };
-        let each: Vec<_> = ground.surveys.iter().map(of).collect();
+        let each: Vec<_> = others.iter().map(of).collect();
         let hint = "deploy again: hosts that are behind catch up";
         checks.push(Check::fail(
             "hosts",
@@ -68,6 +74,44 @@ pub(crate) fn read(site: &Site, fleet: &Fleet, surveys: &[Result<Survey>], sessi
         ));
     }
     Status { identity: site.identity(), live, checks }
+}
+
+/// The hosts that are meant to have the release of a canary that waits for a verdict; none where none does.
+struct CanaryHosts<'s> {
+    release: &'s str,
+    names: BTreeSet<String>,
+}
+
+impl<'s> CanaryHosts<'s> {
+    fn of(session: &'s Session) -> Self {
+        let steps = session.canary.iter().flat_map(|canary| &canary.steps);
+        // Other steps have other data.
+        let canaries = steps.filter_map(|step| steps::data::<Canary>(step).ok());
+        let names = canaries.flat_map(|canary| canary.switch.before.into_keys()).collect();
+        Self { release: session.canary.as_ref().map_or("", |canary| &canary.release.id), names }
+    }
+
+    fn has(&self, host: &Host) -> bool {
+        self.names.contains(&host.name)
+    }
+
+    /// What is live on one of them, and whole, against what is meant to be.
+    fn judge(&self, host: &Host, base: &str, found: Option<&Release>, current: &Current) -> Check {
+        let meant = self.release;
+        match found {
+            Some(release) if release.id == meant => Check::pass(
+                "live",
+                format!("`{host}`: release {meant} is live and whole, as the open canary has it"),
+            ),
+            _ => Check::fail(
+                "live",
+                format!(
+                    "`{base}/current` on `{host}` is {current}, and the open canary's release is {meant}"
+                ),
+                "find out who changed it, or abort the canary",
+            ),
+        }
+    }
 }
 
 /// Lists the releases of every host with their state.
