@@ -511,6 +511,10 @@ fn equal_size_and_time_with_other_content_is_shipped_and_new_times_alone_are_not
     for page in pages.iter().chain([&same]) {
         fs::File::options().write(true).open(page).unwrap().set_modified(now).unwrap();
     }
+    let said = fleet.project.run(&["execute", "--dry-run", "--detailed-exitcode", "--version", "three"]);
+    assert_eq!(said.code, Some(10), "{}", all(&said));
+    let change = said.stdout.lines().find(|line| line.contains("current (version two (release ")).unwrap();
+    assert!(change.contains(") gives way to version three (release "), "{change}");
     let said = fleet.project.must(&["execute", "--yes", "--version", "three"]);
     assert!(said.stdout.contains("0 added, 0 changed, 0 removed, 4 unchanged"), "{}", said.stdout);
     assert_eq!(

@@ -2,26 +2,33 @@
 
 use std::sync::Arc;
 
-use pop_deploy_plugin_api::{protocol::Change, words::grouped};
+use pop_deploy_plugin_api::{
+    protocol::{Change, Effect, Release},
+    words::grouped,
+};
 
-use crate::{fleet::count, ground::Ground, prepared::Prepared, shipment::Shipment};
+use crate::{
+    fleet::count, ground::Ground, prepared::Prepared, shipment::Shipment, survey::Survey, switch::in_words,
+};
 
 /// What changes, once for all hosts that it changes on alike.
 pub(crate) fn changes(ground: &Ground<'_>, prepared: &Prepared) -> Vec<Change> {
-    let mut groups: Vec<(Arc<Shipment>, Vec<String>)> = Vec::new();
+    let mut groups: Vec<(Arc<Shipment>, Vec<Change>, Vec<String>)> = Vec::new();
     for (host, survey) in &ground.surveys {
         let way = prepared.way(survey);
         let name = ground.site.hosts[*host].name.clone();
-        match groups.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &way)) {
-            Some((_, hosts)) => hosts.push(name),
-            None => groups.push((way, vec![name])),
+        match groups.iter_mut().find(|(known, ..)| Arc::ptr_eq(known, &way)) {
+            Some((.., hosts)) => hosts.push(name),
+            None => {
+                let changes = of_one(survey, &way, &prepared.manifest.head.release);
+                groups.push((way, changes, vec![name]));
+            }
         }
     }
     let alone = groups.len() < 2;
     let mut changes = Vec::new();
-    for (way, hosts) in groups {
-        for change in &way.changes {
-            let mut change = change.clone();
+    for (_, some, hosts) in groups {
+        for mut change in some {
             if !alone {
                 change.detail = format!("{} on {}", change.detail, hosts.join(", "));
             }
@@ -29,6 +36,18 @@ pub(crate) fn changes(ground: &Ground<'_>, prepared: &Prepared) -> Vec<Change> {
         }
     }
     changes
+}
+
+/// What changes on a host. Where no file does, the release does all the same, and with it what restarts.
+fn of_one(survey: &Survey, way: &Shipment, release: &Release) -> Vec<Change> {
+    match survey.live_release() {
+        Some(live) if way.changes.is_empty() => vec![Change {
+            effect: Effect::Replace,
+            what: "current".to_owned(),
+            detail: format!("{} gives way to {}, with the same files", in_words(live), in_words(release)),
+        }],
+        _ => way.changes.clone(),
+    }
 }
 
 /// One sentence over all hosts.

@@ -149,6 +149,14 @@ impl Move<'_> {
     }
 }
 
+/// A release as people know it.
+pub(crate) fn in_words(release: &Release) -> String {
+    match &release.version {
+        Some(version) => format!("version {version} (release {})", release.id),
+        None => format!("release {}", release.id),
+    }
+}
+
 /// Has the host know that what runs there is what `current` leads to. Not waited for: at worst it restarts once more.
 fn settle(connection: &mut Connection) -> Result<()> {
     connection.begin(&["settled"]).map(drop)
@@ -228,10 +236,7 @@ impl Switch {
             None => "nothing".to_owned(),
             Some(before) if before.link.is_empty() => "nothing live".to_owned(),
             Some(Before { link, release: None }) => format!("`{link}`"),
-            Some(Before { release: Some(release), .. }) => match &release.version {
-                Some(version) => format!("version {version} (release {})", release.id),
-                None => format!("release {}", release.id),
-            },
+            Some(Before { release: Some(release), .. }) => in_words(release),
         }
     }
 
