@@ -13,7 +13,7 @@ use std::{
 
 use insta::assert_snapshot;
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Project, Said, wait_for, worker_of};
+use support::{Project, Said, all, wait_for, worker_of};
 
 #[path = "support/mod.rs"]
 mod support;
@@ -429,6 +429,103 @@ fn a_run_that_is_stopped_while_it_waits_for_the_lock() {
     assert_eq!(ended(waiting).code, Some(143));
     project.write("go", "");
     assert_eq!(ended(first).code, Some(0));
+}
+
+/// The command that somebody is told who finds a lock held.
+fn told_to_unlock(said: &Said) -> Vec<String> {
+    let said = all(said);
+    let command = said.split_once("`pop-deploy unlock").unwrap().1.split_once('`').unwrap().0;
+    std::iter::once("unlock").chain(command.split_whitespace()).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_run_that_hangs_is_ended_by_who_names_it_and_the_next_command_says_so() {
+    let project = deployed();
+    assert_eq!(project.must(&["unlock"]).stdout, "Nothing is locked\n");
+    project.gate("pre_switch");
+    let run = project.start(&EXECUTE);
+    project.wait_at_gate();
+    // From here on it hears no signal but the one that nobody can ignore.
+    send(run.id(), Signal::STOP);
+    let mut unlock = told_to_unlock(&project.run(&EXECUTE));
+    let looked = project.run(&["unlock"]);
+    assert_eq!(looked.code, Some(5), "{}", looked.stderr);
+    assert!(looked.stdout.contains(&format!("`pop-deploy {}`", unlock.join(" "))), "{}", looked.stdout);
+    let wrong = project.run(&["unlock", "--force", "--run-id", "deploy-20260101-000000"]);
+    assert_eq!(wrong.code, Some(5), "{}", wrong.stdout);
+    assert!(wrong.stderr.contains(run_of(&unlock)), "{}", wrong.stderr);
+    assert_eq!(project.run(&["unlock"]).stdout, looked.stdout, "it touched nothing");
+
+    unlock.extend(["--wait".to_owned(), "1".to_owned()]);
+    let taken = project.must(&unlock.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_snapshot!(project.show(&taken), @r"
+    Taken from run `[id]`: target `docs` here, `[project]/www`
+    run `[id]` was interrupted by [actor], who took its lock; target `docs` has done `stage`, the stage of it
+      hint: `pop-deploy execute --resume` goes on with it, `pop-deploy rollback` takes it back
+    --- stderr
+    Ending run `[id]`; where it can be asked to stop it has 1 s to take itself back
+    --- exit 0
+    ");
+    assert_eq!(ended(run).code, None);
+    nothing_runs_on(&project);
+    let next = project.run(&EXECUTE);
+    assert_snapshot!(project.show(&next), @r"
+    --- stderr
+    error: run `[id]` was interrupted by [actor], who took its lock; target `docs` has done `stage`, the stage of it
+      hint: `pop-deploy execute --resume` goes on with it, `pop-deploy rollback` takes it back
+    --- exit 7
+    ");
+    mend(&project);
+}
+
+/// The run that the command names.
+fn run_of(unlock: &[String]) -> &str {
+    &unlock[unlock.iter().position(|word| word == "--run-id").unwrap() + 1]
+}
+
+#[test]
+fn a_run_that_only_takes_long_takes_itself_back_when_it_is_unlocked() {
+    let project = deployed();
+    project.gate("pre_switch");
+    let run = project.start(&EXECUTE);
+    project.wait_at_gate();
+    let unlock = told_to_unlock(&project.run(&EXECUTE));
+    project.must(&unlock.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(ended(run).code, Some(143));
+    assert_eq!((live(&project).as_str(), releases(&project)), ("one", 1));
+    project.edit(|json| json["hooks"] = serde_json::json!({}));
+    project.must(&EXECUTE);
+}
+
+#[test]
+fn a_run_of_another_folder_that_hangs_loses_the_web_root_with_its_life() {
+    let project = deployed();
+    project.gate("pre_switch");
+    let run = project.start(&EXECUTE);
+    project.wait_at_gate();
+    send(run.id(), Signal::STOP);
+    let other = Project::new();
+    fill(&other, "three");
+    let www = project.path().join("www");
+    other.config(&serde_json::json!({"source": "public", "dir": www}).to_string());
+    // Two folders that begin in one second want one name for the release.
+    let refused = wait_for("another second", || {
+        Some(other.run(&EXECUTE)).filter(|said| !said.stdout.contains("is there already"))
+    });
+    assert_eq!(refused.code, Some(5), "{}", all(&refused));
+    let mut unlock = told_to_unlock(&refused);
+    let wrong = other.run(&["unlock", "--force", "--run-id", "deploy-20260101-000000"]);
+    assert_eq!(wrong.code, Some(5), "{}", wrong.stdout);
+    assert!(wrong.stderr.contains(run_of(&unlock)), "{}", wrong.stderr);
+    unlock.extend(["--wait", "1", "--json"].map(str::to_owned));
+    let taken = other.must(&unlock.iter().map(String::as_str).collect::<Vec<_>>());
+    let taken: serde_json::Value = serde_json::from_str(&taken.stdout).unwrap();
+    assert_eq!(taken["taken"], serde_json::json!([format!("`{}`", www.display())]), "{taken:#}");
+    assert_eq!(ended(run).code, None);
+    nothing_runs_on(&project);
+    other.must(&EXECUTE);
+    assert_eq!(live(&project), "three");
+    assert_eq!(project.run(&EXECUTE).code, Some(7));
 }
 
 #[test]

@@ -715,7 +715,7 @@ fn a_run_that_died_is_mended_by_the_dialects_rollback_too() {
     {
       "operation": "deploy_execute",
       "success": false,
-      "error": "target `static-site` is locked by [actor] (pid [pid], run [id], since [time]): pop-deploy execute --action execute --mode deploy --version 1.1.0 (hint: wait for it to end, or let this run wait with `--wait SECS`)"
+      "error": "target `static-site` is locked by [actor] (pid [pid], run [id], since [time]): pop-deploy execute --action execute --mode deploy --version 1.1.0 (hint: wait for it to end, or let this run wait with `--wait SECS`; if it hangs, `pop-deploy unlock --force --run-id [id] --target static-site` ends it)"
     }
     --- stderr, exit 1
     "#);

@@ -363,7 +363,7 @@ fn another_run_that_is_under_way() {
     let said = refused.stderr.replace(&first.id().to_string(), "[pid]");
     assert_snapshot!(told(&project, &Said { stderr: said, ..refused }), @r"
     error: target `docs` is locked by [actor] (pid [pid], run [id], since [time]): pop-deploy execute --yes --version 2
-      hint: wait for it to end, or let this run wait with `--wait SECS`
+      hint: wait for it to end, or let this run wait with `--wait SECS`; if it hangs, `pop-deploy unlock --force --run-id [id] --target docs` ends it
     --- exit 5
     ");
     assert_eq!(project.run(&["rollback", "--yes", "--to", "1"]).code, Some(5));

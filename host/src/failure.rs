@@ -2,14 +2,14 @@
 
 use std::{error, io, path::PathBuf};
 
-use pop_deploy_plugin_api::{Error, ErrorKind};
+use pop_deploy_plugin_api::{Error, ErrorKind, protocol::Command};
 
 use crate::{
     config::{ConfigError, Environment},
     exit::Exit,
     history::HistoryError,
     journal::{JournalError, PastRun},
-    lock::LockError,
+    lock::{Holder, LockError},
     plugins::{ChooseError, CopyError, InstallError, Refusal, TrustError},
     project::ProjectError,
     select::SelectError,
@@ -40,6 +40,12 @@ pub enum Failure {
     Copy(#[from] CopyError),
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// Somebody else has the target's lock.
+    #[error("target `{target}` is locked by {holder}")]
+    Held { target: String, holder: Box<Holder>, environment: Environment },
+    /// What is to be taken from a run is another's.
+    #[error("{what} isn't held by run `{run}`, but by {by}")]
+    HeldByAnother { what: String, by: String, run: String },
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error(transparent)]
@@ -47,7 +53,7 @@ pub enum Failure {
     #[error(transparent)]
     Plugin(#[from] Error),
     /// A run died while it was at one of the targets.
-    #[error("run `{}` was interrupted; {}", .0.id, how_it_stands(.0))]
+    #[error("run `{}` was interrupted{}; {}", .0.id, by_whom(.0), how_it_stands(.0))]
     Interrupted(Box<PastRun>),
     /// It can't be gone on with.
     #[error("run `{}` can't be resumed", run.id)]
@@ -163,7 +169,10 @@ impl Failure {
             | Self::Descriptors(_)
             | Self::GoOn(_)
             | Self::Signals(_) => Exit::NotReady,
-            Self::Lock(LockError::Held { .. }) | Self::Outdated => Exit::Locked,
+            Self::Lock(LockError::Held { .. })
+            | Self::Held { .. }
+            | Self::HeldByAnother { .. }
+            | Self::Outdated => Exit::Locked,
             Self::Stopped { signal } => Exit::Signal(*signal),
             Self::CanaryOpen(_) | Self::NoOpenCanary { .. } | Self::CantPromote { .. } => Exit::NotReady,
             Self::Lock(_) | Self::Journal(_) | Self::History(_) | Self::Read { .. } | Self::Write { .. } => {
@@ -197,6 +206,19 @@ impl Failure {
             Self::Trust(error) => Some(error.hint()),
             Self::Copy(_) => Some("check who owns that folder, or set XDG_CACHE_HOME to another one".into()),
             Self::Lock(error) => error.hint(),
+            Self::Held { target, holder, environment } => {
+                let wait = "wait for it to end, or let this run wait with `--wait SECS`";
+                let words =
+                    ["pop-deploy", "unlock", "--force", "--run-id", &holder.run_id, "--target", target];
+                let (command, flag) = (Command::new(words), environment.flag());
+                Some(match holder.run_id.is_empty() {
+                    true => wait.to_owned(),
+                    false => format!("{wait}; if it hangs, `{command}{flag}` ends it"),
+                })
+            }
+            Self::HeldByAnother { .. } => Some(
+                "look with `pop-deploy unlock`, which changes nothing; then name the run that hangs".into(),
+            ),
             Self::Journal(error) => error.hint(),
             Self::History(error) => error.hint(),
             Self::Plugin(error) => error.hint.clone(),
@@ -316,6 +338,10 @@ fn cut_off(run: &PastRun) -> String {
     });
     let steps = steps.collect::<Vec<_>>().join(", and ");
     format!("run `{}` was cut off in {steps}: it may have run, and nothing takes it back", run.id)
+}
+
+fn by_whom(run: &PastRun) -> String {
+    run.lock_taken_by.as_ref().map_or_else(String::new, |by| format!(" by {by}, who took its lock"))
 }
 
 fn how_it_stands(run: &PastRun) -> String {

@@ -187,6 +187,7 @@ impl Hooks<'_> {
             actor: self.actor.to_owned(),
             run_id: self.run.to_owned(),
             canary: None,
+            flags: String::new(),
         };
         let closing = matches!(
             point,

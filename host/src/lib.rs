@@ -30,5 +30,6 @@ pub mod secrets;
 pub mod select;
 pub mod signals;
 pub mod status;
+pub mod unlock;
 pub mod validate;
 pub mod version;

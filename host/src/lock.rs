@@ -87,8 +87,7 @@ impl LockError {
     /// What to try.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Held { .. } => "wait for it to end, or let this run wait with `--wait SECS`".to_owned(),
-            Self::Cancelled { .. } => return None,
+            Self::Held { .. } | Self::Cancelled { .. } => return None,
             Self::Io { path, .. } => {
                 let folder = path.parent().unwrap_or(path);
                 format!("check who owns `{}` and that its file system isn't read-only", folder.display())
@@ -122,7 +121,7 @@ impl TargetLock {
         wait: Option<Duration>,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Self, LockError> {
-        let path = lock_path(data, target);
+        let path = self::path(data, target);
         let folder = data.join("locks");
         DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(io_at("create", &folder))?;
         let file = OpenOptions::new()
@@ -158,7 +157,7 @@ impl TargetLock {
 /// # Errors
 /// When the lock file is there and can't be read.
 pub fn holder(data: &Path, target: &str) -> Result<Option<Holder>, LockError> {
-    let path = lock_path(data, target);
+    let path = self::path(data, target);
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -226,7 +225,8 @@ fn try_lock(file: &File, how: FlockOperation) -> io::Result<bool> {
     }
 }
 
-fn lock_path(data: &Path, target: &str) -> PathBuf {
+/// The lock file of `target`.
+pub(crate) fn path(data: &Path, target: &str) -> PathBuf {
     data.join("locks").join(format!("{}.lock", file_name(target)))
 }
 

@@ -23,6 +23,7 @@ mod error;
 pub mod ffi;
 #[cfg(feature = "health")]
 pub mod health;
+pub mod holding;
 mod nearest;
 mod output;
 mod process;

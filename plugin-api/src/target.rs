@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 use crate::{
     Error, Result, Session,
     protocol::{
-        Diagnostic, Manifest, Plan, PlanRequest, Proposal, Receipt, RunRequest, Status, Undo, UndoRequest,
+        Diagnostic, Manifest, PlaceLock, Plan, PlanRequest, Proposal, Receipt, RunRequest, Status, Undo,
+        UndoRequest, UnlockRequest,
     },
 };
 
@@ -67,6 +68,25 @@ pub trait Target: Sized + Send + 'static {
     /// Nothing that can be gathered; recorded, and never hides the failure that led here.
     fn diagnose(&mut self) -> Result<Vec<Diagnostic>> {
         Err(Error::unimplemented("diagnose"))
+    }
+
+    /// Says who is at work at each part of the place; changes nothing. Optional, and asked only of a plugin with
+    /// [`capability::UNLOCK`](crate::protocol::capability::UNLOCK).
+    ///
+    /// # Errors
+    /// When no part can be asked; what can't be said of one is part of the answer.
+    fn locks(&mut self) -> Result<Vec<PlaceLock>> {
+        Err(Error::unimplemented("locks"))
+    }
+
+    /// Takes every part of the place from the run that is named, and from no other; says how each part stands then.
+    /// That run must never write there again, nor take away what the next one makes. Optional, as [`locks`](Self::locks).
+    ///
+    /// # Errors
+    /// When no part can be asked.
+    fn unlock(&mut self, request: &UnlockRequest) -> Result<Vec<PlaceLock>> {
+        let _ = request;
+        Err(Error::unimplemented("unlock"))
     }
 
     /// Proposes a target for a project without deploy.json. Optional.

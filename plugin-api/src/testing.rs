@@ -216,6 +216,7 @@ fn context(project: &Path) -> TargetContext {
         actor: "tester@localhost".into(),
         run_id: "test-run".into(),
         canary: None,
+        flags: " --target test".into(),
     }
 }
 

@@ -99,6 +99,7 @@ impl Bench {
             actor: "bench@localhost".into(),
             run_id: "bench".into(),
             canary: None,
+            flags: String::new(),
         };
         let config = json!({"source": "public", "dir": "www"});
         let options = Options { executable: self.executable.clone(), ..Options::default() };

@@ -157,6 +157,7 @@ impl Place {
             actor: "tester@localhost".into(),
             run_id: "run".into(),
             canary: None,
+            flags: String::new(),
         };
         let config = json!({"in": hook, "do": fault, "note": self.note()});
         Worker::start(&ready, &OpenRequest { context, config }, self.services.clone(), options)

@@ -44,6 +44,8 @@ pub enum Command {
     Promote(Judge),
     /// Take an open canary back
     Abort(Judge),
+    /// Show who has the locks of a target, or take them from a run that hangs
+    Unlock(Unlock),
     /// Look whether a deployment would be wise: score, and go or no-go
     Validate(Validate),
     /// Look whether what is live is what history says, and works
@@ -249,6 +251,29 @@ pub struct Judge {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub talk: Talk,
+}
+
+/// `unlock`.
+#[derive(Debug, Args)]
+pub struct Unlock {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub site: Site,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub targets: Targets,
+    /// End the run that --run-id names, and take from it what it holds
+    #[arg(long, requires = "run_id")]
+    pub force: bool,
+    /// The run that is to lose its locks, as whoever finds them held is told; nothing is taken from another
+    #[arg(long, value_name = "ID")]
+    pub run_id: Option<String>,
+    /// How many seconds a run on this machine has to take itself back before it is killed
+    #[arg(long, value_name = "SECS", default_value_t = 30)]
+    pub wait: u64,
+    /// One JSON object on standard output, nothing else
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The dialect's actions of `execute`.

@@ -25,6 +25,7 @@ mod rollback;
 mod schema;
 mod status;
 mod table;
+mod unlock;
 mod validate;
 mod verify;
 
@@ -83,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Validate(wanted) => validate::validate(wanted, &plugins()),
         Command::Promote(wanted) => canary::promote(wanted, &plugins()),
         Command::Abort(wanted) => canary::abort(wanted, &plugins()),
+        Command::Unlock(wanted) => unlock::unlock(wanted, &plugins()),
         Command::Verify(wanted) => verify::verify(wanted, &plugins()),
         Command::History(wanted) => history::history(wanted),
         Command::Plugin(wanted) => plugin::plugin(wanted, &plugins()),

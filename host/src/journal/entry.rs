@@ -209,6 +209,11 @@ pub enum Entry {
         /// How.
         ending: TargetEnding,
     },
+    /// Somebody took the run's lock while it was alive, and ended it.
+    LockTaken {
+        /// `user@host`, or the CI's run.
+        by: String,
+    },
     /// The run is through. A journal without it, whose run isn't alive, is that of an interrupted run.
     RunEnded {
         /// How.

@@ -26,6 +26,8 @@ pub struct PastRun {
     pub ending: Option<RunEnding>,
     /// When it ended, where it said so.
     pub ended_at: Option<String>,
+    /// Who took its lock while it was alive, and ended it.
+    pub lock_taken_by: Option<String>,
     /// Whether the run or one of its workers is alive.
     pub alive: bool,
 }
@@ -226,6 +228,7 @@ impl PastRun {
                 self.ending = Some(*ending);
                 self.ended_at = time();
             }
+            Entry::LockTaken { by } => self.lock_taken_by = Some(by.clone()),
             Entry::RunStarted(_) | Entry::Unknown => {}
         }
     }

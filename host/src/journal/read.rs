@@ -166,6 +166,7 @@ fn read_begun(data: &Path, id: &str) -> Result<Option<PastRun>, JournalError> {
         targets: Vec::new(),
         ending: None,
         ended_at: None,
+        lock_taken_by: None,
         alive,
     };
     for line in rest {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use pop_deploy_plugin_api::{
-    ErrorKind,
+    Error, ErrorKind,
     protocol::{
-        Check, CheckStatus, Diagnostic, OpenCanary, Plan, PlanRequest, Release, Rollout, Unreachable,
+        Check, CheckStatus, Diagnostic, OpenCanary, PlaceLock, Plan, PlanRequest, Release, Rollout,
+        UnlockRequest, Unreachable, capability,
     },
     redact::Redactor,
 };
@@ -110,10 +111,49 @@ pub fn diagnose(view: &View<'_>) -> Result<Vec<Diagnostic>, Failure> {
     }
 }
 
+/// Who is at work at the place; none where the plugin keeps no locks there that it could tell of.
+///
+/// # Errors
+/// There is no plugin for the target, its config is wrong, or the place can't be read.
+pub fn locks(view: &View<'_>) -> Result<Option<Vec<PlaceLock>>, Failure> {
+    ask_for_locks(seated(view, NOTHING, None)?, Member::locks)
+}
+
+/// Takes the place from a run, by a session that may write; who is at work there then.
+///
+/// # Errors
+/// As [`locks`].
+pub fn unlock(view: &View<'_>, request: &UnlockRequest) -> Result<Option<Vec<PlaceLock>>, Failure> {
+    ask_for_locks(seated_to(Mode::Recovery, view, NOTHING, None)?, |member| member.unlock(request))
+}
+
+fn ask_for_locks(
+    mut member: Member,
+    ask: impl FnOnce(&mut Member) -> Result<Vec<PlaceLock>, Error>,
+) -> Result<Option<Vec<PlaceLock>>, Failure> {
+    if !member.is_capable_of(capability::UNLOCK) {
+        return Ok(None);
+    }
+    match ask(&mut member) {
+        Err(error) if error.kind == ErrorKind::Unimplemented => Ok(None),
+        locks => Ok(Some(locks?)),
+    }
+}
+
 const NOTHING: Release = Release { id: String::new(), version: None, commit: None };
 
 /// A member that may read, and nobody listens to.
 fn seated(view: &View<'_>, release: Release, canary: Option<OpenCanary>) -> Result<Member, Failure> {
+    seated_to(Mode::DryRun, view, release, canary)
+}
+
+/// A member that nobody listens to.
+fn seated_to(
+    mode: Mode,
+    view: &View<'_>,
+    release: Release,
+    canary: Option<OpenCanary>,
+) -> Result<Member, Failure> {
     let target = view.target;
     let around = Surroundings {
         bus: Arc::new(Bus::default()),
@@ -125,7 +165,7 @@ fn seated(view: &View<'_>, release: Release, canary: Option<OpenCanary>) -> Resu
         config: view.config,
         plugins: view.plugins,
         actor: view.actor,
-        mode: Mode::DryRun,
+        mode,
         run: "verify",
         held: &[],
         around: &around,

@@ -11,8 +11,8 @@ use std::{
 use pop_deploy_plugin_api::{
     Error, ErrorKind, Secret,
     protocol::{
-        self, Command, Diagnostic, OpenRequest, Phase, Plan, PlanRequest, Receipt, Release, Rollout,
-        RunRequest, Status, Step, StepReceipt, Stream, Undo, UndoRequest, method,
+        self, Command, Diagnostic, OpenRequest, Phase, PlaceLock, Plan, PlanRequest, Receipt, Release,
+        Rollout, RunRequest, Status, Step, StepReceipt, Stream, Undo, UndoRequest, UnlockRequest, method,
     },
     redact::Redactor,
 };
@@ -175,6 +175,22 @@ impl Member {
     /// What the plugin answers, or that it died.
     pub fn diagnose(&mut self) -> Result<Vec<Diagnostic>, Error> {
         self.call(method::DIAGNOSE, &(), self.seat.deadlines.plan)
+    }
+
+    /// Has the plugin say who is at work at the place.
+    ///
+    /// # Errors
+    /// What the plugin answers, or that it died.
+    pub fn locks(&mut self) -> Result<Vec<PlaceLock>, Error> {
+        self.call(method::LOCKS, &(), self.seat.deadlines.plan)
+    }
+
+    /// Has the plugin take the place from a run.
+    ///
+    /// # Errors
+    /// What the plugin answers, or that it died.
+    pub fn unlock(&mut self, request: &UnlockRequest) -> Result<Vec<PlaceLock>, Error> {
+        self.call(method::UNLOCK, request, self.seat.deadlines.undo)
     }
 
     /// Has the plugin make a plan, and checks that it is one that can be walked.

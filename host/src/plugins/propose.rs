@@ -57,6 +57,7 @@ fn ask(
         actor: String::new(),
         run_id: "init".to_owned(),
         canary: None,
+        flags: String::new(),
     };
     Ok(Worker::detect(&private_copy(&found)?, &context, Arc::new(Nobody), &Options::default())?)
 }

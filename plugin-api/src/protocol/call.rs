@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{PastRelease, Receipt, Release, Step, StepReceipt};
+use super::{Command, PastRelease, Receipt, Release, Step, StepReceipt};
 
 /// Method names, as they cross the boundary.
 pub mod method {
@@ -19,6 +19,11 @@ pub mod method {
     pub const UNDO: &str = "undo";
     /// Gathers what helps to understand a failure. `()` → a list of [`Diagnostic`](super::Diagnostic).
     pub const DIAGNOSE: &str = "diagnose";
+    /// Says who is at work at the place. `()` → a list of [`PlaceLock`](super::PlaceLock).
+    pub const LOCKS: &str = "locks";
+    /// Takes the place from a run that hangs. [`UnlockRequest`](super::UnlockRequest) → a list of
+    /// [`PlaceLock`](super::PlaceLock).
+    pub const UNLOCK: &str = "unlock";
     /// Asked of the plugin itself, under the session number 0, before there is a target: what it would propose for
     /// a project. The project's folder → an optional [`Proposal`](super::Proposal).
     pub const DETECT: &str = "detect";
@@ -31,6 +36,8 @@ pub mod capability {
     /// It plans a [`Rollout::Canary`](super::Rollout::Canary). The host never asks one of a plugin without it: that one
     /// would deploy in full.
     pub const CANARY: &str = "canary";
+    /// It says who is at work at its place, and takes it from a run that hangs. The host asks neither of a plugin without it.
+    pub const UNLOCK: &str = "unlock";
 }
 
 /// What a session knows of its run and project.
@@ -61,6 +68,18 @@ pub struct TargetContext {
     /// For a look at what is live: the canary that waits for a verdict there, where one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<OpenCanary>,
+    /// What a command line needs to mean this target: ` --target web --environment staging`. Empty where the host is of
+    /// an older make.
+    #[serde(default)]
+    pub flags: String,
+}
+
+impl TargetContext {
+    /// The command that takes this target from a run that hangs.
+    pub fn unlock_command(&self, run: &str) -> String {
+        let words = Command::new(["pop-deploy", "unlock", "--force", "--run-id", run]);
+        format!("{words}{}", self.flags)
+    }
 }
 
 /// A canary that waits for a verdict: a part of the place is meant to have its release, the rest what was live before.

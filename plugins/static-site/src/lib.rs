@@ -30,8 +30,8 @@ use std::path::Path;
 use pop_deploy_plugin_api::{
     Error, Result, Session, Target, export_target,
     protocol::{
-        Diagnostic, Manifest, Outcome, Plan, PlanRequest, Proposal, Receipt, RunRequest, Status, Undo,
-        UndoRequest,
+        Diagnostic, Manifest, Outcome, PlaceLock, Plan, PlanRequest, Proposal, Receipt, RunRequest, Status,
+        Undo, UndoRequest, UnlockRequest, capability,
     },
     serde_json,
 };
@@ -74,7 +74,7 @@ impl Target for StaticSite {
             id: "static-site".into(),
             description: "Ships a folder of built pages to a web root".into(),
             types: words(&["static-site"]),
-            capabilities: words(&["rollback", "status", "diagnose", "detect", "build"]),
+            capabilities: words(&["rollback", "status", "diagnose", "detect", "build", capability::UNLOCK]),
             environment: words(&[
                 "HTTP_PROXY",
                 "HTTPS_PROXY",
@@ -169,6 +169,15 @@ impl Target for StaticSite {
 
     fn diagnose(&mut self) -> Result<Vec<Diagnostic>> {
         status::diagnose(&self.webroot)
+    }
+
+    fn locks(&mut self) -> Result<Vec<PlaceLock>> {
+        Ok(vec![lock::state(&self.webroot)?])
+    }
+
+    fn unlock(&mut self, request: &UnlockRequest) -> Result<Vec<PlaceLock>> {
+        lock::take_from(&self.webroot, request, &self.session)?;
+        self.locks()
     }
 
     fn detect(project: &Path) -> Result<Option<Proposal>> {

@@ -1,14 +1,18 @@
 //! One deployment at a time, and one target a web root.
 
 use std::{
-    fs,
+    fmt, fs,
     io::{Read as _, Seek as _, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     thread,
     time::{Duration, Instant},
 };
 
-use pop_deploy_plugin_api::{Error, ErrorKind, IoContext as _, Result, Session};
+use pop_deploy_plugin_api::{
+    Error, ErrorKind, IoContext as _, Result, Session,
+    holding::Holding,
+    protocol::{LockState, PlaceHolder, PlaceLock, UnlockRequest},
+};
 use rustix::{
     fs::{FlockOperation, OFlags, flock},
     io::Errno,
@@ -32,13 +36,18 @@ pub(crate) struct Lock {
     file: fs::File,
 }
 
+/// Who holds it, as its file says.
 #[derive(Debug, Serialize, Deserialize)]
 struct Holder {
-    owner: String,
-    run: String,
-    target: String,
+    #[serde(flatten)]
+    run: PlaceHolder,
     pid: u32,
-    since: String,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, process {}", self.run, self.pid)
+    }
 }
 
 impl Lock {
@@ -72,8 +81,7 @@ impl Lock {
                 }
                 Ok(()) => {}
                 Err(Errno::WOULDBLOCK) if begun.elapsed() > PATIENCE => {
-                    return Err(Error::new(ErrorKind::Locked, held_by(webroot, &mut file))
-                        .hint("wait until that run is done; the lock goes with its process"));
+                    return Err(held_by_another(webroot, read_holder(&mut file).as_ref(), session));
                 }
                 Err(Errno::WOULDBLOCK) => thread::sleep(Duration::from_millis(5)),
                 Err(error) => return Err(error).at("lock", &path),
@@ -91,6 +99,39 @@ impl Drop for Lock {
 
 /// Who holds the lock, as a sentence; none if nobody does.
 pub(crate) fn holder(webroot: &Webroot) -> Result<Option<String>> {
+    Ok(look(webroot)?.map(|held| held_by(webroot, held.holder.as_ref())))
+}
+
+/// How the lock stands.
+pub(crate) fn state(webroot: &Webroot) -> Result<PlaceLock> {
+    let state = match look(webroot)? {
+        None => LockState::Free,
+        Some(Held { holder: Some(holder) }) => LockState::Held { holder: holder.run },
+        Some(Held { holder: None }) => {
+            let error = Error::new(ErrorKind::Locked, held_by(webroot, None));
+            LockState::Unclear { error: error.hint("look again: it was just taken, or let go of") }
+        }
+    };
+    Ok(PlaceLock { place: format!("`{}`", webroot.base.display()), state })
+}
+
+/// Ends the run that is named, if it holds the lock: one of this user's on this machine.
+pub(crate) fn take_from(webroot: &Webroot, request: &UnlockRequest, session: &Session) -> Result<()> {
+    let taker = || {
+        session.checkpoint()?;
+        let holder = look(webroot)?.and_then(|held| held.holder);
+        Ok(holder.filter(|holder| holder.run.run == request.run).map(|holder| holder.pid))
+    };
+    let patience = Duration::from_secs(request.wait);
+    Holding { lock: &webroot.lock(), taker: &taker }.end(patience).map(drop)
+}
+
+/// That somebody holds the lock; one who has just taken it didn't say yet who it is.
+struct Held {
+    holder: Option<Holder>,
+}
+
+fn look(webroot: &Webroot) -> Result<Option<Held>> {
     let path = webroot.lock();
     let Some(mut file) =
         absent(fs::File::options().read(true).custom_flags(AT_ONCE).open(&path)).at("open", &path)?
@@ -102,34 +143,43 @@ pub(crate) fn holder(webroot: &Webroot) -> Result<Option<String>> {
     }
     match flock(&file, FlockOperation::NonBlockingLockShared) {
         Ok(()) => Ok(None),
-        Err(Errno::WOULDBLOCK) => Ok(Some(held_by(webroot, &mut file))),
+        Err(Errno::WOULDBLOCK) => Ok(Some(Held { holder: read_holder(&mut file) })),
         Err(error) => Err(error).at("look at", &path),
     }
 }
 
 fn write_holder(file: &mut fs::File, session: &Session) -> std::io::Result<()> {
     let holder = Holder {
-        owner: session.actor.clone(),
-        run: session.run_id.clone(),
-        target: session.target.clone(),
+        run: PlaceHolder {
+            owner: session.actor.clone(),
+            run: session.run_id.clone(),
+            target: session.target.clone(),
+            since: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        },
         pid: std::process::id(),
-        since: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     };
     file.set_len(0)?;
     file.write_all(&serde_json::to_vec(&holder)?)
 }
 
-fn held_by(webroot: &Webroot, file: &mut fs::File) -> String {
+/// What the file says; nothing where its holder is just about to write it, or has just let go.
+fn read_holder(file: &mut fs::File) -> Option<Holder> {
     let mut text = String::new();
-    let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
-    let who = match read.map_err(serde_json::Error::io).and_then(|_| serde_json::from_str::<Holder>(&text)) {
-        Ok(Holder { owner, run, target, pid, since }) => {
-            format!("{owner} (target `{target}`, run `{run}`, process {pid}, since {since})")
-        }
-        // Its holder is just about to write it, or has just let go.
-        Err(_) => "another run".to_owned(),
-    };
+    file.rewind().and_then(|()| file.read_to_string(&mut text)).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+fn held_by(webroot: &Webroot, holder: Option<&Holder>) -> String {
+    let who = holder.map_or_else(|| "another run".to_owned(), Holder::to_string);
     format!("`{}` is being deployed to by {who}", webroot.base.display())
+}
+
+fn held_by_another(webroot: &Webroot, holder: Option<&Holder>, session: &Session) -> Error {
+    let ends = holder.map_or_else(String::new, |holder| {
+        format!("; if it hangs, `{}` ends it", session.unlock_command(&holder.run.run))
+    });
+    Error::new(ErrorKind::Locked, held_by(webroot, holder))
+        .hint(format!("wait until that run is done, its lock goes with its process{ends}"))
 }
 
 /// Whose web root it is, as `owner.json` keeps it.

@@ -11,8 +11,11 @@ use crate::{
 };
 
 /// What this host never asks of a plugin that doesn't claim it, and what its user misses then.
-const MISSED: [(&str, &str); 2] =
-    [(capability::CANARY, "`--canary` is refused"), ("detect", "`init` never proposes it")];
+const MISSED: [(&str, &str); 3] = [
+    (capability::CANARY, "`--canary` is refused"),
+    ("detect", "`init` never proposes it"),
+    (capability::UNLOCK, "`unlock` takes nothing at its place"),
+];
 
 pub(super) fn print(found: &[Candidate], name: &str) -> Result<(), Failure> {
     let (candidate, build) = chosen(found, name)?;

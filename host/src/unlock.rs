@@ -1,0 +1,129 @@
+//! The locks of a run that hangs: who has them, here and at the places, and taking them from the one run that is named.
+//!
+//! The lock here is the kernel's, so its run has to end. At a place the plugin takes it away; a run of another folder or
+//! machine may live on without it, and fails.
+
+use std::time::Duration;
+
+use pop_deploy_plugin_api::{
+    Error, ErrorKind,
+    holding::{Ended, Holding},
+    protocol::{PlaceLock, UnlockRequest},
+};
+
+use crate::{
+    failure::Failure,
+    journal::{self, Entry, Journal, JournalError, PastRun},
+    lock::{self, Holder},
+    pipeline::look::{self, View},
+    project::Project,
+};
+
+/// Who is at work at a target.
+pub struct TargetLocks {
+    /// The target's name.
+    pub target: String,
+    /// The run of this project that has the lock here.
+    pub here: Option<Holder>,
+    /// Each part of the place; none where the target's plugin keeps no locks there. Or why that isn't known.
+    pub place: Result<Option<Vec<PlaceLock>>, Error>,
+}
+
+/// Something that a run has.
+struct Held<'a> {
+    run: &'a str,
+    what: String,
+    by: String,
+}
+
+impl TargetLocks {
+    /// Looks who is at work at a target; changes nothing.
+    ///
+    /// # Errors
+    /// When the lock file here can't be read.
+    pub fn look(view: &View<'_>) -> Result<Self, Failure> {
+        Self::of(view, look::locks(view))
+    }
+
+    fn of(view: &View<'_>, place: Result<Option<Vec<PlaceLock>>, Failure>) -> Result<Self, Failure> {
+        let target = view.target.name.clone();
+        let here = lock::holder(&view.project.environment_folder(), &target)?;
+        Ok(Self { target, here, place: place.map_err(|failure| failure.to_error()) })
+    }
+
+    /// The parts of the place that are known.
+    pub fn parts(&self) -> impl Iterator<Item = &PlaceLock> {
+        self.place.iter().flatten().flatten()
+    }
+
+    /// The runs that have something here or there, each once.
+    pub fn runs(&self) -> Vec<&str> {
+        let mut runs: Vec<_> = self.held().map(|held| held.run).collect();
+        runs.sort_unstable();
+        runs.dedup();
+        runs
+    }
+
+    fn held(&self) -> impl Iterator<Item = Held<'_>> {
+        let here = self.here.iter().map(|holder| Held {
+            run: &holder.run_id,
+            what: format!("target `{}`", self.target),
+            by: holder.to_string(),
+        });
+        let there = self.parts().filter_map(|part| {
+            let holder = part.state.holder()?;
+            Some(Held { run: &holder.run, what: part.place.clone(), by: holder.to_string() })
+        });
+        here.chain(there)
+    }
+}
+
+/// That another run has something of these targets.
+///
+/// # Errors
+/// Then.
+pub fn refuse_others(locks: &[TargetLocks], run: &str) -> Result<(), Failure> {
+    match locks.iter().flat_map(TargetLocks::held).find(|held| held.run != run) {
+        Some(Held { what, by, .. }) => Err(Failure::HeldByAnother { what, by, run: run.to_owned() }),
+        None => Ok(()),
+    }
+}
+
+/// Takes a target from a run, which has `patience` to take itself back where it can be asked to; how the locks stand then.
+///
+/// # Errors
+/// The run here can't be ended: then nothing was taken at the place either.
+pub fn take(view: &View<'_>, run: &str, patience: Duration) -> Result<TargetLocks, Failure> {
+    end(view, run, patience)?;
+    let request = UnlockRequest { run: run.to_owned(), wait: patience.as_secs() };
+    TargetLocks::of(view, look::unlock(view, &request))
+}
+
+/// Ends the run, if it has the target's lock here.
+fn end(view: &View<'_>, run: &str, patience: Duration) -> Result<Ended, Failure> {
+    let (folder, target) = (view.project.environment_folder(), &view.target.name);
+    let taker = || {
+        if let Some(signal) = view.interrupt.signal() {
+            return Err(Error::new(ErrorKind::Cancelled, format!("stopped by signal {signal}")));
+        }
+        let holder = lock::holder(&folder, target).map_err(|error| Failure::from(error).to_error())?;
+        Ok(holder.filter(|holder| holder.run_id == run).map(|holder| holder.pid))
+    };
+    Ok(Holding { lock: &lock::path(&folder, target), taker: &taker }.end(patience)?)
+}
+
+/// The run as it was left, where it is this project's and was cut off; its journal is told who did that.
+///
+/// # Errors
+/// When its journal can't be read or written.
+pub fn cut_off(project: &Project, run: &str, by: &str) -> Result<Option<PastRun>, Failure> {
+    let read = || match journal::read(&project.data, run) {
+        Err(JournalError::NoRun { .. }) => Ok(None),
+        read => read.map(Some),
+    };
+    if read()?.is_some_and(|past| past.is_interrupted() && past.began_steps()) {
+        Journal::reopen(&project.data, run)?.append(&Entry::LockTaken { by: by.to_owned() })?;
+        return Ok(read()?);
+    }
+    Ok(None)
+}
