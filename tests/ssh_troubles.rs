@@ -229,6 +229,16 @@ fn a_key_that_is_pinned_in_the_config_is_the_only_one_that_counts() {
 }
 
 #[test]
+fn placeholders_are_filled_from_the_ssh_config_where_deploy_json_leaves_it_to_that() {
+    let Some(fleet) = Fleet::new(1) else { return };
+    fleet.config(json!({"restart": ["notify", "{{user}}@{{host}}:{{port}}"]}));
+    let said = fleet.project.must(&["execute", "--dry-run", "--version", "one"]);
+    let (user, port) = (fleet.lab.user(), fleet.hosts[0].address().port());
+    let shown = format!("notify {user}@web1:{port}");
+    assert!(said.stdout.contains(&shown), "{shown}\n{}", said.stdout);
+}
+
+#[test]
 fn a_new_key_is_taken_where_the_config_says_so_and_a_changed_one_never() {
     let Some(fleet) = Fleet::with(|lab| vec![reached(lab, "web1", |client| client.known = None)]) else {
         return;

@@ -65,7 +65,7 @@ impl Placeholders {
     /// Refuses a shell script with a value in it that isn't plain.
     fn check_script(&self, field: &str, script: &str) -> Result<()> {
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-+:/@=,".contains(c);
-        for name in pieces(script).filter_map(Piece::name) {
+        for name in names(script) {
             let value = self.value(field, name)?;
             if !value.chars().all(plain) {
                 return Err(Error::config(format!("`{field}`: a shell would read `{value}` as code"))
@@ -104,6 +104,11 @@ fn script(argv: &[String]) -> Option<usize> {
     }
     let option = argv.iter().position(|word| word.starts_with('-') && word.ends_with('c'))?;
     Some(option + 1)
+}
+
+/// The placeholders in `text`, by name.
+pub fn names(text: &str) -> impl Iterator<Item = &str> {
+    pieces(text).filter_map(Piece::name)
 }
 
 enum Piece<'t> {

@@ -215,10 +215,21 @@ impl Host {
             option(format!("IdentityFile={}", value(path)));
             option("IdentitiesOnly=yes".to_owned());
         }
-        argv.extend(self.port.iter().flat_map(|port| ["-p".to_owned(), port.to_string()]));
-        argv.extend(self.user.iter().flat_map(|user| ["-l".to_owned(), user.clone()]));
-        argv.extend(["--".to_owned(), self.host.clone(), OPENING.to_owned()]);
+        argv.extend(self.destination());
+        argv.push(OPENING.to_owned());
         argv
+    }
+
+    /// The argv that has `ssh` say what its config makes of the host; it connects to nothing.
+    pub(crate) fn ask_settings(&self) -> Vec<String> {
+        ["ssh", "-G"].map(str::to_owned).into_iter().chain(self.destination()).collect()
+    }
+
+    /// The words that say whom and where to go, the last options of all.
+    fn destination(&self) -> impl Iterator<Item = String> {
+        let port = self.port.iter().flat_map(|port| ["-p".to_owned(), port.to_string()]);
+        let user = self.user.iter().flat_map(|user| ["-l".to_owned(), user.clone()]);
+        port.chain(user).chain(["--".to_owned(), self.host.clone()])
     }
 
     /// The file that holds the pinned key, and what must stand in it.

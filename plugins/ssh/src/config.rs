@@ -16,7 +16,8 @@ pub(crate) struct Config {
     /// `ssh` goes there, with your ssh config, your agent and your bastions.
     pub(crate) hosts: Vec<HostEntry>,
     /// The folder on each host, absolute; made on the first deployment. Releases lie in `<base>/releases`, the live one
-    /// is `<base>/current`. `{{host}}`, `{{port}}` and `{{user}}` are filled in.
+    /// is `<base>/current`. `{{host}}`, `{{port}}` and `{{user}}` are filled in as `hosts` has them; port
+    /// and user that it leaves out are what your ssh config says.
     pub(crate) base: String,
     /// What is shipped: a folder, relative to the project.
     pub(crate) source: PathBuf,

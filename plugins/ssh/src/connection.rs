@@ -113,9 +113,7 @@ impl Connection {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|error| {
-                Error::preflight("can't start `ssh`").because(&error).hint("install an OpenSSH client")
-            })?;
+            .map_err(|error| refusal::no_ssh(&error))?;
         let (Some(input), Some(output), Some(errors)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {

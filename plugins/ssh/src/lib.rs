@@ -17,6 +17,7 @@ mod fleet;
 mod ground;
 mod lists;
 mod lock;
+mod login;
 mod manifest;
 mod origin;
 mod planned;

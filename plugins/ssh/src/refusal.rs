@@ -1,5 +1,7 @@
 //! What `ssh` means when it gives up: its words, read for people.
 
+use std::io;
+
 use pop_deploy_plugin_api::Error;
 
 use crate::address::Host;
@@ -74,6 +76,11 @@ const MEANINGS: &[(&str, &str, &str)] = &[
         "look at the log of sshd there; many connections at once are refused too: lower `max_connections`",
     ),
 ];
+
+/// There is no `ssh` here.
+pub(crate) fn no_ssh(error: &io::Error) -> Error {
+    Error::preflight("can't start `ssh`").because(error).hint("install an OpenSSH client")
+}
 
 /// The failure to log in that these words tell of.
 pub(crate) fn read(host: &Host, words: &[String]) -> Error {

@@ -13,7 +13,7 @@ use pop_deploy_plugin_api::{
 use crate::{
     address::{Approach, Host, HostEntry},
     config::{Config, RunOnce},
-    shared,
+    login, shared,
 };
 
 /// A config that holds together, with its hosts and folders found.
@@ -21,6 +21,8 @@ use crate::{
 pub(crate) struct Site {
     pub(crate) config: Config,
     pub(crate) hosts: Vec<Host>,
+    /// What stands for each host in the words of the config.
+    placeholders: Vec<Placeholders>,
     /// The base on each host.
     pub(crate) bases: Vec<String>,
     pub(crate) approach: Approach,
@@ -49,7 +51,8 @@ impl Site {
                     .hint("name each host once"));
             }
         }
-        let bases = hosts.iter().map(|host| base(&config.base, host)).collect::<Result<_>>()?;
+        let placeholders = login::placeholders(&hosts, &config)?;
+        let bases = placeholders.iter().map(|host| base(&config.base, host)).collect::<Result<_>>()?;
         let source = tree::folder("source", &config.source, session)?;
         let skip = Skip::new(&config.exclude, &source, session)?;
         if let Some(health) = &config.health {
@@ -70,8 +73,8 @@ impl Site {
         }
         shared::check(&config.shared)?;
         let approach = Approach { accept_new: config.accept_new_host_keys, scratch: session.scratch.clone() };
-        let site =
-            Self { config, hosts, bases, approach, source, skip, hooks_write: session.source_may_change };
+        let hooks_write = session.source_may_change;
+        let site = Self { config, hosts, placeholders, bases, approach, source, skip, hooks_write };
         // What can't be filled is found before anything begins.
         let release = Release { id: "release".to_owned(), version: Some("1".to_owned()), commit: None };
         for host in 0..site.hosts.len() {
@@ -149,7 +152,8 @@ impl Site {
     }
 
     fn placeholders(&self, host: usize, release: &Release) -> Placeholders {
-        of_host(&self.hosts[host])
+        self.placeholders[host]
+            .clone()
             .with("version", release.version.clone().unwrap_or_default())
             .with("release", release.id.clone())
     }
@@ -181,18 +185,9 @@ fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
 
-fn of_host(host: &Host) -> Placeholders {
-    let user = host.user.clone().or_else(|| std::env::var("USER").ok()).unwrap_or_default();
-    Placeholders::new([
-        ("host", host.host.clone()),
-        ("port", host.port.unwrap_or(22).to_string()),
-        ("user", user),
-    ])
-}
-
 /// The base on a host: absolute, a folder of its own, and free of steps back.
-fn base(template: &str, host: &Host) -> Result<String> {
-    let filled = of_host(host).fill("config.base", template)?;
+fn base(template: &str, host: &Placeholders) -> Result<String> {
+    let filled = host.fill("config.base", template)?;
     let base = filled.trim_end_matches('/');
     let refused = |what: &str| {
         Error::config(format!("`config.base`: `{}` {what}", filled.escape_debug()))

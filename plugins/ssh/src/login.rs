@@ -1,0 +1,59 @@
+//! Whom and where `ssh` would go, for placeholders that stand for it: as deploy.json has it, else as `ssh` itself says.
+
+use std::process::Command;
+
+use pop_deploy_plugin_api::{
+    Error, Result,
+    template::{Placeholders, names},
+};
+
+use crate::{address::Host, config::Config, refusal};
+
+/// The placeholders that stand for a host, of each host.
+///
+/// # Errors
+/// `ssh` can't be asked what deploy.json leaves to its config.
+pub(crate) fn placeholders(hosts: &[Host], config: &Config) -> Result<Vec<Placeholders>> {
+    let [names_port, names_user] =
+        ["port", "user"].map(|wanted| texts(config).any(|text| names(text).any(|name| name == wanted)));
+    let of = |host: &Host| {
+        let asked = (names_port && host.port.is_none()) || (names_user && host.user.is_none());
+        // A process that few need.
+        let said = if asked { ask(host)? } else { String::new() };
+        let value = |given: Option<String>, key: &str| {
+            given.or_else(|| setting(&said, key).map(str::to_owned)).unwrap_or_default()
+        };
+        Ok(Placeholders::new([
+            ("host", host.host.clone()),
+            ("port", value(host.port.map(|port| port.to_string()), "port")),
+            ("user", value(host.user.clone(), "user")),
+        ]))
+    };
+    hosts.iter().map(of).collect()
+}
+
+/// Everything that has placeholders.
+fn texts(config: &Config) -> impl Iterator<Item = &String> {
+    let health = config.health.iter().flat_map(|health| [&health.http, &health.tcp]).flatten();
+    let check = config.health.iter().filter_map(|health| health.command.as_ref());
+    let commands = config.restart.iter().chain(check).chain(config.run_once.iter().map(|once| &once.command));
+    std::iter::once(&config.base).chain(health).chain(commands.flatten())
+}
+
+/// What `ssh` would do to get there, a setting a line. It connects to nothing for that.
+fn ask(host: &Host) -> Result<String> {
+    let argv = host.ask_settings();
+    let said = Command::new(&argv[0]).args(&argv[1..]).output().map_err(|error| refusal::no_ssh(&error))?;
+    if said.status.success() {
+        return Ok(String::from_utf8_lossy(&said.stdout).into_owned());
+    }
+    let why = String::from_utf8_lossy(&said.stderr).trim().to_owned();
+    let error = Error::preflight(format!("`ssh` can't tell how it would go to `{host}`"));
+    Err(error
+        .because(&Error::failed(why))
+        .hint(format!("see what this says: {}", pop_deploy_plugin_api::protocol::Command::new(argv))))
+}
+
+fn setting<'s>(said: &'s str, key: &str) -> Option<&'s str> {
+    said.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
+}
