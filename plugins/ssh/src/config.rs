@@ -43,7 +43,8 @@ pub(crate) struct Config {
     /// What tells whether a host is well after the switch: `http` or `tcp` asked from here, `command` run on the host.
     #[serde(default)]
     pub(crate) health: Option<Health>,
-    /// How many verified releases to keep, at least 1. The live one and the one before it always stay.
+    /// How many verified releases to keep, at least 1. The live one and the one before it always stay, and so does the
+    /// newest that all hosts have.
     #[serde(default = "five")]
     pub(crate) keep: NonZeroUsize,
     /// `"parallel"`: all hosts at once. `"rolling"`: in batches, each verified before the next.

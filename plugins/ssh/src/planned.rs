@@ -17,10 +17,10 @@ use crate::{
     origin::Origin,
     prepared::Prepared,
     preview,
-    retention::surplus,
+    retention::{surplus, ways_back},
     site::Site,
     steps::{Finalize, Locking, Once, Stage, Verify},
-    survey::{Kept, Survey},
+    survey::Survey,
 };
 
 impl Ground<'_> {
@@ -176,16 +176,15 @@ pub(crate) fn once(site: &Site, index: usize, once: &RunOnce, release: &Release)
 
 pub(crate) fn finalize(ground: &Ground<'_>, release: &Release) -> Step {
     let keep = ground.site.config.keep.get();
+    let all: Vec<_> = ground.surveys.iter().map(|(_, survey)| survey.kept.as_slice()).collect();
     let mut going = BTreeMap::new();
     for (host, survey) in &ground.surveys {
-        let before = survey.live_release().map(|release| release.id.clone());
-        let mut kept = survey.kept.clone();
-        let head = Head::to_be_made(release, Origin::default());
-        kept.push(Kept { head, verified_at: Some(i64::MAX) });
-        going.insert(
-            ground.site.hosts[*host].name.clone(),
-            surplus(&kept, &release.id, before.as_deref(), keep),
-        );
+        let before = survey.live_release().map(|release| release.id.as_str());
+        let mut staying = ways_back(&all, release);
+        staying.extend(ways_back(&[&survey.kept], release));
+        staying.extend(before);
+        let surplus = surplus(&survey.kept, &release.id, &staying, keep);
+        going.insert(ground.site.hosts[*host].name.clone(), surplus);
     }
     let releases: usize = going.values().map(Vec::len).sum();
     let (effect, title) = match releases {

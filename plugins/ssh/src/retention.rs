@@ -1,32 +1,41 @@
-//! Which releases of a host may go: never what is live, never the one before it, never what isn't ours.
+//! Which releases of a host may go: never what is live, never where a rollback could go, never what isn't ours.
+
+use std::cmp::Reverse;
+
+use pop_deploy_plugin_api::protocol::Release;
 
 use crate::survey::Kept;
 
-/// The releases that may go when `live` is live and `keep` verified ones stay, newest first.
-///
-/// Releases that never were verified are leftovers of failed runs: they don't count, and go. The newest verified one of
-/// another version stays, which is where a rollback goes, and so does `before`, what was live before.
-pub(crate) fn surplus(kept: &[Kept], live: &str, before: Option<&str>, keep: usize) -> Vec<String> {
-    let mut others: Vec<_> = kept.iter().filter(|kept| kept.head.release.id != live).collect();
-    others.sort_by_key(|kept| std::cmp::Reverse(kept.verified_at));
-    let version = |id: &str| {
-        let found = kept.iter().find(|kept| kept.head.release.id == id);
-        found.and_then(|kept| kept.head.release.version.clone())
+/// Where hosts that keep these releases could go back to together once `release` is live: the newest that each of them has
+/// verified, and the newest of another version, which is what a rollback takes.
+pub(crate) fn ways_back<'k>(hosts: &[&'k [Kept]], release: &Release) -> Vec<&'k str> {
+    let [first, others @ ..] = hosts else { return Vec::new() };
+    let everywhere = |one: &&Kept| {
+        let has =
+            |host: &&[Kept]| host.iter().any(|kept| kept.verified_at.is_some() && kept.id() == one.id());
+        one.id() != release.id && one.verified_at.is_some() && others.iter().all(has)
     };
-    let live_version = version(live);
-    let verified = || others.iter().filter(|kept| kept.verified_at.is_some());
-    let next = verified().next().map(|kept| kept.head.release.id.as_str());
-    let other_version = verified().find(|kept| kept.head.release.version != live_version);
-    let other_version = other_version.map(|kept| kept.head.release.id.as_str());
+    let mut common: Vec<_> = first.iter().filter(everywhere).collect();
+    common.sort_by_key(|kept| Reverse(kept.verified_at));
+    let other_version = common.iter().find(|kept| kept.head.release.version != release.version);
+    common.first().into_iter().chain(other_version).map(|kept| kept.id()).collect()
+}
+
+/// The releases that may go when `live` is live and `keep` verified ones stay, newest first; those that are to stay whatever
+/// `keep` is don't.
+///
+/// Releases that never were verified are leftovers of failed runs: they don't count, and go.
+pub(crate) fn surplus(kept: &[Kept], live: &str, staying: &[&str], keep: usize) -> Vec<String> {
+    let mut others: Vec<_> = kept.iter().filter(|kept| kept.id() != live).collect();
+    others.sort_by_key(|kept| Reverse(kept.verified_at));
     // The live one is the first of those that stay.
     let mut counted = 1;
     let mut going = Vec::new();
-    for other in &others {
-        let id = other.head.release.id.as_str();
+    for other in others {
         counted += usize::from(other.verified_at.is_some());
         let stays = other.verified_at.is_some() && counted <= keep;
-        if !stays && ![before, next, other_version].contains(&Some(id)) {
-            going.push(id.to_owned());
+        if !stays && !staying.contains(&other.id()) {
+            going.push(other.id().to_owned());
         }
     }
     going
@@ -34,14 +43,15 @@ pub(crate) fn surplus(kept: &[Kept], live: &str, before: Option<&str>, keep: usi
 
 #[cfg(test)]
 mod tests {
-    use pop_deploy_plugin_api::protocol::Release;
-
     use super::*;
     use crate::{manifest::Head, origin::Origin};
 
+    fn release(id: &str, version: &str) -> Release {
+        Release { id: id.to_owned(), version: Some(version.to_owned()), commit: None }
+    }
+
     fn kept(id: &str, version: &str, verified_at: Option<i64>) -> Kept {
-        let release = Release { id: id.to_owned(), version: Some(version.to_owned()), commit: None };
-        Kept { head: Head::to_be_made(&release, Origin::default()), verified_at }
+        Kept { head: Head::to_be_made(&release(id, version), Origin::default()), verified_at }
     }
 
     #[test]
@@ -53,9 +63,23 @@ mod tests {
             kept("c", "3", Some(3)),
             kept("d", "3", Some(4)),
         ];
-        assert_eq!(surplus(&all, "d", Some("c"), 1), ["a", "failed"]);
-        assert_eq!(surplus(&all, "d", Some("c"), 3), ["a", "failed"]);
-        assert_eq!(surplus(&all, "d", Some("a"), 2), ["failed"]);
-        assert_eq!(surplus(&all, "d", None, 9), ["failed"]);
+        assert_eq!(ways_back(&[&all], &release("d", "3")), ["c", "b"]);
+        assert_eq!(surplus(&all, "d", &["c", "b"], 1), ["a", "failed"]);
+        assert_eq!(surplus(&all, "d", &["c", "b"], 3), ["a", "failed"]);
+        assert_eq!(surplus(&all, "d", &["a"], 3), ["failed"]);
+        assert_eq!(surplus(&all, "d", &[], 9), ["failed"]);
+    }
+
+    #[test]
+    fn where_all_hosts_can_go_back_to_stays_though_some_have_newer_ones() {
+        let [one, two] = [kept("a", "1", Some(1)), kept("b", "2", Some(2))];
+        let (ahead, behind) = ([one.clone(), two.clone()], [one.clone()]);
+        let new = release("c", "3");
+        assert_eq!(ways_back(&[&ahead, &behind], &new), ["a", "a"]);
+        assert_eq!(surplus(&ahead, "c", &["b", "a"], 1), [""; 0]);
+        assert_eq!(ways_back(&[&ahead, &behind, &[]], &new), [""; 0]);
+        let unverified = [Kept { verified_at: None, ..one }];
+        assert_eq!(ways_back(&[&ahead, &unverified], &new), [""; 0]);
+        assert_eq!(ways_back(&[&ahead, &ahead], &new), ["b", "b"]);
     }
 }

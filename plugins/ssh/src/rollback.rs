@@ -12,9 +12,11 @@ use crate::{
     fleet::{Fleet, Hold, count},
     ground::Ground,
     manifest::Head,
+    retention::ways_back,
     site::Site,
     steps,
     survey::{Survey, check_id},
+    switch::in_words,
 };
 
 /// Plans to make the release `to` live again, on every host or on none.
@@ -86,7 +88,7 @@ fn heads(ground: &Ground<'_>, to: &PastRelease) -> Result<BTreeMap<String, Head>
     let mut lacking = Vec::new();
     for (host, survey) in &ground.surveys {
         let name = &ground.site.hosts[*host].name;
-        let kept = survey.kept.iter().find(|kept| kept.head.release.id == to.release.id);
+        let kept = survey.kept.iter().find(|kept| kept.id() == to.release.id);
         match kept {
             Some(kept) => drop(heads.insert(name.clone(), ours.clone().unwrap_or_else(|| kept.head.clone()))),
             None => lacking.push(format!("`{name}`")),
@@ -95,9 +97,16 @@ fn heads(ground: &Ground<'_>, to: &PastRelease) -> Result<BTreeMap<String, Head>
     if lacking.is_empty() {
         return Ok(heads);
     }
-    Err(Error::new(
-        ErrorKind::NoRelease,
-        format!("release {} isn't kept on {}", to.release.id, lacking.join(", ")),
-    )
-    .hint("choose another release, or deploy that version again"))
+    let missing = format!("release {} isn't kept on {}", to.release.id, lacking.join(", "));
+    let such = on_all(ground).map_or(String::new(), |other| format!(" that all hosts keep, such as {other}"));
+    let hint = format!("choose another release{such}, or deploy that version again");
+    Err(Error::new(ErrorKind::NoRelease, missing).hint(hint))
+}
+
+/// A release that all hosts could go back to from what is live, in words.
+fn on_all(ground: &Ground<'_>) -> Option<String> {
+    let all: Vec<_> = ground.surveys.iter().map(|(_, survey)| survey.kept.as_slice()).collect();
+    let other = *ways_back(&all, &ground.live()?).last()?;
+    let kept = all.first()?.iter().find(|kept| kept.id() == other)?;
+    Some(in_words(&kept.head.release))
 }

@@ -94,6 +94,12 @@ pub(crate) struct Kept {
     pub(crate) verified_at: Option<i64>,
 }
 
+impl Kept {
+    pub(crate) fn id(&self) -> &str {
+        &self.head.release.id
+    }
+}
+
 /// A host as it is.
 #[derive(Debug, Clone)]
 pub(crate) struct Survey {
