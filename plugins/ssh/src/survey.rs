@@ -172,7 +172,8 @@ impl Survey {
         let mut checks = Vec::new();
         let mut fail =
             |name: &str, message: String, hint: &str| checks.push(Check::fail(name, message, hint));
-        let user = self.answer.value("user").unwrap_or("this user");
+        let known = self.answer.value("user").filter(|user| !user.is_empty()).or(host.user.as_deref());
+        let user = known.map_or_else(|| "whoever logs in".to_owned(), |user| format!("`{user}`"));
         if self.answer.value("base") == Some("blocked") {
             fail(
                 "base",
@@ -182,14 +183,14 @@ impl Survey {
         } else if !self.answer.says("writable") {
             fail(
                 "base",
-                format!("`{base}` on `{host}` can't be written by `{user}`"),
+                format!("`{base}` on `{host}` can't be written by {user}"),
                 "make the folder there and give it to that user: chown",
             );
         }
         for inner in self.answer.values("unwritable") {
             fail(
                 "base",
-                format!("`{base}/{inner}` on `{host}` can't be written by `{user}`"),
+                format!("`{base}/{inner}` on `{host}` can't be written by {user}"),
                 "give it to that user: chown -R",
             );
         }

@@ -23,7 +23,7 @@ survey() {
 	else
 		say "base missing"
 	fi
-	if [ -w "$there" ] && [ -x "$there" ]; then say "writable"; else say "user $(id -un 2>/dev/null)"; fi
+	if [ -w "$there" ] && [ -x "$there" ]; then say "writable"; else say_user; fi
 	room "$there"
 	for wanted; do
 		case $wanted in
@@ -33,7 +33,10 @@ survey() {
 	done
 	[ "$there" = "$base" ] || return 0
 	for inner in releases .pop-deploy shared; do
-		[ ! -e "$base/$inner" ] || [ -w "$base/$inner" ] || say "unwritable $inner"
+		[ ! -e "$base/$inner" ] || [ -w "$base/$inner" ] || {
+			say "unwritable $inner"
+			say_user
+		}
 	done
 	# Which of them is live is seen without a process.
 	seen=
@@ -58,6 +61,8 @@ survey() {
 	holder
 	return 0
 }
+
+say_user() { say "user $(id -un 2>/dev/null || id -u)"; }
 
 # The first line of a file, if there is one.
 said_in() {
