@@ -159,10 +159,10 @@ fn a_killed_host_process_leaves_nothing_running_over_there_and_the_next_run_mend
     mend(&fleet);
 }
 
-/// A restart that fails in version two, fails once where a file `refuse` lies, waits as long as there is a file `hold`, and
+/// A restart that fails in version two and where a file `broken` lies, fails once where a file `refuse` lies, waits as long as there is a file `hold`, and
 /// else writes down which version runs.
 fn moody_restart(fleet: &Fleet) -> serde_json::Value {
-    let line = "cd \"$1/..\"; [ \"$2\" != two ] || exit 1; ! rm refuse 2>/dev/null || exit 1; \
+    let line = "cd \"$1/..\"; [ \"$2\" != two ] && [ ! -e broken ] || exit 1; ! rm refuse 2>/dev/null || exit 1; \
                 touch restarting; while [ -e hold ]; do sleep 0.05; done; echo \"$2\" >running";
     json!(["sh", "-c", line, "sh", fleet.base_of("{{host}}"), "{{version}}"])
 }
@@ -191,6 +191,19 @@ fn a_host_that_went_back_without_its_restart_gets_it_from_the_same_run_or_the_ne
     fs::remove_file(srv(0).join("hold")).unwrap();
     fleet.project.must(&["rollback", "--yes", "--wait", "60"]);
     assert_eq!([running(0), running(1)], ["one\n", ""], "the second was never touched");
+    fs::write(srv(0).join("broken"), "").unwrap();
+    let said = fleet.try_deploy("three");
+    assert_eq!(said.code, Some(4), "{}", all(&said));
+    let mended = all(&said).lines().find_map(|line| {
+        line.split_once("to mend it: ").map(|(left, mend)| (left.to_owned(), mend.to_owned()))
+    });
+    let (left, mend) = mended.unwrap();
+    assert!(
+        left.contains("`web1` has version one (release ") && left.contains("its restart failed"),
+        "{left}"
+    );
+    assert!(mend.contains("/current && ") && !mend.contains("ln -s"), "{mend}");
+    assert_eq!(fleet.live(), ["one", "three"]);
 }
 
 /// Does something with a host at the far end of a slow line, where version one is live.

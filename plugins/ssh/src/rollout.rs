@@ -14,7 +14,7 @@ use crate::{
     site::Site,
     strategy::{Rolling, Strategy},
     survey::Current,
-    switch::{Moved, Switch},
+    switch::{Moved, Switch, Trouble},
     verify,
 };
 
@@ -125,7 +125,7 @@ impl Rollout<'_> {
             self.leave_behind(troubles, &mut leaving);
             for Lost { host, trouble, .. } in &leaving.lost[lost..] {
                 let name = &self.site.hosts[*host];
-                let words = format!("`{name}` failed, and can't be switched back yet: {}", trouble.message);
+                let words = format!("`{name}` failed and {}: {}", trouble.words(), trouble.error().message);
                 self.session.warn(words);
             }
         }
@@ -147,8 +147,8 @@ impl Rollout<'_> {
         let outcomes = each_back(self.site, self.fleet, self.switch, &hosts, self.session);
         for ((host, error), (_, outcome)) in failed.into_iter().zip(outcomes) {
             let name = &self.site.hosts[host];
-            let left = match outcome {
-                Ok(Moved::Now | Moved::Already) => {
+            let left = match gone_back(outcome) {
+                Ok(Moved::Now(_) | Moved::Already) => {
                     format!("`{name}` failed and has {} again", self.switch.before_words(self.site, host))
                 }
                 Ok(Moved::Elsewhere(current)) => format!("`{name}` failed, and {}", kept_as(&current)),
@@ -170,7 +170,7 @@ impl Rollout<'_> {
         self.leave_behind(failed, &mut leaving);
         let lost = leaving.lost.into_iter().map(|Lost { host, error, trouble }| Behind {
             host: self.site.hosts[host].name.clone(),
-            why: format!("{}; it couldn't be switched back", error.message),
+            why: format!("{}; it {}", error.message, trouble.words()),
             mend: Some(self.switch.mend(self.site, host, &trouble)),
         });
         leaving.behind.into_iter().chain(lost).collect()
@@ -189,8 +189,8 @@ struct Lost {
     host: usize,
     /// Why it failed.
     error: Error,
-    /// Why it couldn't be switched back.
-    trouble: Error,
+    /// Why it isn't as it was.
+    trouble: Trouble,
 }
 
 /// Puts back what was live before on these hosts.
@@ -206,6 +206,14 @@ fn each_back(
     })
 }
 
+/// What keeps a host on its way back from being as it was, if anything does.
+fn gone_back(outcome: Result<Moved>) -> Result<Moved, Trouble> {
+    match outcome {
+        Ok(Moved::Now(Err(error))) => Err(Trouble::Restart(error)),
+        outcome => outcome.map_err(Trouble::Link),
+    }
+}
+
 /// Puts back what was live before, on every host whatever fails on another.
 ///
 /// # Errors
@@ -218,13 +226,13 @@ pub(crate) fn back(site: &Site, fleet: &Fleet, switch: &Switch, session: &Sessio
     let mut kept = Vec::new();
     let mut lost = Vec::new();
     for (host, outcome) in outcomes {
-        match outcome {
-            Ok(Moved::Now) => moved += 1,
+        match gone_back(outcome) {
+            Ok(Moved::Now(_)) => moved += 1,
             Ok(Moved::Already) => {}
             Ok(Moved::Elsewhere(current)) => {
                 kept.push(format!("on `{}`, {}", site.hosts[host], kept_as(&current)));
             }
-            Err(error) => lost.push(switch.mend(site, host, &error)),
+            Err(trouble) => lost.push(switch.mend(site, host, &trouble)),
         }
     }
     if !lost.is_empty() {

@@ -48,12 +48,37 @@ impl Before {
 /// What a switch of one host came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Moved {
-    /// It leads there now.
-    Now,
+    /// It leads there now; and why the restart failed, where it did.
+    Now(Result<()>),
     /// It did already.
     Already,
     /// It is something that this run didn't expect, and leaves alone.
     Elsewhere(Current),
+}
+
+/// Why a host isn't all as it was before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// `current` may still lead to the new release.
+    Link(Error),
+    /// `current` leads back, and the restart failed.
+    Restart(Error),
+}
+
+impl Trouble {
+    pub(crate) fn error(&self) -> &Error {
+        match self {
+            Self::Link(error) | Self::Restart(error) => error,
+        }
+    }
+
+    /// In few words.
+    pub(crate) fn words(&self) -> &'static str {
+        match self {
+            Self::Link(_) => "couldn't be switched back",
+            Self::Restart(_) => "was switched back, and its restart failed",
+        }
+    }
 }
 
 /// A way that `current` may go on one host.
@@ -93,7 +118,7 @@ impl Move<'_> {
     /// Switches, and restarts in the same breath. Where that was done but for the restart, it is made up for.
     ///
     /// # Errors
-    /// The link can't be made; the restart fails; the connection is lost.
+    /// The link can't be made; the connection is lost.
     pub(crate) fn run(&self, connection: &mut Connection, session: &Session) -> Result<Moved> {
         let host = &self.site.hosts[self.host];
         let restart = self.restart_command()?;
@@ -112,10 +137,7 @@ impl Move<'_> {
         match answer.status {
             0 => {}
             OTHER => return Ok(Moved::Elsewhere(Current::of(&answer))),
-            ALREADY if answer.says("due") => {
-                self.restart(connection, session)?;
-                return Ok(Moved::Now);
-            }
+            ALREADY if answer.says("due") => return moved(self.restart(connection, session)),
             ALREADY => return Ok(Moved::Already),
             _ => return Err(told(&answer, format!("can't switch `{folder}` on `{host}`"))),
         }
@@ -125,10 +147,9 @@ impl Move<'_> {
         if let Some(restarting) = restarting {
             // Both were asked at once.
             connection.trips -= 1;
-            restarting.succeed(connection, session)?;
-            settle(connection)?;
+            return moved(restarting.succeed(connection, session).and_then(|()| settle(connection)));
         }
-        Ok(Moved::Now)
+        Ok(Moved::Now(Ok(())))
     }
 
     /// Restarts what runs on the host, without switching.
@@ -146,6 +167,15 @@ impl Move<'_> {
             settle(connection)?;
         }
         Ok(())
+    }
+}
+
+/// What a switch came to whose restart ended like this.
+fn moved(restarted: Result<()>) -> Result<Moved> {
+    match restarted {
+        // A command that failed. After all else nobody knows whether it ran.
+        Err(error) if error.kind != ErrorKind::Failed => Err(error),
+        restarted => Ok(Moved::Now(restarted)),
     }
 }
 
@@ -201,7 +231,7 @@ impl Switch {
     ) -> Result<()> {
         let forward = self.forward(site, host, release);
         match forward.run(connection, session)? {
-            Moved::Now => Ok(()),
+            Moved::Now(restarted) => restarted,
             Moved::Already => forward.restart(connection, session),
             Moved::Elsewhere(current) => Err(Error::failed(format!(
                 "`{}/current` on `{}` isn't what it was when the plan was made: it is {current}",
@@ -240,24 +270,29 @@ impl Switch {
         }
     }
 
-    /// What is left where nobody got to, and how a person mends it.
-    pub(crate) fn mend(&self, site: &Site, host: usize, error: &Error) -> String {
-        let back = self.back(site, host);
-        let why = match error.kind {
-            ErrorKind::Unknown | ErrorKind::Preflight => "couldn't be reached",
-            _ => "couldn't be switched back",
-        };
-        let name = &site.hosts[host];
+    /// What is left where not all could be put back, and how a person mends it.
+    pub(crate) fn mend(&self, site: &Site, host: usize, trouble: &Trouble) -> String {
+        let (name, back) = (&site.hosts[host], self.back(site, host));
+        let error = trouble.error();
         let causes = std::iter::once(&error.message).chain(&error.causes).map(String::as_str);
         let causes = causes.collect::<Vec<_>>().join(": ");
+        let left = match (trouble, error.kind) {
+            (Trouble::Restart(_), _) => {
+                let before = self.before_words(site, host);
+                format!("has {before} again, and its restart failed ({causes})")
+            }
+            (Trouble::Link(_), ErrorKind::Unknown | ErrorKind::Preflight) => {
+                format!("couldn't be reached ({causes}), so `{}` may be live there", self.to)
+            }
+            (Trouble::Link(_), _) => {
+                format!("couldn't be switched back ({causes}), so `{}` may be live there", self.to)
+            }
+        };
+        let link = matches!(trouble, Trouble::Link(_)).then(|| name.shown(&back.line()));
         // What can't be filled is found when the config is read.
         let restart = back.restart_command().unwrap_or_default();
-        let restart = restart.map(|argv| format!(", then {}", name.shown_in(&back.current(), &argv)));
-        format!(
-            "`{name}` {why} ({causes}), so `{}` may be live there; to mend it: {}{}",
-            self.to,
-            name.shown(&back.line()),
-            restart.unwrap_or_default()
-        )
+        let restart = restart.map(|argv| name.shown_in(&back.current(), &argv));
+        let commands: Vec<_> = link.into_iter().chain(restart).map(|command| command.to_string()).collect();
+        format!("`{name}` {left}; to mend it: {}", commands.join(", then "))
     }
 }
