@@ -66,7 +66,7 @@ impl Fleet {
             }
             done
         };
-        let workers = site.config.max_connections.get().min(hosts.len());
+        let workers = at_once(site, hosts);
         let mut outcomes: Vec<_> = thread::scope(|scope| {
             let threads: Vec<_> = (0..workers).map(|_| scope.spawn(one)).collect();
             threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
@@ -198,6 +198,11 @@ impl Fleet {
             }
         });
     }
+}
+
+/// How many of these hosts are worked on at the same time.
+pub(crate) fn at_once(site: &Site, hosts: &[usize]) -> usize {
+    site.config.max_connections.get().min(hosts.len())
 }
 
 impl Drop for Fleet {

@@ -66,6 +66,8 @@ pub(crate) struct Staging<'a> {
     pub(crate) prepared: &'a Prepared,
     pub(crate) progress: &'a Progress<'a>,
     pub(crate) root: &'a Root,
+    /// How many hosts are sent to at the same time.
+    pub(crate) wires: usize,
     pub(crate) session: &'a Session,
 }
 
@@ -104,7 +106,7 @@ impl Staging<'_> {
         sent.extend(trim(way, connection)?);
         let lists = Lists::of(manifest, way);
         if survey.has("gzip") {
-            connection.thrift.allow();
+            connection.thrift.allow(self.wires);
         }
         let mut wire = 0;
         if survey.has("tar") {

@@ -7,7 +7,8 @@ use std::{
 
 use flate2::{Compression, write::GzEncoder};
 
-/// No compressor is faster than a wire that takes so many bytes a second.
+/// No compressor is faster than wires that take so many bytes a second together. It is one machine that compresses for all
+/// of them, beside all that it encrypts; where they are slower than that, its own processor may be what they wait for.
 const FAST: f64 = 64e6;
 /// For so many frames it isn't tried again when it wasn't worth it.
 const REST: u32 = 8;
@@ -15,17 +16,17 @@ const REST: u32 = 8;
 /// What is known of the wire to one host.
 #[derive(Debug, Default)]
 pub(crate) struct Thrift {
-    /// Whether the far end can unpack.
-    possible: bool,
+    /// How many wires there are at the same time, where the far ends can unpack; 0 where this one can't.
+    wires: usize,
     /// How many bytes a second it took last.
     speed: Option<f64>,
     rest: u32,
 }
 
 impl Thrift {
-    /// The far end has gzip.
-    pub(crate) fn allow(&mut self) {
-        self.possible = true;
+    /// The far end has gzip; so many are sent to at the same time.
+    pub(crate) fn allow(&mut self, wires: usize) {
+        self.wires = wires;
     }
 
     /// A frame went as it was, and took so long. The first one tells nothing: it fills buffers.
@@ -42,7 +43,8 @@ impl Thrift {
     /// # Errors
     /// None: memory takes everything.
     pub(super) fn pack(&mut self, frame: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        let Some(speed) = self.speed.filter(|speed| self.possible && *speed < FAST) else { return Ok(None) };
+        let is_slow = |speed: &f64| self.wires > 0 && speed * (self.wires as f64) < FAST;
+        let Some(speed) = self.speed.filter(is_slow) else { return Ok(None) };
         if self.rest > 0 {
             self.rest -= 1;
             return Ok(None);
@@ -67,9 +69,9 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn thrift(speed: usize) -> Thrift {
+    fn thrift(speed: usize, wires: usize) -> Thrift {
         let mut thrift = Thrift::default();
-        thrift.allow();
+        thrift.allow(wires);
         thrift.went(speed, SECOND);
         thrift.went(speed, SECOND);
         thrift
@@ -78,15 +80,16 @@ mod tests {
     #[test]
     fn a_slow_wire_gets_less_and_a_fast_one_what_there_is() {
         let text = "the same again and again, ".repeat(4_000).into_bytes();
-        let packed = thrift(1_000).pack(&text).unwrap().unwrap();
+        let packed = thrift(1_000, 16).pack(&text).unwrap().unwrap();
         assert!(packed.len() * 10 < text.len());
-        assert_eq!(thrift(1_000_000_000).pack(&text).unwrap(), None);
+        assert_eq!(thrift(1_000_000_000, 1).pack(&text).unwrap(), None);
+        assert_eq!(thrift(10_000_000, 16).pack(&text).unwrap(), None, "sixteen share a processor");
     }
 
     #[test]
     fn what_gains_nothing_goes_as_it_is_and_is_not_tried_each_time() {
         let noise: Vec<u8> = (0..1000_u32).flat_map(|n| *blake3::hash(&n.to_le_bytes()).as_bytes()).collect();
-        let mut thrift = thrift(1_000);
+        let mut thrift = thrift(1_000, 1);
         for _ in 0..=REST {
             assert_eq!(thrift.pack(&noise).unwrap(), None);
         }
@@ -97,7 +100,7 @@ mod tests {
     fn nothing_is_compressed_before_the_wire_is_known_or_without_gzip_over_there() {
         let text = vec![b'a'; 100_000];
         let mut first = Thrift::default();
-        first.allow();
+        first.allow(1);
         first.went(100_000, 100 * SECOND);
         assert_eq!(first.pack(&text).unwrap(), None, "one frame tells nothing");
         let mut lacking = Thrift::default();

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::named;
 use crate::{
-    fleet::{Again, Fleet, Hold, count, joined, together},
+    fleet::{Again, Fleet, Hold, at_once, count, joined, together},
     manifest::Head,
     origin::Origin,
     prepared::{self, Prepared},
@@ -108,8 +108,9 @@ impl Stage {
         let total = surveys.iter().map(|(_, survey)| prepared.way(survey).bytes).sum();
         let progress = Progress::begin(session, total);
         let root = Root::open(&site.source)?;
-        let staging = Staging { site, prepared: &prepared, progress: &progress, root: &root, session };
         let hosts: Vec<_> = surveys.iter().map(|(host, _)| *host).collect();
+        let wires = at_once(site, &hosts);
+        let staging = Staging { site, prepared: &prepared, progress: &progress, root: &root, wires, session };
         let outcomes = fleet.each(site, &hosts, Hold::Locked, Again::Yes, |host, connection| {
             staging.on(host, means.surveys[host].as_ref().map_err(Error::clone)?, connection)
         });
