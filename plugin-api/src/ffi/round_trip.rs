@@ -160,6 +160,19 @@ fn an_unknown_key_names_itself_and_the_nearest() {
 }
 
 #[test]
+fn a_value_of_another_kind_is_told_in_words_of_json_and_where_to_read_on() {
+    let told = |config: serde_json::Value| {
+        let error = Harness::open::<Odd>(std::path::Path::new("/nowhere"), config).err().unwrap();
+        (error.message, error.hint.unwrap())
+    };
+    let hint = "`pop-deploy plugin info odd` lists the keys, and what they take".to_owned();
+    let message = "`config.mood`: an object is there, and a text is expected".to_owned();
+    assert_eq!(told(json!({"mood": {}})), (message, hint.clone()));
+    let message = "`config.repeat`: boolean `true` is there, and a whole number is expected".to_owned();
+    assert_eq!(told(json!({"mood": "good", "repeat": true})), (message, hint));
+}
+
+#[test]
 fn strange_input_and_strange_methods_are_typed_errors() {
     let odd = open("good");
     let error = odd.call::<Receipt>("teleport", &()).unwrap_err();

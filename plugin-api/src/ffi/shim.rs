@@ -201,23 +201,42 @@ fn to_bytes(error: &Error) -> Vec<u8> {
 
 /// Reads a target's config; a failure names the key and, for a misspelt one, the nearest that there is.
 fn config<T: Target>(config: &Value) -> Result<T::Config> {
-    let text = config.to_string();
-    read_config::<T::Config>(&text)
+    read_config(&config.to_string(), &T::manifest().id)
 }
 
-fn read_config<C: DeserializeOwned>(text: &str) -> Result<C> {
+fn read_config<C: DeserializeOwned>(text: &str, plugin: &str) -> Result<C> {
     serde_path_to_error::deserialize(&mut Deserializer::from_str(text)).map_err(|error| {
         let path = error.path().to_string();
         // The line and column are those of a copy that the user never sees.
         let words = error.inner().to_string();
-        let words = words.split(" at line ").next().unwrap_or_default();
+        let words = in_words_of_json(words.split(" at line ").next().unwrap_or_default());
         let key = if path == "." { "config".to_owned() } else { format!("config.{path}") };
         let failed = Error::config(format!("`{key}`: {words}"));
-        match nearest_key(words) {
+        match nearest_key(&words) {
             Some(near) => failed.hint(format!("did you mean `{near}`?")),
-            None => failed.hint("`pop-deploy plugin info` lists the keys of a plugin's config"),
+            None => {
+                failed.hint(format!("`pop-deploy plugin info {plugin}` lists the keys, and what they take"))
+            }
         }
     })
+}
+
+/// A message of serde's, which calls JSON's things by names of its own.
+fn in_words_of_json(message: &str) -> String {
+    let Some((found, expected)) =
+        message.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected "))
+    else {
+        return message.to_owned();
+    };
+    let word = |word| match word {
+        "map" | "a map" => "an object",
+        "sequence" | "a sequence" => "a list",
+        "a string" => "a text",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number",
+        word if word.starts_with("struct ") => "an object",
+        word => word,
+    };
+    format!("{} is there, and {} is expected", word(found), word(expected))
 }
 
 /// The expected key that resembles the unknown one in serde's message.
