@@ -37,11 +37,12 @@ run() {
 	) </dev/null 9>&- &
 }
 
-# What a command started that was told to end doesn't outlive it for long.
+# What a command started that was told to end doesn't outlive it for long. BusyBox takes no `--`, and
+# dash no group after `-s` without one: the old way suits both.
 end_group() {
-	kill -s 0 -- "-$1" 2>/dev/null || return 0
+	kill -0 "-$1" 2>/dev/null || return 0
 	sleep 1
-	kill -s KILL -- "-$1" 2>/dev/null
+	kill -KILL "-$1" 2>/dev/null
 }
 
 # Passes lines on until the command has ended. What a daemon says later nobody hears, but the pipe stays open for it, even
@@ -70,7 +71,7 @@ signal() {
 		if [ -f "$file" ] && read -r group <"$file" && [ -n "$group" ]; then
 			running=1
 			[ "$1" = 0 ] || true 2>/dev/null >"$tmp/stopped.${file##*.}"
-			kill -s "$1" -- "-$group" 2>/dev/null || signal_family "$1" "$group"
+			kill "-$1" "-$group" 2>/dev/null || signal_family "$1" "$group"
 		fi
 	done
 }
