@@ -406,6 +406,51 @@ fn a_second_operator_is_told_who_deploys_and_gets_his_turn_when_that_one_is_kill
     fleet.all_say("three");
 }
 
+/// A restart that never ends holds the lock, until somebody takes it from that run by its name.
+fn a_run_that_hangs_over_there_loses_its_lock(kind: Kind) {
+    let Some(fleet) = Fleet::of_one("web1", kind) else { return };
+    let run = in_restart(&fleet);
+    let other = Fleet::project_in(&fleet.lab);
+    fleet.config_of(&other, json!({"restart": endless_restart(&fleet)}));
+    fleet::fill(&other, "three");
+    let refused = all(&Fleet::try_meanwhile(&other, "three"));
+    let command = refused.split_once("`pop-deploy ").and_then(|(_, rest)| Some(rest.split_once('`')?.0));
+    let command: Vec<_> = command.unwrap_or_else(|| panic!("{refused}")).split(' ').collect();
+    let everything = || fleet.hosts[0].processes().len();
+    let before = everything();
+    let wrong = other.run(&["unlock", "--force", "--run-id", "deploy-20260101-000000"]);
+    assert_eq!(wrong.code, Some(5), "{}", all(&wrong));
+    assert!(wrong.stderr.contains(command[3]), "{}", wrong.stderr);
+    assert_eq!(other.run(&["unlock"]).code, Some(5));
+    assert_eq!(everything(), before, "it was to touch nothing");
+
+    let since = Instant::now();
+    let said = other.must(&command);
+    assert!(said.stdout.contains("Taken from run"), "{}", all(&said));
+    nothing_runs_on(&fleet, since);
+    let ousted = ended(run);
+    other.must(&["execute", "--yes", "--version", "three", "--wait", "60"]);
+    assert_eq!(ousted.code, Some(4), "{}", all(&ousted));
+    let by = format!("was taken from this run by {}@", fleet.lab.user());
+    assert!(all(&ousted).contains(&by) && !all(&ousted).contains("to mend it"), "{}", all(&ousted));
+    fleet.all_say("three");
+    other.must(&["verify"]);
+    assert_eq!(other.must(&["unlock"]).stdout, "Nothing is locked\n");
+    let history = fs::read_to_string(fleet.base(0).join(".pop-deploy/history.jsonl")).unwrap();
+    assert!(history.contains(r#""event":"lock_taken""#), "{history}");
+}
+
+#[test]
+fn a_run_that_hangs_over_there_loses_its_lock_to_who_names_it_and_never_writes_there_again() {
+    a_run_that_hangs_over_there_loses_its_lock(Kind::default());
+}
+
+/// Debian's BusyBox has no `flock`.
+#[test]
+fn a_run_that_hangs_in_busybox_loses_a_lock_that_is_a_folder_as_well() {
+    a_run_that_hangs_over_there_loses_its_lock(Kind { busybox: true, ..Kind::default() });
+}
+
 /// Waits until a run has another name than one that has just begun in another folder.
 fn another_second() {
     let second = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();

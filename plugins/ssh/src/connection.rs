@@ -81,6 +81,8 @@ pub(crate) struct Connection {
     quickest: Option<Duration>,
     /// Whether the lock of the base is held by it.
     pub(crate) locked: bool,
+    /// Whether somebody took that lock from this run.
+    pub(crate) forfeited: bool,
     /// Whether somebody stopped waiting for an answer that is still to come.
     abandoned: bool,
     lost: Arc<AtomicBool>,
@@ -147,6 +149,7 @@ impl Connection {
             trips: 0,
             quickest: None,
             locked: false,
+            forfeited: false,
             abandoned: false,
             lost,
             failed,

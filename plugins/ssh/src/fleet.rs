@@ -106,7 +106,21 @@ impl Fleet {
             }
             let may_retry = lost && again == Again::Yes && tried == 0 && !self.session.cancelled();
             if !may_retry || result.is_ok() || unfinished {
-                return result;
+                return match result {
+                    // Why it was lost is what the next connection is told, if anybody took the lock.
+                    Err(error)
+                        if lost
+                            && again == Again::No
+                            && hold == Hold::Locked
+                            && !self.session.cancelled() =>
+                    {
+                        Err(match self.seated(site, host, hold, &mut seat) {
+                            Err(why) => error.because(&why),
+                            Ok(_) => error,
+                        })
+                    }
+                    result => result,
+                };
             }
             tried += 1;
             self.session.warn(format!("the connection to `{}` was lost; looking again", site.hosts[host]));
@@ -170,6 +184,12 @@ impl Fleet {
     pub(crate) fn is_connected(&self, host: usize) -> bool {
         let seat = self.seats[host].lock().unwrap_or_else(PoisonError::into_inner);
         seat.as_ref().is_some_and(|connection| !connection.is_lost())
+    }
+
+    /// Whether somebody took the lock of a host from this run.
+    pub(crate) fn has_forfeited(&self, host: usize) -> bool {
+        let seat = self.seats[host].lock().unwrap_or_else(PoisonError::into_inner);
+        seat.as_ref().is_some_and(|connection| connection.forfeited)
     }
 
     /// Lets go of all locks, and stays connected.

@@ -40,6 +40,7 @@ mod survey;
 mod switch;
 #[cfg(test)]
 mod tests;
+mod unlock;
 mod verify;
 
 use std::{collections::BTreeMap, path::Path};
@@ -47,8 +48,8 @@ use std::{collections::BTreeMap, path::Path};
 use pop_deploy_plugin_api::{
     Error, Result, Session, Target, export_target,
     protocol::{
-        Diagnostic, Manifest, Outcome, Plan, PlanRequest, Proposal, Receipt, RunRequest, Status, Undo,
-        UndoRequest, capability,
+        Diagnostic, Manifest, Outcome, PlaceLock, Plan, PlanRequest, Proposal, Receipt, RunRequest, Status,
+        Undo, UndoRequest, UnlockRequest, capability,
     },
     serde_json,
 };
@@ -93,7 +94,15 @@ impl Target for Ssh {
             id: "ssh".into(),
             description: "Ships one release to many hosts over OpenSSH".into(),
             types: words(&["ssh"]),
-            capabilities: words(&["rollback", "status", "diagnose", "detect", "build", capability::CANARY]),
+            capabilities: words(&[
+                "rollback",
+                "status",
+                "diagnose",
+                "detect",
+                "build",
+                capability::CANARY,
+                capability::UNLOCK,
+            ]),
             environment: words(&["SSH_AUTH_SOCK", "SSH_SK_PROVIDER", "KRB5CCNAME"]),
             config: serde_json::Value::Null,
         }
@@ -195,6 +204,14 @@ impl Target for Ssh {
             once if once.starts_with("run_once_") => Ok(data::<Once>(step)?.undo(request.receipt.as_ref())),
             other => Err(unknown_step(other)),
         }
+    }
+
+    fn locks(&mut self) -> Result<Vec<PlaceLock>> {
+        Ok(unlock::look(&self.site, &self.fleet))
+    }
+
+    fn unlock(&mut self, request: &UnlockRequest) -> Result<Vec<PlaceLock>> {
+        Ok(unlock::take_from(&request.run, &self.site, &self.fleet, &self.session))
     }
 
     fn detect(project: &Path) -> Result<Option<Proposal>> {

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use pop_deploy_plugin_api::{Error, ErrorKind, Result, Session, protocol::TargetContext};
+use pop_deploy_plugin_api::{
+    Error, ErrorKind, Result, Session,
+    protocol::{PlaceHolder, TargetContext},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -14,6 +17,10 @@ use crate::{
 
 /// What `lock` at the far end ends with when somebody has it.
 const HELD: i32 = 75;
+/// And when it was taken from this run.
+const FORFEITED: i32 = 76;
+/// How much of a hash tells one process of a run from all others.
+const LENGTH: usize = 16;
 
 /// How long a far end of this run that lost its other end may take to notice. Where the connection was closed that is a
 /// moment. Where it went silent, as when a router forgot it, the far end has to miss a minute of beats, counted in naps of 2 s,
@@ -30,6 +37,9 @@ pub(crate) struct Holder {
     pub(crate) origin: Origin,
     pub(crate) target: String,
     pub(crate) since: String,
+    /// By what the far end knows the process that took it; empty where an older version did.
+    #[serde(default)]
+    pub(crate) claim: String,
 }
 
 impl Holder {
@@ -39,18 +49,59 @@ impl Holder {
             origin: Origin::of(session),
             target: session.target.clone(),
             since: now(),
+            claim: claim(session),
         }
     }
 
     /// Reads what a host says; its holder may be just about to write it.
-    pub(crate) fn words(line: &str) -> String {
-        match serde_json::from_str::<Self>(line) {
-            Ok(Self { owner, origin: Origin { run, .. }, target, since }) => {
-                format!("{owner} (target `{target}`, run `{run}`, since {since})")
-            }
-            Err(_) => "another run".to_owned(),
-        }
+    pub(crate) fn read(line: &str) -> Option<Self> {
+        serde_json::from_str(line).ok()
     }
+
+    /// The same, for people.
+    pub(crate) fn words(line: &str) -> String {
+        Self::read(line).map_or_else(|| "another run".to_owned(), |holder| holder.place_holder().to_string())
+    }
+
+    /// The holder as the host of the plugin knows holders.
+    pub(crate) fn place_holder(self) -> PlaceHolder {
+        let Self { owner, origin: Origin { run, .. }, target, since, .. } = self;
+        PlaceHolder { owner, run, target, since }
+    }
+}
+
+/// By what the far end knows this process of a run, whichever of its workers and connections it deals with. A run that is
+/// resumed by another process has another claim: it may have what its first one lost.
+fn claim(session: &Session) -> String {
+    let Origin { run, maker } = Origin::of(session);
+    let seed = format!("{run} {maker} {}", session.scratch.display());
+    blake3::hash(seed.as_bytes()).to_hex()[..LENGTH].to_owned()
+}
+
+/// Whether a word that a host says can be a claim: it becomes the name of a file.
+pub(crate) fn is_claim(word: &str) -> bool {
+    word.len() == LENGTH && word.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Who took a lock from a run, as a host keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Forfeit {
+    pub(crate) at: String,
+    /// What it is in the host's history.
+    pub(crate) event: String,
+    /// The run that lost it, and whose that was.
+    pub(crate) run: String,
+    pub(crate) owner: String,
+    pub(crate) actor: String,
+}
+
+/// The failure of a run that somebody took the lock from.
+fn forfeited(base: &str, host: &Host, line: Option<&str>) -> Error {
+    let by = line.and_then(|line| serde_json::from_str::<Forfeit>(line).ok());
+    let by = by.map_or_else(String::new, |Forfeit { actor, at, .. }| format!(" by {actor}, at {at}"));
+    // Nothing more is tried: somebody asked for just that.
+    Error::new(ErrorKind::Cancelled, format!("the lock of `{base}` on `{host}` was taken from this run{by}"))
+        .hint("leave the hosts as they are, and look with `pop-deploy verify` once the next run is through")
 }
 
 /// That somebody is at work at a base.
@@ -81,7 +132,8 @@ pub(crate) fn take(
     let owner = serde_json::to_string(&Owner::of(session))
         .map_err(|error| Error::failed("the owner isn't representable as JSON").because(&error))?;
     let (base, Origin { maker, .. }) = (&site.bases[host], Origin::of(session));
-    let words = ["lock", base, &holder, &owner, live, made.unwrap_or_default(), &maker];
+    let claim = claim(session);
+    let words = ["lock", base, &holder, &owner, live, made.unwrap_or_default(), &maker, &claim];
     let answer = ask(&site.hosts[host], connection, &words, session)?;
     if let Some(holder) = answer.value("expired") {
         session.warn(format!(
@@ -103,9 +155,16 @@ pub(crate) fn take(
             }
         }
         HELD => {
-            let holder = Holder::words(answer.value("holder").unwrap_or_default());
-            Err(Error::new(ErrorKind::Locked, held(base, &site.hosts[host], &holder))
-                .hint("wait until that run has ended"))
+            let line = answer.value("holder").unwrap_or_default();
+            let ends = Holder::read(line).map_or_else(String::new, |holder| {
+                format!("; if it hangs, `{}` ends it", session.unlock_command(&holder.origin.run))
+            });
+            Err(Error::new(ErrorKind::Locked, held(base, &site.hosts[host], &Holder::words(line)))
+                .hint(format!("wait until that run has ended{ends}")))
+        }
+        FORFEITED => {
+            connection.forfeited = true;
+            Err(forfeited(base, &site.hosts[host], answer.value("forfeited")))
         }
         _ => Err(told(&answer, format!("can't lock `{base}` on `{}`", site.hosts[host]))),
     }
@@ -202,7 +261,8 @@ mod tests {
         let origin = |run: &str, maker: &str| Origin { run: run.to_owned(), maker: maker.to_owned() };
         let us = origin("run", "maker");
         let after = |origin: Origin, seconds| {
-            let holder = Holder { owner: "me".to_owned(), origin, target: "web".to_owned(), since: now() };
+            let [owner, target, claim] = ["me", "web", ""].map(str::to_owned);
+            let holder = Holder { owner, origin, target, since: now(), claim };
             let line = serde_json::to_string(&holder).unwrap();
             wait_for(&line, &us, Duration::from_secs(seconds))
         };

@@ -9,7 +9,7 @@ use pop_deploy_plugin_api::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    fleet::{Again, Fleet, Hold, Outcome, count, joined, together},
+    fleet::{Again, Fleet, Hold, Outcome, count, joined, together, words},
     manifest::Head,
     site::Site,
     strategy::{Rolling, Strategy},
@@ -232,6 +232,8 @@ pub(crate) fn back(site: &Site, fleet: &Fleet, switch: &Switch, session: &Sessio
             Ok(Moved::Elsewhere(current)) => {
                 kept.push(format!("on `{}`, {}", site.hosts[host], kept_as(&current)));
             }
+            // What mended it would get in the way of whoever has the lock now.
+            Err(Trouble::Link(error)) if fleet.has_forfeited(host) => lost.push(words(site, host, error)),
             Err(trouble) => lost.push(switch.mend(site, host, &trouble)),
         }
     }
@@ -239,8 +241,8 @@ pub(crate) fn back(site: &Site, fleet: &Fleet, switch: &Switch, session: &Sessio
         return Undo::Unknown { why: lost.into_iter().chain(kept).collect::<Vec<_>>().join("\n") };
     }
     let moved = (moved > 0).then(|| format!("{} switched back", count(moved)));
-    let words: Vec<_> = moved.into_iter().chain(kept).collect();
-    if words.is_empty() { Undo::Nothing } else { Undo::Undone { summary: words.join("; ") } }
+    let done: Vec<_> = moved.into_iter().chain(kept).collect();
+    if done.is_empty() { Undo::Nothing } else { Undo::Undone { summary: done.join("; ") } }
 }
 
 /// That `current` is left as somebody else made it.

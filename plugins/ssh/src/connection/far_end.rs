@@ -159,6 +159,29 @@ fn who_comes_back_too_late_leaves_the_next_holders_lock_alone() {
 }
 
 #[test]
+fn who_forfeits_its_claim_is_ended_in_the_midst_of_its_work_and_never_gets_the_lock_again() {
+    for functions in ["", NO_FLOCK] {
+        let (base, _) = no_release();
+        let base = base.path();
+        let claiming = format!("lock '{}' holder owner '' '' '' claim", base.display());
+        let mut first = FarEnd::at(base, "first", &format!("{SLEEPLESS}; {functions}"));
+        assert_eq!(first.ask(&claiming).0, 0);
+        first.tell("work() { echo $$ >\"$base/shell\"; command sleep 1000; }");
+        first.tell("fresh; fg 1 work");
+        wait_for("work", || base.join("shell").exists());
+        let mut second = FarEnd::at(base, "second", functions);
+        assert_eq!(second.ask("forfeit other '{}'").0, 0);
+        assert_eq!(second.lock(base).0, 75, "{functions}: another claim is none of its business");
+        assert_eq!(second.ask("forfeit claim '{\"actor\":\"me\"}'").0, 0);
+        wait_for("end of who had the lock", || first.child.try_wait().unwrap().is_some());
+        let mut again = FarEnd::at(base, "again", functions);
+        assert_eq!(again.ask(&claiming), (76, vec!["forfeited {\"actor\":\"me\"}".to_owned()]));
+        assert_eq!(second.lock(base).0, 0);
+        assert_eq!(second.ask("holder"), (0, vec!["holder holder".to_owned()]));
+    }
+}
+
+#[test]
 fn a_lock_that_nobody_lived_to_be_in_is_taken_over() {
     let (base, lock) = no_release();
     let base = base.path();

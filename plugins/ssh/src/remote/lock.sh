@@ -14,11 +14,16 @@ holder() {
 	fi
 }
 
-# Takes it, or says who has it; makes what it needs to be there.
+# Takes it, or says who has it; makes what it needs to be there. Not for a claim that is forfeited: 76.
 lock() {
 	base=$1
 	meta=$base/.pop-deploy
 	if [ -z "$held" ]; then
+		claim=$7
+		if forfeited; then
+			said_in "$meta/forfeited/$claim" forfeited
+			return 76
+		fi
 		if [ ! -d "$base/releases" ] || [ ! -d "$meta/releases" ]; then
 			heard mkdir -p "$base/releases" "$meta/releases" || return 1
 		fi
@@ -120,6 +125,19 @@ abandoned() {
 # Whether another has taken it: there were reasons to think that nobody is here.
 overtaken() { [ "$held" = folder ] && [ ! -d "$mine" ]; }
 
+# Whether somebody took the lock from the run that this shell is for.
+forfeited() { [ -n "$claim" ] && [ -e "$meta/forfeited/$claim" ]; }
+# Takes the lock from whoever holds it by claim $1: its own watchman ends it, and no shell gets the lock by that claim again.
+# Line $2 says who did that.
+forfeit() {
+	meta=$base/.pop-deploy
+	[ -d "$meta/forfeited" ] || heard mkdir "$meta/forfeited" || return 1
+	heard sh -c 'printf "%s\n" "$2" >"$1"' sh "$meta/forfeited/$1" "$2" || return 1
+	record "$2" || return 1
+	find "$meta/forfeited" -type f -mtime +30 -exec rm -f {} \; 2>/dev/null
+	return 0
+}
+
 unlock() {
 	[ -z "$watch" ] || kill "$watch" 2>/dev/null
 	watch=
@@ -162,7 +180,7 @@ watchman() {
 				# What is in the file by now may be the next holder's.
 				[ "$held" != file ] || held=
 				finish
-			elif [ "$quiet" -gt $((minutes * 30)) ] || overtaken || orphaned; then
+			elif [ "$quiet" -gt $((minutes * 30)) ] || overtaken || orphaned || forfeited; then
 				finish
 			fi
 		done

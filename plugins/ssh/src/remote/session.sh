@@ -8,7 +8,7 @@
 
 nl='
 '
-id=0 base= tmp= mine= broken= held= watch= hashing= reading= stamping= leader= parent=
+id=0 base= tmp= mine= claim= broken= held= watch= hashing= reading= stamping= leader= parent=
 exec 3>&1
 
 have() { command -v "$1" >/dev/null 2>&1; }
