@@ -167,8 +167,9 @@ fn status_names_who_is_at_work_and_what_died() {
         let value = json_of(&project.must(&["status", "--json"]).stdout);
         (value["interrupted"].as_array().unwrap().len() == 1).then_some(())
     });
-    assert!(project.see(&["status"]).contains("`pop-deploy rollback` takes it back"));
-    assert!(project.see(&[]).contains("`pop-deploy rollback` takes it back"));
+    let both_ways = "`pop-deploy execute --resume` goes on with it, `pop-deploy rollback` takes it back";
+    assert!(project.see(&["status"]).contains(both_ways));
+    assert!(project.see(&[]).contains(both_ways));
 }
 
 #[test]

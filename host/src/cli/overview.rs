@@ -77,9 +77,9 @@ fn next(
 ) -> Result<String, Failure> {
     let (died, canaries) = open_runs(project)?;
     if let Some(run) = died.into_iter().next() {
-        let flags = run.info.flags();
         let how_it_stands = Failure::Interrupted(Box::new(run));
-        return Ok(format!("{how_it_stands}; `pop-deploy rollback{flags}` takes it back"));
+        let hint = how_it_stands.hint().map_or(String::new(), |hint| format!("; {hint}"));
+        return Ok(format!("{how_it_stands}{hint}"));
     }
     if !canaries.is_empty() {
         return Ok("a canary is open: `pop-deploy promote` completes it, `pop-deploy abort` takes it back"

@@ -54,8 +54,9 @@ pub(super) fn status(wanted: &Status, plugins: &SearchPath) -> Result<Exit, Fail
             target_text(status).lines().for_each(|line| print_line!("{}", printable(line)));
         }
         for run in &died {
-            print_line!("{}", Failure::Interrupted(Box::new(run.clone())));
-            print_line!("  hint: `pop-deploy rollback{}` takes it back", run.info.flags());
+            let interrupted = Failure::Interrupted(Box::new(run.clone()));
+            print_line!("{interrupted}");
+            interrupted.hint().iter().for_each(|hint| print_line!("  hint: {hint}"));
         }
         for run in &canaries {
             print_line!("{}", canary_text(run, &project.environment));
