@@ -402,6 +402,11 @@ fn a_host_that_cannot_be_reached_stops_everything_or_stays_behind_and_catches_up
     let busy = fleet.lab.path().join("busy");
     fleet.config(json!({"max_connections": 1, "restart": ["sh", "-c", alone, "sh", busy], "keep": 1}));
     fleet.deploy("one");
+    let at_once = |json: &mut serde_json::Value| {
+        let config = json["targets"]["web"]["config"].as_object_mut().unwrap();
+        config.retain(|key, _| !["max_connections", "restart"].contains(&key.as_str()));
+    };
+    fleet.project.edit(at_once);
     let first = kept(&fleet, 1);
     fleet.hosts[1].vanish();
     let said = fleet.try_deploy("two");
