@@ -194,16 +194,19 @@ fn a_host_that_went_back_without_its_restart_gets_it_from_the_same_run_or_the_ne
     fs::write(srv(0).join("broken"), "").unwrap();
     let said = fleet.try_deploy("three");
     assert_eq!(said.code, Some(4), "{}", all(&said));
-    let mended = all(&said).lines().find_map(|line| {
-        line.split_once("to mend it: ").map(|(left, mend)| (left.to_owned(), mend.to_owned()))
-    });
-    let (left, mend) = mended.unwrap();
-    assert!(
-        left.contains("`web1` has version one (release ") && left.contains("its restart failed"),
-        "{left}"
-    );
-    assert!(mend.contains("/current && ") && !mend.contains("ln -s"), "{mend}");
-    assert_eq!(fleet.live(), ["one", "three"]);
+    let text = all(&said);
+    let (left, mend) = text.lines().find_map(|line| line.split_once("; to mend it: ")).unwrap();
+    assert!(left.contains("`web1` has version one (release "), "{left}");
+    assert!(left.contains(") again, and its restart failed"), "{left}");
+    let is_due = || {
+        let looked = fleet.project.run(&["verify"]);
+        all(&looked).contains("the last restart on `web1` failed, or was cut off")
+    };
+    assert!(is_due());
+    fs::remove_file(srv(0).join("broken")).unwrap();
+    let said = fleet.typed(mend);
+    assert_eq!(said.code, Some(0), "{mend}\n{}", all(&said));
+    assert_eq!((running(0).as_str(), is_due()), ("one\n", false));
 }
 
 /// Does something with a host at the far end of a slow line, where version one is live.

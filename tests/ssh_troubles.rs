@@ -13,10 +13,7 @@ mod sshd;
 #[path = "support/mod.rs"]
 mod support;
 
-use std::{
-    fs,
-    process::{Command, Stdio},
-};
+use std::fs;
 
 use fleet::Fleet;
 use network::Network;
@@ -184,13 +181,6 @@ fn a_slow_uplink_gets_less_than_there_is_and_a_quick_one_what_there_is() {
     assert!(wire_bytes(&fleet, "one") > text.len() as u64);
 }
 
-/// Types a command that was shown, in the terminal of whoever deploys.
-fn typed(fleet: &Fleet, line: &str) -> Said {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", line]).env("PATH", fleet.lab.search_path()).env_remove("SSH_AUTH_SOCK");
-    shell.stdin(Stdio::null()).output().unwrap().into()
-}
-
 #[test]
 fn a_key_that_is_pinned_in_the_config_is_the_only_one_that_counts() {
     let Some(fleet) = Fleet::with(|lab| vec![reached(lab, "web1", |client| client.known = None)]) else {
@@ -216,7 +206,7 @@ fn a_key_that_is_pinned_in_the_config_is_the_only_one_that_counts() {
     let mut begun = events.filter(|event| event["type"] == "step.started");
     let switch = begun.find(|event| event["step"] == "switch").unwrap();
     let shown = switch["commands"][1].as_str().unwrap();
-    let said = typed(&fleet, shown);
+    let said = fleet.typed(shown);
     assert_eq!(said.code, Some(0), "{shown}\n{}", all(&said));
     assert_eq!(restarts(), restart.repeat(2), "{shown}");
 
@@ -225,7 +215,7 @@ fn a_key_that_is_pinned_in_the_config_is_the_only_one_that_counts() {
     assert_eq!(said.code, Some(3), "{}", all(&said));
     assert!(all(&said).contains("correct its `host_key`"), "{}", all(&said));
     assert_eq!(fs::read_link(&current).unwrap(), release);
-    assert_eq!(typed(&fleet, shown).code, Some(255));
+    assert_eq!(fleet.typed(shown).code, Some(255));
 }
 
 #[test]

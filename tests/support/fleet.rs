@@ -7,7 +7,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    process::Child,
+    process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
@@ -126,6 +126,13 @@ impl Fleet {
     /// Fails unless every host says `word`.
     pub fn all_say(&self, word: &str) {
         assert_eq!(self.live(), vec![word; self.hosts.len()]);
+    }
+
+    /// Types a command that was shown, in the terminal of whoever deploys.
+    pub fn typed(&self, line: &str) -> Said {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", line]).env("PATH", self.lab.search_path()).env_remove("SSH_AUTH_SOCK");
+        shell.stdin(Stdio::null()).output().unwrap().into()
     }
 
     /// The releases on a host, finished or not.

@@ -13,7 +13,7 @@ use crate::{
     site::Site,
     steps::Locking,
     survey::Survey,
-    switch::{Before, Switch},
+    switch::{Before, Switch, restart_by_hand},
 };
 
 /// What a manifest takes for each entry, roughly, and what is always needed.
@@ -63,11 +63,23 @@ impl<'a> Ground<'a> {
             let (name, base) = (&self.site.hosts[*host], &self.site.bases[*host]);
             checks.extend(survey.troubles(name, base, &owner));
             checks.extend(survey.doubts(name, base, now));
+            checks.extend(self.restart_due(*host, survey));
             if let Some(holder) = survey.holder() {
                 checks.push(Check::warn("lock", lock::held(base, name, &holder)));
             }
         }
         checks
+    }
+
+    /// That what runs on a host may be something else than what is live there.
+    fn restart_due(&self, host: usize, survey: &Survey) -> Option<Check> {
+        let live = survey.live_release().filter(|_| survey.is_restart_due())?;
+        let by_hand = restart_by_hand(self.site, host, live)?;
+        let words = format!("the last restart on `{}` failed, or was cut off", self.site.hosts[host]);
+        Some(
+            Check::warn("restart", words)
+                .hint(format!("a deployment or rollback makes up for it; by hand: {by_hand}")),
+        )
     }
 
     /// Commands whose host didn't answer.

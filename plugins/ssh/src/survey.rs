@@ -158,6 +158,11 @@ impl Survey {
         self.answer.value("holder").map(Holder::words)
     }
 
+    /// Whether nobody knows that what runs there is what is live: the last restart failed, or was cut off.
+    pub(crate) fn is_restart_due(&self) -> bool {
+        self.answer.says("due")
+    }
+
     /// Whether the base is still to be made.
     pub(crate) fn is_new(&self) -> bool {
         self.answer.value("base") == Some("missing")

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use pop_deploy_plugin_api::{Error, ErrorKind, Result, Session, protocol::Release};
+use pop_deploy_plugin_api::{
+    Error, ErrorKind, Result, Session,
+    protocol::{Command, Release},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -106,9 +109,14 @@ impl Move<'_> {
         }
     }
 
-    /// What restarts there, where anything is live afterwards.
+    /// What is live afterwards, where anything is.
+    fn live_afterwards(&self) -> Option<&Release> {
+        (!self.to.is_empty()).then_some(&self.release)
+    }
+
+    /// What restarts there then.
     fn restart_command(&self) -> Result<Option<Vec<String>>> {
-        if self.to.is_empty() { Ok(None) } else { self.site.restart(self.host, &self.release) }
+        self.live_afterwards().map_or(Ok(None), |release| self.site.restart(self.host, release))
     }
 
     fn current(&self) -> String {
@@ -168,6 +176,15 @@ impl Move<'_> {
         }
         Ok(())
     }
+}
+
+/// What a person would type to restart what runs on a host, where a release is live, and to have the host know.
+pub(crate) fn restart_by_hand(site: &Site, host: usize, release: &Release) -> Option<Command> {
+    // What can't be filled is found when the config is read.
+    let argv = site.restart(host, release).unwrap_or_default()?;
+    let [current, due] = ["current", ".pop-deploy/restart-due"]
+        .map(|inner| quote::shown(&format!("{}/{inner}", site.bases[host])));
+    Some(site.hosts[host].shown(&format!("cd {current} && {} && rm -f {due}", quote::line(&argv))))
 }
 
 /// What a switch came to whose restart ended like this.
@@ -289,9 +306,7 @@ impl Switch {
             }
         };
         let link = matches!(trouble, Trouble::Link(_)).then(|| name.shown(&back.line()));
-        // What can't be filled is found when the config is read.
-        let restart = back.restart_command().unwrap_or_default();
-        let restart = restart.map(|argv| name.shown_in(&back.current(), &argv));
+        let restart = back.live_afterwards().and_then(|release| restart_by_hand(site, host, release));
         let commands: Vec<_> = link.into_iter().chain(restart).map(|command| command.to_string()).collect();
         format!("`{name}` {left}; to mend it: {}", commands.join(", then "))
     }

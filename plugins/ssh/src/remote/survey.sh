@@ -57,6 +57,7 @@ survey() {
 		;;
 	esac
 	heads
+	[ ! -e "$base/.pop-deploy/restart-due" ] || say "due"
 	said_in "$base/.pop-deploy/owner" owner
 	holder
 	return 0
