@@ -191,6 +191,9 @@ fn a_host_that_went_back_without_its_restart_gets_it_from_the_same_run_or_the_ne
     fs::remove_file(srv(0).join("hold")).unwrap();
     fleet.project.must(&["rollback", "--yes", "--wait", "60"]);
     assert_eq!([running(0), running(1)], ["one\n", ""], "the second was never touched");
+    let said = fleet.project.run(&["rollback", "--dry-run", "--detailed-exitcode", "--to", "one"]);
+    assert_eq!(said.code, Some(10), "{}", all(&said));
+    assert!(all(&said).contains("~ web2 (has release "), "{}", all(&said));
     fs::write(srv(0).join("broken"), "").unwrap();
     let said = fleet.try_deploy("three");
     assert_eq!(said.code, Some(4), "{}", all(&said));

@@ -15,9 +15,10 @@
 //!    [`refused`], never deployed to in full.
 //! 3. A canary's step runs [`Canary::watch`], and its receipt carries the [`Verdict`](crate::protocol::Verdict) of
 //!    [`Watched::settle`]. A bad canary is the step's error: the host takes every step back, as after any failed switch.
-//! 4. Undo of a canary's step leaves everybody at the release before; so does `status` call that one live all along.
-//!    Both are asked of new workers, perhaps days later: `promote` walks the stored plan on from the step after the
-//!    canary's, `abort` takes the steps back, newest first.
+//! 4. Undo of a canary's step leaves everybody at the release before; so does `status` call that one live all along, and
+//!    [`TargetContext::canary`](crate::protocol::TargetContext::canary) says then who is meant to have the new one. Both are
+//!    asked of new workers, perhaps days later: `promote` walks the stored plan on from the step after the canary's, `abort`
+//!    takes the steps back, newest first.
 //!
 //! Needs the feature `health` of this crate.
 

@@ -53,20 +53,28 @@ pub(crate) fn plan(
             ground.verify_step(&head)?,
         ];
     }
-    let changes = ground.surveys.iter().filter(|(_, survey)| survey.current.release() != Some(id.as_str()));
-    let changes: Vec<_> = changes
-        .map(|(host, survey)| Change {
+    let is_there = |survey: &Survey| survey.current.release() == Some(id.as_str());
+    let back = ground.surveys.iter().filter(|(_, survey)| !is_there(survey)).count();
+    let change = |(host, survey): &(usize, &Survey)| match (is_there(survey), &site.config.restart) {
+        (false, _) => Some(Change {
             effect: Effect::Replace,
             what: ground.place(*host, "/current"),
             detail: format!("{} gives way to release {id}", survey.current),
-        })
-        .collect();
+        }),
+        (true, Some(_)) => Some(Change {
+            effect: Effect::Update,
+            what: site.hosts[*host].name.clone(),
+            detail: format!("has release {id}, and restarts"),
+        }),
+        (true, None) => None,
+    };
+    let changes = ground.surveys.iter().filter_map(change).collect();
     Ok(Plan {
         identity: site.identity(),
         fingerprint: blake3::hash(format!("{id} {:?}", site.config).as_bytes()).to_hex().to_string(),
         live: ground.live(),
         steps,
-        summary: format!("{} go back to release {id}", count(changes.len())),
+        summary: format!("{} go back to release {id}", count(back)),
         changes,
         checked,
         unchecked: vec![Note {
