@@ -6,7 +6,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     os::fd::AsFd as _,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -455,6 +455,22 @@ fn a_run_that_hangs_is_ended_by_who_names_it_and_the_next_command_says_so() {
     assert_eq!(wrong.code, Some(5), "{}", wrong.stdout);
     assert!(wrong.stderr.contains(run_of(&unlock)), "{}", wrong.stderr);
     assert_eq!(project.run(&["unlock"]).stdout, looked.stdout, "it touched nothing");
+
+    // As where the number that the run had on another machine is that of somebody else's process here.
+    let lock = ".pop-deploy/locks/docs.lock";
+    let holder = project.read(lock);
+    let mut stranger = Command::new("sleep").arg("100").spawn().unwrap();
+    let theirs = holder.replace(&format!("\"pid\":{}", run.id()), &format!("\"pid\":{}", stranger.id()));
+    assert_ne!(theirs, holder);
+    project.write(lock, &theirs);
+    let words: Vec<_> = unlock.iter().map(String::as_str).collect();
+    let refused = project.run(&words);
+    assert_eq!(refused.code, Some(3), "{}", all(&refused));
+    assert!(refused.stderr.contains("can't be ended from here"), "{}", refused.stderr);
+    assert!(stranger.try_wait().unwrap().is_none());
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    project.write(lock, &holder);
 
     unlock.extend(["--wait".to_owned(), "1".to_owned()]);
     let taken = project.must(&unlock.iter().map(String::as_str).collect::<Vec<_>>());

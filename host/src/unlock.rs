@@ -109,7 +109,17 @@ fn end(view: &View<'_>, run: &str, patience: Duration) -> Result<Ended, Failure>
         let holder = lock::holder(&folder, target).map_err(|error| Failure::from(error).to_error())?;
         Ok(holder.filter(|holder| holder.run_id == run).map(|holder| holder.pid))
     };
-    Ok(Holding { lock: &lock::path(&folder, target), taker: &taker }.end(patience)?)
+    let ended = Holding { lock: &lock::path(&folder, target), taker: &taker }.end(patience);
+    ended.map_err(|error| match lock::holder(&folder, target) {
+        Ok(Some(holder)) if error.kind != ErrorKind::Cancelled => not_ended(&holder, error).into(),
+        _ => error.into(),
+    })
+}
+
+fn not_ended(holder: &Holder, error: Error) -> Error {
+    let message = format!("run `{}` of {} can't be ended from here", holder.run_id, holder.owner);
+    let causes = std::iter::once(error.message).chain(error.causes).collect();
+    Error { message, causes, ..error }
 }
 
 /// The run as it was left, where it is this project's and was cut off; its journal is told who did that.

@@ -177,6 +177,9 @@ fn strange_input_and_strange_methods_are_typed_errors() {
     let odd = open("good");
     let error = odd.call::<Receipt>("teleport", &()).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unimplemented);
+    for optional in [method::DIAGNOSE, method::LOCKS] {
+        assert_eq!(odd.call::<()>(optional, &()).unwrap_err().kind, ErrorKind::Unimplemented);
+    }
     let error = odd.call::<Receipt>(method::RUN, &json!({"step": 1})).unwrap_err();
     assert_eq!(error.message, "the host asked something that this plugin can't read");
     let event: Event = serde_json::from_value(json!({"type": "from_the_future", "x": 1})).unwrap();

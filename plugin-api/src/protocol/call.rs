@@ -19,10 +19,10 @@ pub mod method {
     pub const UNDO: &str = "undo";
     /// Gathers what helps to understand a failure. `()` → a list of [`Diagnostic`](super::Diagnostic).
     pub const DIAGNOSE: &str = "diagnose";
-    /// Says who is at work at the place. `()` → a list of [`PlaceLock`](super::PlaceLock).
+    /// Says who is at work at the place. `()` → a list of [`PlaceLock`](super::super::PlaceLock).
     pub const LOCKS: &str = "locks";
-    /// Takes the place from a run that hangs. [`UnlockRequest`](super::UnlockRequest) → a list of
-    /// [`PlaceLock`](super::PlaceLock).
+    /// Takes the place from a run that hangs. [`UnlockRequest`](super::super::UnlockRequest) → a list of
+    /// [`PlaceLock`](super::super::PlaceLock).
     pub const UNLOCK: &str = "unlock";
     /// Asked of the plugin itself, under the session number 0, before there is a target: what it would propose for
     /// a project. The project's folder → an optional [`Proposal`](super::Proposal).

@@ -106,21 +106,7 @@ impl Fleet {
             }
             let may_retry = lost && again == Again::Yes && tried == 0 && !self.session.cancelled();
             if !may_retry || result.is_ok() || unfinished {
-                return match result {
-                    // Why it was lost is what the next connection is told, if anybody took the lock.
-                    Err(error)
-                        if lost
-                            && again == Again::No
-                            && hold == Hold::Locked
-                            && !self.session.cancelled() =>
-                    {
-                        Err(match self.seated(site, host, hold, &mut seat) {
-                            Err(why) => error.because(&why),
-                            Ok(_) => error,
-                        })
-                    }
-                    result => result,
-                };
+                return result;
             }
             tried += 1;
             self.session.warn(format!("the connection to `{}` was lost; looking again", site.hosts[host]));

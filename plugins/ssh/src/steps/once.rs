@@ -1,7 +1,7 @@
 //! `run_once_…`: a command on one host.
 
 use pop_deploy_plugin_api::{
-    Error, Result, Session,
+    Error, ErrorKind, Result, Session,
     protocol::{Outcome, Receipt, Undo},
 };
 use serde::{Deserialize, Serialize};
@@ -30,10 +30,18 @@ impl Once {
         let host =
             host.ok_or_else(|| Error::failed(format!("`{}` isn't in the config any more", self.host)))?;
         let folder = format!("{}/releases/{id}", site.bases[host]);
-        fleet.on(site, host, Hold::Locked, Again::No, &|host, connection| {
+        let ran = fleet.on(site, host, Hold::Locked, Again::No, &|host, connection| {
             connection.begin(&["current"])?;
             let running = command::start(&site.hosts[host], &folder, &self.argv, connection)?;
             running.succeed(connection, session)
+        });
+        ran.map_err(|error| match error.kind {
+            // That the lock was taken from this run is what the next connection is told.
+            ErrorKind::Unknown => match fleet.on(site, host, Hold::Locked, Again::Yes, &|_, _| Ok(())) {
+                Err(why) => error.because(&why),
+                Ok(()) => error,
+            },
+            _ => error,
         })?;
         Ok(Receipt::new(Outcome::Changed, ""))
     }
