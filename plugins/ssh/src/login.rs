@@ -1,9 +1,10 @@
 //! Whom and where `ssh` would go, for placeholders that stand for it: as deploy.json has it, else as `ssh` itself says.
 
-use std::process::Command;
+use std::process;
 
 use pop_deploy_plugin_api::{
     Error, Result,
+    protocol::Command,
     template::{Placeholders, names},
 };
 
@@ -43,15 +44,14 @@ fn texts(config: &Config) -> impl Iterator<Item = &String> {
 /// What `ssh` would do to get there, a setting a line. It connects to nothing for that.
 fn ask(host: &Host) -> Result<String> {
     let argv = host.ask_settings();
-    let said = Command::new(&argv[0]).args(&argv[1..]).output().map_err(|error| refusal::no_ssh(&error))?;
+    let said = process::Command::new(&argv[0]).args(&argv[1..]).output();
+    let said = said.map_err(|error| refusal::no_ssh(&error))?;
     if said.status.success() {
         return Ok(String::from_utf8_lossy(&said.stdout).into_owned());
     }
     let why = String::from_utf8_lossy(&said.stderr).trim().to_owned();
     let error = Error::preflight(format!("`ssh` can't tell how it would go to `{host}`"));
-    Err(error
-        .because(&Error::failed(why))
-        .hint(format!("see what this says: {}", pop_deploy_plugin_api::protocol::Command::new(argv))))
+    Err(error.because(&Error::failed(why)).hint(format!("see what this says: {}", Command::new(argv))))
 }
 
 fn setting<'s>(said: &'s str, key: &str) -> Option<&'s str> {

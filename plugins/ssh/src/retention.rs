@@ -21,8 +21,7 @@ pub(crate) fn ways_back<'k>(hosts: &[&'k [Kept]], release: &Release) -> Vec<&'k 
     common.first().into_iter().chain(other_version).map(|kept| kept.id()).collect()
 }
 
-/// The releases that may go when `live` is live and `keep` verified ones stay, newest first; those that are to stay whatever
-/// `keep` is don't.
+/// The releases that may go when `live` is live and `keep` verified ones stay, newest first. Those `staying` never go.
 ///
 /// Releases that never were verified are leftovers of failed runs: they don't count, and go.
 pub(crate) fn surplus(kept: &[Kept], live: &str, staying: &[&str], keep: usize) -> Vec<String> {
