@@ -2,7 +2,7 @@
 
 use std::{error, io, path::PathBuf};
 
-use pop_deploy_plugin_api::{Error, ErrorKind, protocol::Command};
+use pop_deploy_plugin_api::{Error, ErrorKind, protocol::unlock_command};
 
 use crate::{
     config::{ConfigError, Environment},
@@ -208,12 +208,10 @@ impl Failure {
             Self::Lock(error) => error.hint(),
             Self::Held { target, holder, environment } => {
                 let wait = "wait for it to end, or let this run wait with `--wait SECS`";
-                let words =
-                    ["pop-deploy", "unlock", "--force", "--run-id", &holder.run_id, "--target", target];
-                let (command, flag) = (Command::new(words), environment.flag());
+                let command = unlock_command(&holder.run_id, &environment.flags(target));
                 Some(match holder.run_id.is_empty() {
                     true => wait.to_owned(),
-                    false => format!("{wait}; if it hangs, `{command}{flag}` ends it"),
+                    false => format!("{wait}; if it hangs, `{command}` ends it"),
                 })
             }
             Self::HeldByAnother { .. } => Some(

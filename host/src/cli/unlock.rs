@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pop_deploy_plugin_api::protocol::{Command, LockState};
+use pop_deploy_plugin_api::protocol::{LockState, unlock_command};
 use serde_json::{Value, json};
 
 use super::{
@@ -160,10 +160,8 @@ impl Stand {
             text.push_str(&indented(&error_lines(error)));
         }
         for run in locks.runs() {
-            let command = Command::new(["pop-deploy", "unlock", "--force", "--run-id", run]);
-            let target = Command::new(["--target", &locks.target]);
-            let flag = project.environment.flag();
-            text.push_str(&format!("  hint: if run `{run}` hangs, `{command} {target}{flag}` ends it\n"));
+            let command = unlock_command(run, &project.environment.flags(&locks.target));
+            text.push_str(&format!("  hint: if run `{run}` hangs, `{command}` ends it\n"));
         }
         if text.is_empty() { text } else { format!("Target: {}\n{text}", locks.target) }
     }

@@ -46,6 +46,11 @@ impl Environment {
         }
     }
 
+    /// What a command line needs to mean that target in it: ` --target NAME --environment NAME`.
+    pub fn flags(&self, target: &str) -> String {
+        format!(" {}{}", Command::new(["--target", target]), self.flag())
+    }
+
     /// The records of its history in a whole deploy.json.
     pub(crate) fn history<'v>(&self, deploy_json: &'v Value) -> Option<&'v Value> {
         match self.is_production() {

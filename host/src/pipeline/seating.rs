@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use pop_deploy_plugin_api::protocol::{Command, OpenCanary, OpenRequest, Release, TargetContext};
+use pop_deploy_plugin_api::protocol::{OpenCanary, OpenRequest, Release, TargetContext};
 use serde_json::Value;
 
 use super::{
@@ -110,7 +110,7 @@ impl<'a> Seating<'a> {
             actor: self.actor.to_owned(),
             run_id: self.run.to_owned(),
             canary: guest.canary,
-            flags: format!(" {}{}", Command::new(["--target", guest.name]), self.project.environment.flag()),
+            flags: self.project.environment.flags(guest.name),
         };
         let held = self.held.iter().map(OwnedFd::try_clone).collect::<Result<_, _>>();
         let seat = Seat {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Command, PastRelease, Receipt, Release, Step, StepReceipt};
+use super::{PastRelease, Receipt, Release, Step, StepReceipt, unlock_command};
 
 /// Method names, as they cross the boundary.
 pub mod method {
@@ -77,8 +77,7 @@ pub struct TargetContext {
 impl TargetContext {
     /// The command that takes this target from a run that hangs.
     pub fn unlock_command(&self, run: &str) -> String {
-        let words = Command::new(["pop-deploy", "unlock", "--force", "--run-id", run]);
-        format!("{words}{}", self.flags)
+        unlock_command(run, &self.flags)
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::Command;
 use crate::Error;
 
 /// A part of a place at which one run at a time is at work: a folder, a base on one host.
@@ -55,6 +56,11 @@ pub struct UnlockRequest {
     /// How many seconds a run that can be asked to stop gets to take itself back.
     #[serde(default)]
     pub wait: u64,
+}
+
+/// The command that takes from a run what it holds of a target, which `flags` name as a command line does.
+pub fn unlock_command(run: &str, flags: &str) -> String {
+    format!("{}{flags}", Command::new(["pop-deploy", "unlock", "--force", "--run-id", run]))
 }
 
 impl fmt::Display for PlaceHolder {

@@ -17,7 +17,7 @@ pub use call::{
 };
 pub use command::Command;
 pub use event::{Event, Stream};
-pub use lock::{LockState, PlaceHolder, PlaceLock, UnlockRequest};
+pub use lock::{LockState, PlaceHolder, PlaceLock, UnlockRequest, unlock_command};
 pub use manifest::{Build, FORMAT, Manifest};
 pub use plan::{Change, Effect, Note, Phase, Plan, Step};
 pub use release::{Outcome, PastRelease, Receipt, Release, StepReceipt};

@@ -91,7 +91,7 @@ fn oust(
             return Err(Error::failed(format!(
                 "run `{run}` still has the lock on `{host}`, {seconds} s after it was taken away"
             ))
-            .hint("nothing of it goes on there once it does run again; look what its shell over there waits for: a dead disk, a stopped machine"));
+            .hint("look what its shell waits for over there: a dead disk, a stopped machine; one that is gone loses a lock that is a folder in some minutes, by itself"));
         }
         session.pause(AGAIN)?;
     }
