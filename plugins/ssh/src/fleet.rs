@@ -30,6 +30,14 @@ pub(crate) enum Again {
     No,
 }
 
+/// What is known of a host before a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Nothing,
+    /// There was a connection, which broke.
+    WasThere,
+}
+
 /// The connections.
 pub(crate) struct Fleet {
     seats: Vec<Mutex<Option<Connection>>>,
@@ -96,9 +104,13 @@ impl Fleet {
     ) -> Result<T> {
         let mut seat = self.seats[host].lock().unwrap_or_else(PoisonError::into_inner);
         let mut tried = 0;
+        let mut known = Known::Nothing;
         loop {
             let result =
-                self.seated(site, host, hold, &mut seat).and_then(|connection| work(host, connection));
+                self.seated(site, host, hold, known, &mut seat).and_then(|connection| work(host, connection));
+            if seat.is_some() {
+                known = Known::WasThere;
+            }
             let lost = seat.as_ref().is_none_or(Connection::is_lost);
             let unfinished = matches!(&result, Err(error) if error.kind != ErrorKind::Unknown);
             if seat.as_ref().is_some_and(Connection::is_spent) {
@@ -119,6 +131,7 @@ impl Fleet {
         site: &Site,
         host: usize,
         hold: Hold,
+        known: Known,
         seat: &'s mut Option<Connection>,
     ) -> Result<&'s mut Connection> {
         if seat.as_ref().is_some_and(Connection::is_spent) {
@@ -127,7 +140,7 @@ impl Fleet {
         let connection = match seat {
             Some(connection) => connection,
             None => {
-                let connection = seat.insert(self.open(site, host)?);
+                let connection = seat.insert(self.open(site, host, known)?);
                 // Not waited for: whatever is asked next comes after it.
                 connection.begin(&["arrive", &site.bases[host]])?;
                 connection
@@ -139,13 +152,16 @@ impl Fleet {
         Ok(connection)
     }
 
-    /// Logs in; once more where the host has too many logins under way.
-    fn open(&self, site: &Site, host: usize) -> Result<Connection> {
+    /// Logs in; again for some 3 s where the host has too many logins under way, or was there and may be back soon.
+    fn open(&self, site: &Site, host: usize, known: Known) -> Result<Connection> {
         let open = || Connection::open(&site.hosts[host], &site.approach, &self.session);
+        let is_passing = |words: &[String]| {
+            refusal::is_passing(words) || (known == Known::WasThere && refusal::is_absence(words))
+        };
         let mut delay = std::time::Duration::from_millis(200);
         for _ in 0..4 {
             match open() {
-                Err(error) if refusal::is_passing(&error.causes) => {
+                Err(error) if is_passing(&error.causes) => {
                     self.session.pause(delay)?;
                     delay *= 2;
                 }

@@ -113,6 +113,11 @@ pub(crate) fn is_passing(words: &[String]) -> bool {
     says("kex_exchange_identification") && (says("Connection closed by") || says("Connection reset by"))
 }
 
+/// Whether these words mean that nothing listens there. Where somebody did a moment ago, its sshd may be starting again.
+pub(crate) fn is_absence(words: &[String]) -> bool {
+    words.iter().any(|line| line.contains("Connection refused"))
+}
+
 fn forget_hint(host: &Host) -> String {
     match (&host.host_key, host.port) {
         (Some(_), _) => "correct its `host_key`".to_owned(),
