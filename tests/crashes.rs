@@ -545,6 +545,34 @@ fn a_run_of_another_folder_that_hangs_loses_the_web_root_with_its_life() {
 }
 
 #[test]
+fn a_run_that_waited_and_planned_again_is_still_stopped_by_the_first_signal() {
+    let project = deployed();
+    project.gate("pre_switch");
+    let holder = project.start(&EXECUTE);
+    project.wait_at_gate();
+    let other = Project::new();
+    fill(&other, "three");
+    let build = "echo $$ >building; sleep 30; echo done >built";
+    let config = serde_json::json!({"source": "public", "dir": project.path().join("www"), "build": ["sh", "-c", build]});
+    other.config(&config.to_string());
+    // Two folders that begin in one second want one name for the release.
+    let began = fs::metadata(project.path().join("at_gate")).unwrap().modified().unwrap();
+    wait_for("another second", || (began.elapsed().unwrap() > Duration::from_secs(1)).then_some(()));
+    let waiting = other.start(&["execute", "--yes", "--version", "3", "--wait", "60"]);
+    wait_for("the run that waits", || other.journals().contains("\"lock\"").then_some(()));
+    project.write("go", "");
+    assert_eq!(ended(holder).code, Some(0));
+    wait_for("the build", || other.path().join("building").exists().then_some(()));
+    send(waiting.id(), Signal::TERM);
+    let said = ended(waiting);
+    assert_eq!(said.code, Some(143), "{}", all(&said));
+    assert!(all(&said).contains("planning again: "), "{}", all(&said));
+    assert!(!other.path().join("built").exists(), "nobody heard the signal: {}", all(&said));
+    assert_eq!((live(&project).as_str(), releases(&project)), ("two", 2));
+    nothing_runs_on(&other);
+}
+
+#[test]
 fn insisting_ends_it_at_once_and_says_how_to_mend_it() {
     let project = deployed();
     project.hook("post_switch", "exit 1");

@@ -78,6 +78,12 @@ impl Interrupt {
         self.shielded.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(worker));
     }
 
+    /// Has the first signal stop this worker again: it goes forward.
+    pub fn unshield(&self, worker: &Arc<Worker>) {
+        let mut shielded = self.shielded.lock().unwrap_or_else(PoisonError::into_inner);
+        shielded.retain(|other| !other.ptr_eq(&Arc::downgrade(worker)));
+    }
+
     /// Ends this process group of a hook with the process, should a second signal come or the process be killed.
     pub fn watch_group(&self, pid: Option<u32>) {
         let Some(pid) = pid else { return };

@@ -190,6 +190,12 @@ impl Project {
         self.hook(point, "echo $$ > at_gate; while [ ! -e go ]; do sleep 0.02; done");
     }
 
+    /// What the journals of all its runs say so far.
+    pub fn journals(&self) -> String {
+        let runs = fs::read_dir(self.path().join(".pop-deploy/deployments")).into_iter().flatten().flatten();
+        runs.filter_map(|run| fs::read_to_string(run.path().join("journal.jsonl")).ok()).collect()
+    }
+
     /// Waits until a run is at the [gate](Self::gate).
     pub fn wait_at_gate(&self) {
         wait_for("the gate", || self.path().join("at_gate").exists().then_some(()));

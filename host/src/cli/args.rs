@@ -138,7 +138,7 @@ pub struct Talk {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub volume: Volume,
-    /// Wait this many seconds for another run to end
+    /// Wait this many seconds for another run to end: here, and then at the place
     #[arg(long, value_name = "SECS")]
     pub wait: Option<u64>,
     /// One JSON object a line on standard output, nothing else

@@ -5,7 +5,10 @@
 //! first target never reaches the second.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -41,10 +44,10 @@ pub struct Walk<'a> {
     pub on_interrupt: OnInterrupt,
     /// How long a canary waits.
     pub until: Until,
-    /// How long to wait where somebody else holds the place itself, from when it began.
+    /// How long to wait where somebody else holds the place itself.
     pub wait: Option<Duration>,
-    /// When it began.
-    pub begun: Instant,
+    /// Since when somebody is waited for.
+    pub waiting: OnceLock<Instant>,
 }
 
 /// What makes plans again for members whose plans don't hold any more, as the first ones were made.
@@ -55,7 +58,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 
 impl Walk<'_> {
     /// Walks every member's plan to its end, or back to its beginning; says how that went.
-    pub fn walk(&self, members: &mut [Member], plan_anew: PlanAnew<'_>) -> (Ending, Option<Error>) {
+    /// Without `plan_anew`, plans that don't hold any more are a failure.
+    pub fn walk(&self, members: &mut [Member], plan_anew: Option<PlanAnew<'_>>) -> (Ending, Option<Error>) {
         let walked = self
             .hooks
             .run(HookPoint::BeforeAll, None)
@@ -64,23 +68,26 @@ impl Walk<'_> {
         self.end(members, walked)
     }
 
-    /// Takes the places. What was planned before the run waited for somebody else's to end may not hold any more: then
-    /// the places are given back, and new plans take the rest of the way.
-    fn preflight(&self, members: &mut [Member], plan_anew: PlanAnew<'_>) -> Result<(), Error> {
+    /// Takes the places. Who would wait for somebody else's run to end finds, after it, that the plan may not hold any more:
+    /// then the places are given back, and new plans take the rest of the way.
+    fn preflight(&self, members: &mut [Member], plan_anew: Option<PlanAnew<'_>>) -> Result<(), Error> {
+        // That run may also end just before it is noticed.
+        members.iter_mut().for_each(|member| member.doubtful = self.wait.is_some());
         loop {
-            let failed = match self.together(members, Phase::Preflight) {
-                Err(error) if error.kind == ErrorKind::Preflight => error,
-                ended => return ended,
-            };
-            let Some(waited) = members.iter().find(|member| member.waited) else { return Err(failed) };
-            let again = format!("planning again after the wait: {}", failed.message);
-            self.bus().tell_of(&waited.name, What::Warning(&again));
+            let Err(failed) = self.together(members, Phase::Preflight) else { return Ok(()) };
+            let outdated = members.iter().find_map(|member| Some((&member.name, member.outdated()?)));
+            let (Some(plan_anew), Some((name, error))) = (plan_anew, outdated) else { return Err(failed) };
+            let again = format!("planning again: {}", error.message);
+            self.bus().tell_of(name, What::Warning(&again));
             for member in members.iter_mut().rev() {
                 for index in member.begun.clone().into_iter().rev() {
-                    self.undo(member, index).1?;
+                    if self.undo(member, index).1.is_err() {
+                        // It is tried again, and reported, with all that is to be taken back.
+                        return Err(failed);
+                    }
                 }
-                member.forget_plan();
             }
+            members.iter_mut().for_each(Member::forget_plan);
             plan_anew(members)?;
         }
     }
@@ -126,6 +133,7 @@ impl Walk<'_> {
                     member.begun.retain(|begun| *begun != index);
                 }
             }
+            member.unshield();
         }
         Ok(())
     }
@@ -288,16 +296,21 @@ impl Walk<'_> {
             match member.run(index) {
                 Err(error)
                     if error.kind == ErrorKind::Locked
-                        && self.wait.is_some_and(|wait| self.begun.elapsed() < wait)
+                        && self.wait.is_some_and(|wait| self.has_waited() < wait)
                         && self.around.interrupt.signal().is_none() =>
                 {
-                    member.waited = true;
+                    member.doubtful = true;
                     // Whoever holds the place may do so from another machine: nothing tells when it is free.
                     thread::sleep(AGAIN);
                 }
                 ended => return ended,
             }
         }
+    }
+
+    /// For how long somebody has been waited for; from now on, if nobody was.
+    fn has_waited(&self) -> Duration {
+        self.waiting.get_or_init(Instant::now).elapsed()
     }
 
     /// After a failure: takes back what the policy says.
@@ -396,6 +409,10 @@ impl Walk<'_> {
             return Ending::RolledBack;
         }
         let failed_in_preflight = |member: &Member| {
+            // Planned again, and no plan came of it.
+            if member.plan.is_none() {
+                return true;
+            }
             let last = member.steps.last();
             last.is_some_and(|last| {
                 last.phase == Phase::Preflight && matches!(last.ending, StepEnding::Failed(_))

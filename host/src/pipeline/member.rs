@@ -64,8 +64,8 @@ pub struct Member {
     pub steps: Vec<StepReport>,
     /// Which steps of the plan were begun, by index and in order; undo walks them backwards.
     pub begun: Vec<usize>,
-    /// Whether it had to wait for somebody else's run at its place since it was planned.
-    pub waited: bool,
+    /// Whether somebody else's run at its place may have outdated its plan.
+    pub doubtful: bool,
     /// Whether users saw the new release at any time.
     pub was_live: bool,
     /// The exit code of the last command that the last step ran.
@@ -116,7 +116,7 @@ impl Member {
             receipts: Vec::new(),
             steps: Vec::new(),
             begun: Vec::new(),
-            waited: false,
+            doubtful: false,
             was_live: false,
             exit_code: None,
             ending: TargetEnding::Skipped,
@@ -245,12 +245,26 @@ impl Member {
         Ok(())
     }
 
-    /// Forgets its plan and what came of it, once that is taken back: another plan takes its place.
+    /// Goes forward again after steps were taken back: the first signal stops it.
+    pub fn unshield(&self) {
+        self.worker.iter().for_each(|worker| self.interrupt.unshield(worker));
+    }
+
+    /// Why its plan doesn't hold any more, where that was to be doubted.
+    pub fn outdated(&self) -> Option<&Error> {
+        self.error.as_ref().filter(|error| self.doubtful && error.kind == ErrorKind::Preflight)
+    }
+
+    /// Forgets its plan and what came of it, once that is taken back: another plan takes its place, made by another worker,
+    /// which the first signal stops again.
     pub fn forget_plan(&mut self) {
+        self.close();
         self.plan = None;
         self.receipts.clear();
+        self.steps.clear();
         self.begun.clear();
-        self.waited = false;
+        self.spent.clear();
+        self.doubtful = false;
         self.error = None;
     }
 

@@ -1,7 +1,11 @@
 //! A run of the past that goes on, to be finished or to be taken back: its journal is open again, its targets are
 //! locked.
 
-use std::{os::fd::OwnedFd, sync::Arc, time::Instant};
+use std::{
+    os::fd::OwnedFd,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 use pop_deploy_plugin_api::Error;
 
@@ -118,7 +122,7 @@ impl<'a> Reopened<'a> {
             on_partial: self.order.config.on_partial,
             on_interrupt: self.order.config.on_interrupt,
             wait: self.order.wait,
-            begun: Instant::now(),
+            waiting: OnceLock::new(),
             until: match self.mode {
                 // What it waited for has come.
                 Mode::Promote => Until::Verdict,

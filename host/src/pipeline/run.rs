@@ -2,7 +2,7 @@
 
 use std::{
     os::fd::OwnedFd,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     thread,
     time::{Duration, Instant},
 };
@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use super::{
     canary,
-    engine::{Walk, before_live},
+    engine::{PlanAnew, Walk, before_live},
     event::{Announced, Bus, Listener, What},
     hold,
     member::{Member, Surroundings},
@@ -267,13 +267,15 @@ impl<'a> Run<'a> {
         if let Err(error) = record(members) {
             return self.failed_early(members, error);
         }
-        let plan_anew = |members: &mut [Member]| {
+        let plan_anew: PlanAnew<'_> = &|members| {
             self.plan_all(members)?;
             if agrees(confirm, members) {
                 return record(members);
             }
             Err(Error::new(ErrorKind::Cancelled, "the new plan wasn't confirmed"))
         };
+        // What a rollback waited for may be what its user would rather keep.
+        let is_forward = self.order.mode != Mode::Rollback;
         let walk = Walk {
             around: &self.around,
             journal,
@@ -281,13 +283,13 @@ impl<'a> Run<'a> {
             on_partial: self.order.config.on_partial,
             on_interrupt: self.order.config.on_interrupt,
             wait: self.order.wait,
-            begun: Instant::now(),
+            waiting: OnceLock::new(),
             until: match self.order.mode {
                 Mode::Canary(until) => until,
                 _ => Until::Verdict,
             },
         };
-        let (ending, error) = walk.walk(members, &plan_anew);
+        let (ending, error) = walk.walk(members, is_forward.then_some(plan_anew));
         for member in members.iter_mut() {
             member.close();
         }
