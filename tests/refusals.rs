@@ -197,6 +197,18 @@ fn a_deploy_json_that_is_not_understood() {
     Next: mend what the error names, then run it again
     --- exit 2
     ");
+    let first_lines = |config: Value| {
+        let said = with(&|json| json["targets"]["docs"]["config"] = config.clone());
+        said.lines().take(2).collect::<Vec<_>>().join("\n")
+    };
+    assert_snapshot!(first_lines(json!({"source": 5, "dir": "www"})), @r"
+    error: `config.source`: integer `5` is there, and a text is expected
+      hint: `pop-deploy plugin info static-site` lists the keys, and what they take
+    ");
+    assert_snapshot!(first_lines(json!({"source": "public", "dir": "www", "keep": 0})), @r"
+    error: `config.keep`: integer `0` is there, and a whole number above 0 is expected
+      hint: `pop-deploy plugin info static-site` lists the keys, and what they take
+    ");
     assert_snapshot!(with(&|json| json["targets"]["docs"]["enabled"] = json!("yes")), @r#"
     error: `targets.docs.enabled` must be true or false, not "yes" (`[project]/.pop-deploy/deploy.json`, line 7 column 7)
       hint: write true or false at `targets.docs.enabled`

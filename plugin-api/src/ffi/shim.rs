@@ -223,16 +223,17 @@ fn read_config<C: DeserializeOwned>(text: &str, plugin: &str) -> Result<C> {
 
 /// A message of serde's, which calls JSON's things by names of its own.
 fn in_words_of_json(message: &str) -> String {
-    let Some((found, expected)) =
-        message.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected "))
-    else {
+    let rest = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
+    let Some((found, expected)) = rest.and_then(|rest| rest.rsplit_once(", expected ")) else {
         return message.to_owned();
     };
     let word = |word| match word {
         "map" | "a map" => "an object",
         "sequence" | "a sequence" => "a list",
-        "a string" => "a text",
-        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number",
+        "a string" | "path string" => "a text",
+        "u8" | "u16" | "u32" | "u64" | "usize" | "i8" | "i16" | "i32" | "i64" => "a whole number",
+        "f32" | "f64" => "a number",
+        word if word.starts_with("a nonzero ") => "a whole number above 0",
         word if word.starts_with("struct ") => "an object",
         word => word,
     };

@@ -1,6 +1,6 @@
 //! Whom and where `ssh` would go, for placeholders that stand for it: as deploy.json has it, else as `ssh` itself says.
 
-use std::process;
+use std::{process, thread};
 
 use pop_deploy_plugin_api::{
     Error, Result,
@@ -17,20 +17,28 @@ use crate::{address::Host, config::Config, refusal};
 pub(crate) fn placeholders(hosts: &[Host], config: &Config) -> Result<Vec<Placeholders>> {
     let [names_port, names_user] =
         ["port", "user"].map(|wanted| texts(config).any(|text| names(text).any(|name| name == wanted)));
-    let of = |host: &Host| {
-        let asked = (names_port && host.port.is_none()) || (names_user && host.user.is_none());
-        // A process that few need.
-        let said = if asked { ask(host)? } else { String::new() };
-        let value = |given: Option<String>, key: &str| {
-            given.or_else(|| setting(&said, key).map(str::to_owned)).unwrap_or_default()
+    // A process that few need.
+    let is_asked = |host: &Host| (names_port && host.port.is_none()) || (names_user && host.user.is_none());
+    let said = thread::scope(|scope| {
+        // All at once: ssh's config may have programs run that take their time.
+        let asked: Vec<_> =
+            hosts.iter().map(|host| is_asked(host).then(|| scope.spawn(|| ask(host)))).collect();
+        let answer = |thread: thread::ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or_else(|_| Err(Error::failed("asking `ssh` for its settings panicked")))
         };
-        Ok(Placeholders::new([
+        asked.into_iter().map(|thread| thread.map_or(Ok(String::new()), answer)).collect::<Result<Vec<_>>>()
+    })?;
+    let of = |(host, said): (&Host, &String)| {
+        let value = |given: Option<String>, key: &str| {
+            given.or_else(|| setting(said, key).map(str::to_owned)).unwrap_or_default()
+        };
+        Placeholders::new([
             ("host", host.host.clone()),
             ("port", value(host.port.map(|port| port.to_string()), "port")),
             ("user", value(host.user.clone(), "user")),
-        ]))
+        ])
     };
-    hosts.iter().map(of).collect()
+    Ok(hosts.iter().zip(&said).map(of).collect())
 }
 
 /// Everything that has placeholders.
