@@ -507,16 +507,38 @@ fn a_run_that_only_takes_long_takes_itself_back_when_it_is_unlocked() {
     project.wait_at_gate();
     let unlock = told_to_unlock(&project.run(&EXECUTE));
     project.must(&unlock.iter().map(String::as_str).collect::<Vec<_>>());
-    assert_eq!(ended(run).code, Some(143));
+    assert_eq!(ended(run).code, Some(129));
     assert_eq!((live(&project).as_str(), releases(&project)), ("one", 1));
     project.edit(|json| json["hooks"] = serde_json::json!({}));
     project.must(&EXECUTE);
 }
 
 #[test]
-fn a_run_of_another_folder_that_hangs_loses_the_web_root_with_its_life() {
+fn a_run_that_is_stopping_already_is_not_hurried_when_it_is_unlocked() {
     let project = deployed();
-    project.gate("pre_switch");
+    project.hook("post_switch", "exit 1");
+    project.gate("on_rollback");
+    let run = project.start(&EXECUTE);
+    project.wait_at_gate();
+    let unlock = told_to_unlock(&project.run(&EXECUTE));
+    // As of a terminal that is closed.
+    send(run.id(), Signal::HUP);
+    let mut unlocking = project.start(&unlock.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut first = String::new();
+    BufReader::new(unlocking.stderr.take().unwrap()).read_line(&mut first).unwrap();
+    assert!(first.starts_with("Ending run"), "{first}");
+    project.write("go", "");
+    let said = ended(run);
+    assert_eq!((said.code, said.stderr.contains("Stopped at once")), (Some(129), false), "{}", all(&said));
+    assert_eq!(ended(unlocking).code, Some(0));
+    assert_eq!(project.history()[0]["status"], "failed", "it came to its end");
+}
+
+#[test]
+fn a_run_of_another_folder_that_hangs_loses_the_web_root_with_its_life_and_its_programs() {
+    let project = deployed();
+    let build = ["sh", "-c", "echo $$ > at_gate; while :; do sleep 0.02; done"];
+    project.edit(|json| json["targets"]["docs"]["config"]["build"] = serde_json::json!(build));
     let run = project.start(&EXECUTE);
     project.wait_at_gate();
     send(run.id(), Signal::STOP);

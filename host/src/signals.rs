@@ -2,6 +2,8 @@
 //!
 //! The first signal lets the running step stop at its next safe point; the run then takes itself back. The second
 //! ends the workers and this process at once: the journal is left as of a run that died, and the next command mends it.
+//! SIGHUP only ever asks. Both the shell and the kernel say that a terminal is gone, and whoever unlocks a target can't know
+//! what its run heard before.
 
 use std::{
     collections::BTreeSet,
@@ -117,6 +119,9 @@ impl Interrupt {
 
     fn take(&self, signal: i32) {
         let first = self.signal.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        if !first && signal == SIGHUP {
+            return;
+        }
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let shielded = self.shielded.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let is_shielded = |worker: &Weak<Worker>| shielded.iter().any(|other| other.ptr_eq(worker));

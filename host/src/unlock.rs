@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pop_deploy_plugin_api::{
     Error, ErrorKind,
-    holding::{Ended, Holding},
+    holding::{Holding, Taker},
     protocol::{PlaceLock, UnlockRequest},
 };
 
@@ -100,7 +100,7 @@ pub fn take(view: &View<'_>, run: &str, patience: Duration) -> Result<TargetLock
 }
 
 /// Ends the run, if it has the target's lock here.
-fn end(view: &View<'_>, run: &str, patience: Duration) -> Result<Ended, Failure> {
+fn end(view: &View<'_>, run: &str, patience: Duration) -> Result<(), Failure> {
     let (folder, target) = (view.project.environment_folder(), &view.target.name);
     let taker = || {
         if let Some(signal) = view.interrupt.signal() {
@@ -109,7 +109,8 @@ fn end(view: &View<'_>, run: &str, patience: Duration) -> Result<Ended, Failure>
         let holder = lock::holder(&folder, target).map_err(|error| Failure::from(error).to_error())?;
         Ok(holder.filter(|holder| holder.run_id == run).map(|holder| holder.pid))
     };
-    let ended = Holding { lock: &lock::path(&folder, target), taker: &taker }.end(patience);
+    let lock = lock::path(&folder, target);
+    let ended = Holding { lock: &lock, by: Taker::Host, taker: &taker }.end(patience);
     ended.map_err(|error| match lock::holder(&folder, target) {
         Ok(Some(holder)) if error.kind != ErrorKind::Cancelled => not_ended(&holder, error).into(),
         _ => error.into(),

@@ -11,45 +11,54 @@ use std::{
 
 use crate::Result;
 
+/// How long the workers of a killed host may take to see that it is gone, and to end what they started.
+const NOTICED: Duration = Duration::from_secs(5);
 /// How long a killed run may take to be gone.
 const GONE: Duration = Duration::from_secs(10);
 /// How often whoever waits looks again.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// How a run came to its end.
+/// What takes a lock for its run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// It was asked to stop and did, having taken itself back as far as it could; or it had ended before.
-    ByItself,
-    /// It was killed.
-    ByForce,
+pub enum Taker {
+    /// The run's host, which shares it with its workers.
+    Host,
+    /// The worker of a plugin. The host that it belongs to doesn't have the lock.
+    Worker,
 }
 
 /// The lock that a run holds.
 pub struct Holding<'a> {
     /// The file that is locked.
     pub lock: &'a Path,
+    /// What takes this lock.
+    pub by: Taker,
     /// The process that took the lock for the run, as the file says; none once the run doesn't hold it any more. An error of it,
     /// as when somebody stops waiting, is that of [`end`](Self::end).
     pub taker: &'a dyn Fn() -> Result<Option<u32>>,
 }
 
 impl Holding<'_> {
-    /// Asks the run to stop, and ends it when it holds the lock for longer than `patience` after that.
+    /// Asks the run to stop, and ends it, with all that it started, when it holds the lock for longer than `patience` after
+    /// that. A run that is stopping already goes on with that.
     ///
     /// # Errors
     /// The run can't be seen from here, being another user's or another machine's; it may not be ended; it holds the lock
     /// in spite of all.
-    pub fn end(&self, patience: Duration) -> Result<Ended> {
-        let Some(run) = self.run()? else { return Ok(Ended::ByItself) };
+    pub fn end(&self, patience: Duration) -> Result<()> {
+        let Some(run) = self.run()? else { return Ok(()) };
         run.ask_to_stop()?;
         if self.is_let_go_within(patience)? {
-            return Ok(Ended::ByItself);
+            return Ok(());
         }
-        let Some(run) = self.run()? else { return Ok(Ended::ByItself) };
-        run.kill()?;
+        let Some(run) = self.run()? else { return Ok(()) };
+        run.kill_host()?;
+        if self.is_let_go_within(NOTICED)? {
+            return Ok(());
+        }
+        run.kill_workers(self.lock)?;
         match self.is_let_go_within(GONE)? {
-            true => Ok(Ended::ByForce),
+            true => Ok(()),
             false => Err(run.outlives_its_end(self.lock)),
         }
     }
@@ -57,7 +66,7 @@ impl Holding<'_> {
     /// The run that holds the lock now.
     fn run(&self) -> Result<Option<process::Run>> {
         let Some(taker) = (self.taker)()? else { return Ok(None) };
-        match process::Run::holding(self.lock, taker) {
+        match process::Run::holding(self.lock, self.by, taker) {
             // It may have ended in between.
             Err(_) if (self.taker)()?.is_none() => Ok(None),
             found => found.map(Some),
@@ -91,53 +100,74 @@ mod process {
         process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
     };
 
+    use super::Taker;
     use crate::{Error, IoContext as _, Result};
 
-    /// The processes of a run that share a lock, and the one that leads them.
+    /// The processes of a run.
     pub(super) struct Run {
-        leader: Process,
-        holders: Vec<Process>,
+        taker: u32,
+        /// What can take the run back; none where it is gone already.
+        host: Option<Process>,
+        workers: Vec<Process>,
     }
 
     impl Run {
         /// The run for which `taker` took the lock.
-        pub(super) fn holding(lock: &Path, taker: u32) -> Result<Self> {
+        pub(super) fn holding(lock: &Path, by: Taker, taker: u32) -> Result<Self> {
             let file = fs::metadata(lock).at("look at", lock)?;
-            let unseen = || {
-                Error::preflight(format!(
+            let sharing = || processes(|process| process.number != taker && process.shares(&file));
+            let first = Process::open(taker);
+            let (host, workers) = match (first, by) {
+                (Some(first), _) if !first.shares(&file) => (None, Vec::new()),
+                (Some(first), Taker::Host) => (Some(first), sharing()),
+                // The worker is a copy of its host.
+                (Some(first), Taker::Worker) => {
+                    let host = first.parent().and_then(Process::open);
+                    (host.filter(|host| host.is_copied_by(&first)), vec![first])
+                }
+                // Killed, perhaps, and outlived by what it started.
+                (None, _) => (None, sharing()),
+            };
+            if host.is_none() && workers.is_empty() {
+                let unseen = format!(
                     "no process that can be seen from here holds `{}`: process {taker} doesn't",
                     lock.display()
-                ))
-                .hint("the run is another user's, or on another machine: end it there, or as that user")
-            };
-            let first = Process::open(taker).filter(|first| first.shares(&file)).ok_or_else(unseen)?;
-            // A worker's host, of which it is a copy, is what can take the run back.
-            let above = first.parent().and_then(Process::open).filter(|above| above.is_copied_by(&first));
-            let others = everybody()
-                .filter(|number| *number != taker && parent_of(*number) == Some(taker))
-                .filter_map(Process::open)
-                .filter(|other| other.shares(&file) && other.parent() == Some(taker));
-            let others: Vec<_> = others.collect();
-            let (leader, holders) = match above {
-                Some(above) => (above, std::iter::once(first).chain(others).collect()),
-                None => (first, others),
-            };
-            Ok(Self { leader, holders })
+                );
+                return Err(Error::preflight(unseen).hint(
+                    "the run is another user's, or on another machine: end it there, or as that user",
+                ));
+            }
+            Ok(Self { taker, host, workers })
         }
 
+        /// By the signal that a host never takes for somebody's insisting.
         pub(super) fn ask_to_stop(&self) -> Result<()> {
-            self.leader.send(Signal::TERM)
+            self.host.iter().try_for_each(|host| host.send(Signal::HUP).map(drop))
         }
 
-        pub(super) fn kill(&self) -> Result<()> {
-            // The leader first: it would put another worker in the place of one that died.
-            std::iter::once(&self.leader).chain(&self.holders).try_for_each(|one| one.send(Signal::KILL))
+        /// Kills the host alone: it would put another worker in the place of one that died, and the workers know best what
+        /// they started.
+        pub(super) fn kill_host(&self) -> Result<()> {
+            let Some(host) = &self.host else { return Ok(()) };
+            // One that was stopped sees nothing, and what it started would outlive it.
+            self.workers.iter().try_for_each(|worker| worker.send(Signal::CONT).map(drop))?;
+            host.send(Signal::KILL).map(drop)
+        }
+
+        /// Kills the workers that have the lock still.
+        pub(super) fn kill_workers(&self, lock: &Path) -> Result<()> {
+            let file = fs::metadata(lock).at("look at", lock)?;
+            let mut left = self.workers.iter().filter(|worker| worker.shares(&file));
+            left.try_for_each(Process::kill_with_all_it_started)
         }
 
         pub(super) fn outlives_its_end(&self, lock: &Path) -> Error {
-            let leader = self.leader.number;
-            Error::failed(format!("`{}` is still held, though process {leader} was killed", lock.display()))
-                .hint("a process that waits for a dead disk ends with that disk alone: mend or unmount it")
+            let taker = self.taker;
+            Error::failed(format!(
+                "`{}` is still held, though the run of process {taker} was killed",
+                lock.display()
+            ))
+            .hint("a process that waits for a dead disk ends with that disk alone: mend or unmount it")
         }
     }
 
@@ -153,14 +183,26 @@ mod process {
             Some(Self { number, handle: pidfd_open(pid, PidfdFlags::empty()).ok()? })
         }
 
-        fn send(&self, signal: Signal) -> Result<()> {
+        /// Whether it was there to hear that. Gone already is what is wanted.
+        fn send(&self, signal: Signal) -> Result<bool> {
             match pidfd_send_signal(&self.handle, signal) {
-                // Gone already is what is wanted.
-                Ok(()) | Err(Errno::SRCH) => Ok(()),
+                Ok(()) => Ok(true),
+                Err(Errno::SRCH) => Ok(false),
                 Err(error) => Err(Error::preflight(format!("process {} may not be ended", self.number))
                     .because(&error)
                     .hint("end it as the user that it belongs to")),
             }
+        }
+
+        /// Stopped first, it starts nothing meanwhile. Killed last, it has its lock until nobody is left who could write.
+        fn kill_with_all_it_started(&self) -> Result<()> {
+            self.send(Signal::STOP)?;
+            let started = processes(|process| process.parent() == Some(self.number));
+            // As long as it is there, its number is no other's.
+            if self.send(Signal::STOP)? {
+                started.iter().try_for_each(Self::kill_with_all_it_started)?;
+            }
+            self.send(Signal::KILL).map(drop)
         }
 
         /// Whether it has the open file which that lock is on. One that only has the same file open waits for it.
@@ -194,9 +236,11 @@ mod process {
         stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
     }
 
-    fn everybody() -> impl Iterator<Item = u32> {
+    /// The processes that are so. Asked once they are held: a number may be another's by then.
+    fn processes(are_so: impl Fn(&Process) -> bool) -> Vec<Process> {
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        numbers.filter_map(Process::open).filter(are_so).collect()
     }
 
     /// Whether a line says that the whole file of that number is locked: `lock: 1: FLOCK ADVISORY WRITE 7 08:01:131 0 EOF`.
@@ -211,13 +255,14 @@ mod process {
 mod process {
     use std::path::Path;
 
+    use super::Taker;
     use crate::{Error, Result};
 
-    /// The processes of a run that share a lock: this system doesn't tell.
+    /// The processes of a run: this system doesn't tell.
     pub(super) struct Run;
 
     impl Run {
-        pub(super) fn holding(lock: &Path, taker: u32) -> Result<Self> {
+        pub(super) fn holding(lock: &Path, _: Taker, taker: u32) -> Result<Self> {
             let message =
                 format!("this system doesn't tell whether process {taker} holds `{}`", lock.display());
             Err(Error::preflight(message).hint("look what that process is, and end it yourself"))
@@ -227,7 +272,11 @@ mod process {
             Ok(())
         }
 
-        pub(super) fn kill(&self) -> Result<()> {
+        pub(super) fn kill_host(&self) -> Result<()> {
+            Ok(())
+        }
+
+        pub(super) fn kill_workers(&self, _: &Path) -> Result<()> {
             Ok(())
         }
 
@@ -243,46 +292,107 @@ mod tests {
 
     use std::{
         fs::File,
+        io::{BufRead as _, BufReader},
+        os::unix::process::ExitStatusExt as _,
+        path::PathBuf,
         process::{Child, Command, Stdio},
     };
 
-    use rustix::fs::{FlockOperation, flock};
+    use rustix::{
+        fs::{FlockOperation, flock},
+        process::Signal,
+    };
 
     use super::*;
 
-    /// A process that has this file open and never ends by itself; `trap` says what it does when it is asked to stop.
-    fn with_open(file: File, trap: &str) -> Child {
-        let line = format!("trap '{trap}' TERM; echo; while :; do sleep 0.05; done");
+    const WAITS: &str = "while :; do sleep 0.05; done";
+
+    /// A shell that has this file open; the number that it says first.
+    fn with_open(file: File, script: &str) -> (Child, u32) {
         let mut child =
-            Command::new("sh").args(["-c", &line]).stdin(file).stdout(Stdio::piped()).spawn().unwrap();
-        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
-        child
+            Command::new("sh").args(["-c", script]).stdin(file).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
+        let number = said.trim().parse().unwrap();
+        (child, number)
+    }
+
+    /// A lock file, and ways to open it.
+    struct Place(tempfile::TempDir);
+
+    impl Place {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn path(&self) -> PathBuf {
+            self.0.path().join("lock")
+        }
+
+        fn open(&self) -> File {
+            File::options().read(true).write(true).create(true).truncate(false).open(self.path()).unwrap()
+        }
+
+        fn locked(&self) -> File {
+            let file = self.open();
+            flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
+            file
+        }
+
+        fn end(&self, number: u32) -> Result<()> {
+            let is_free = || flock(self.open(), FlockOperation::NonBlockingLockExclusive).is_ok();
+            let taker = || Ok(Some(number).filter(|_| !is_free()));
+            Holding { lock: &self.path(), by: Taker::Host, taker: &taker }.end(Duration::from_millis(100))
+        }
+    }
+
+    fn stop(mut child: Child) {
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]
     fn only_a_process_that_shares_the_locked_file_is_ended() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
-        let open =
-            || File::options().read(true).write(true).create(true).truncate(false).open(&path).unwrap();
-        let locked = open();
-        flock(&locked, FlockOperation::NonBlockingLockExclusive).unwrap();
-        let mut holder = with_open(locked, "");
-        let mut waiting = with_open(open(), "exit");
-        let is_free = || flock(open(), FlockOperation::NonBlockingLockExclusive).is_ok();
-        let end = |number: u32| {
-            let taker = || Ok(Some(number).filter(|_| !is_free()));
-            Holding { lock: &path, taker: &taker }.end(Duration::from_millis(100))
-        };
+        let place = Place::new();
+        let (mut holder, number) = with_open(place.locked(), &format!("trap '' HUP; echo $$; {WAITS}"));
+        let (mut waiting, another) = with_open(place.open(), &format!("trap exit HUP; echo $$; {WAITS}"));
         // As after its number was given to another process.
-        let error = end(waiting.id()).unwrap_err();
-        assert!(error.message.contains(&format!("process {} doesn't", waiting.id())), "{error:?}");
+        let error = place.end(another).unwrap_err();
+        assert!(error.message.contains(&format!("process {another} doesn't")), "{error:?}");
         assert!(waiting.try_wait().unwrap().is_none() && holder.try_wait().unwrap().is_none());
-        assert_eq!(end(holder.id()).unwrap(), Ended::ByForce);
-        assert_eq!(end(holder.id()).unwrap(), Ended::ByItself, "it was over before");
-        for mut child in [holder, waiting] {
-            child.kill().unwrap();
-            child.wait().unwrap();
+        place.end(number).unwrap();
+        assert_eq!(holder.wait().unwrap().signal(), Some(Signal::KILL.as_raw()));
+        place.end(number).unwrap();
+        stop(waiting);
+    }
+
+    #[test]
+    fn a_host_that_was_started_by_another_one_is_ended_alone() {
+        let place = Place::new();
+        let inner = format!("echo $$; exec >/dev/null; {WAITS}");
+        let script = format!("exec 3<&0; sh -c '{inner}' <&3 & exec 3<&- </dev/null; wait; exit 7");
+        let (mut outer, number) = with_open(place.locked(), &script);
+        place.end(number).unwrap();
+        assert_eq!(outer.wait().unwrap().code(), Some(7));
+    }
+
+    #[test]
+    fn a_worker_that_does_not_see_its_hosts_end_goes_with_what_it_started() {
+        let place = Place::new();
+        let program = format!("sh -c '{WAITS}' </dev/null >/dev/null & echo $!; wait");
+        let (mut worker, program) = with_open(place.locked(), &program);
+        let run = process::Run::holding(&place.path(), Taker::Worker, worker.id()).unwrap();
+        run.kill_workers(&place.path()).unwrap();
+        assert_eq!(worker.wait().unwrap().signal(), Some(Signal::KILL.as_raw()));
+        // Whoever inherits it may leave it as a zombie.
+        let is_over = || {
+            let stat = std::fs::read_to_string(format!("/proc/{program}/stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with(['Z', 'X']))
+        };
+        let begun = Instant::now();
+        while !is_over() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "process {program} goes on");
+            thread::sleep(PAUSE);
         }
     }
 }

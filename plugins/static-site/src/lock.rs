@@ -10,7 +10,7 @@ use std::{
 
 use pop_deploy_plugin_api::{
     Error, ErrorKind, IoContext as _, Result, Session,
-    holding::Holding,
+    holding::{Holding, Taker},
     protocol::{LockState, PlaceHolder, PlaceLock, UnlockRequest},
 };
 use rustix::{
@@ -123,7 +123,7 @@ pub(crate) fn take_from(webroot: &Webroot, request: &UnlockRequest, session: &Se
         Ok(holder.filter(|holder| holder.run.run == request.run).map(|holder| holder.pid))
     };
     let patience = Duration::from_secs(request.wait);
-    Holding { lock: &webroot.lock(), taker: &taker }.end(patience).map(drop)
+    Holding { lock: &webroot.lock(), by: Taker::Worker, taker: &taker }.end(patience)
 }
 
 /// That somebody holds the lock; one who has just taken it didn't say yet who it is.
