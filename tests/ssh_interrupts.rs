@@ -26,7 +26,7 @@ use jiff::Timestamp;
 use network::Network;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use sshd::Kind;
+use sshd::{Kind, Lab};
 use support::{Said, all, skipped, wait_for, worker_of};
 
 /// Sends a signal; when that was.
@@ -414,8 +414,14 @@ fn a_second_operator_is_told_who_deploys_and_gets_his_turn_when_that_one_is_kill
 
 /// A restart that never ends holds the lock, until somebody takes it from that run by its name.
 fn a_run_that_hangs_over_there_loses_its_lock(kind: Kind) {
-    let Some(fleet) = Fleet::of_one("web1", kind) else { return };
-    let run = in_restart(&fleet);
+    let both = |lab: &Lab| ["web1", "web2"].map(|name| lab.host(name, kind.clone())).into();
+    let Some(fleet) = Fleet::with(both) else { return };
+    fleet.config(json!({"restart": endless_restart(&fleet)}));
+    fleet.deploy("one");
+    // As where it lost its connection to the other one, to which it may come back.
+    fleet.project.edit(|json| json["targets"]["web"]["config"]["hosts"] = json!(["web1"]));
+    let run = fleet.start("two");
+    wait_for("the restart", || fleet.hosts[0].srv().join("restarting").exists().then_some(()));
     let other = Fleet::project_in(&fleet.lab);
     fleet.config_of(&other, json!({"restart": endless_restart(&fleet)}));
     fleet::fill(&other, "three");
@@ -431,7 +437,7 @@ fn a_run_that_hangs_over_there_loses_its_lock(kind: Kind) {
     assert_eq!(everything(), before, "it was to touch nothing");
 
     // A host that can't be reached, which may be why the run hangs, stands in no other's way.
-    other.edit(|json| json["targets"]["web"]["config"]["hosts"] = json!(["web1", "gone.invalid"]));
+    other.edit(|json| json["targets"]["web"]["config"]["hosts"] = json!(["web1", "web2", "gone.invalid"]));
     let since = Instant::now();
     let said = other.run(&command);
     assert_eq!(said.code, Some(1), "{}", all(&said));
@@ -448,6 +454,8 @@ fn a_run_that_hangs_over_there_loses_its_lock(kind: Kind) {
     assert_eq!(other.must(&["unlock"]).stdout, "Nothing is locked\n");
     let history = fs::read_to_string(fleet.base(0).join(".pop-deploy/history.jsonl")).unwrap();
     assert!(history.contains(r#""event":"lock_taken""#), "{history}");
+    let forfeited = |host| fs::read_dir(fleet.base(host).join(".pop-deploy/forfeited")).unwrap().count();
+    assert_eq!([forfeited(0), forfeited(1)], [1, 1]);
 }
 
 #[test]

@@ -25,19 +25,36 @@ const AGAIN: Duration = Duration::from_millis(200);
 
 /// Who has the lock of each host.
 pub(crate) fn look(site: &Site, fleet: &Fleet) -> Vec<PlaceLock> {
-    let outcomes = fleet.each(site, &fleet.all(), Hold::Free, Again::Yes, |_, connection| holder(connection));
+    as_they_stand(site, holders(site, fleet))
+}
+
+/// Takes the lock of each host from this run, where it has it; who has it then. A process of a run has one claim on all hosts:
+/// it loses that on those too to which its connection was lost, since it may come back there.
+pub(crate) fn take_from(run: &str, site: &Site, fleet: &Fleet, session: &Session) -> Vec<PlaceLock> {
+    let found = holders(site, fleet);
+    let of_run = found.iter().filter_map(|(_, outcome)| outcome.as_ref().ok()?.clone());
+    let mut claims: Vec<_> = of_run.filter(|holder| holder.origin.run == run).collect();
+    claims.sort_by(|one, other| one.claim.cmp(&other.claim));
+    claims.dedup_by(|one, other| one.claim == other.claim);
+    if claims.is_empty() {
+        return as_they_stand(site, found);
+    }
+    // On one where somebody is just taking the lock, it may be this very run.
+    let is_reached =
+        |(_, outcome): &Outcome<_>| !matches!(outcome, Err(error) if error.kind != ErrorKind::Locked);
+    let (reached, unclear): (Vec<_>, Vec<_>) = found.into_iter().partition(is_reached);
+    let reached: Vec<_> = reached.into_iter().map(|(host, _)| host).collect();
+    let mut outcomes = fleet.each(site, &reached, Hold::Free, Again::Yes, |host, connection| {
+        let oust = |holder| oust(holder, &site.hosts[host], connection, session);
+        claims.iter().map(oust).collect::<Result<Vec<_>>>().map(|stands| stands.into_iter().last().flatten())
+    });
+    outcomes.extend(unclear);
+    outcomes.sort_by_key(|(host, _)| *host);
     as_they_stand(site, outcomes)
 }
 
-/// Takes the lock of each host from this run, where it has it; who has it then.
-pub(crate) fn take_from(run: &str, site: &Site, fleet: &Fleet, session: &Session) -> Vec<PlaceLock> {
-    let outcomes = fleet.each(site, &fleet.all(), Hold::Free, Again::Yes, |host, connection| {
-        match holder(connection)? {
-            Some(holder) if holder.origin.run == run => oust(&holder, &site.hosts[host], connection, session),
-            other => Ok(other),
-        }
-    });
-    as_they_stand(site, outcomes)
+fn holders(site: &Site, fleet: &Fleet) -> Vec<Outcome<Option<Holder>>> {
+    fleet.each(site, &fleet.all(), Hold::Free, Again::Yes, |_, connection| holder(connection))
 }
 
 /// Who has the lock of the base that the far end is at.
@@ -60,6 +77,10 @@ fn oust(
 ) -> Result<Option<Holder>> {
     let run = &holder.origin.run;
     if !is_claim(&holder.claim) {
+        let now = self::holder(connection)?;
+        if now.as_ref().is_none_or(|now| now.origin != holder.origin) {
+            return Ok(now);
+        }
         return Err(Error::failed(format!(
             "run `{run}` on `{host}` is of a version that can't be told to end"
         ))

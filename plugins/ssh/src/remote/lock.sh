@@ -128,9 +128,10 @@ overtaken() { [ "$held" = folder ] && [ ! -d "$mine" ]; }
 # Whether somebody took the lock from the run that this shell is for.
 forfeited() { [ -n "$claim" ] && [ -e "$meta/forfeited/$claim" ]; }
 # Takes the lock from whoever holds it by claim $1: its own watchman ends it, and no shell gets the lock by that claim again.
-# Line $2 says who did that.
+# Line $2 says who did that. Where nothing was ever deployed, that one had nothing.
 forfeit() {
 	meta=$base/.pop-deploy
+	[ -d "$meta" ] || return 0
 	[ -d "$meta/forfeited" ] || heard mkdir "$meta/forfeited" || return 1
 	heard sh -c 'printf "%s\n" "$2" >"$1"' sh "$meta/forfeited/$1" "$2" || return 1
 	record "$2" || return 1
