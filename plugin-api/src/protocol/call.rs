@@ -75,9 +75,10 @@ pub struct TargetContext {
 }
 
 impl TargetContext {
-    /// The command that takes this target from a run that hangs.
-    pub fn unlock_command(&self, run: &str) -> String {
-        unlock_command(run, &self.flags)
+    /// The command that takes this target from a run that hangs; none where the host is of an older make, which has no such
+    /// command.
+    pub fn unlock_command(&self, run: &str) -> Option<String> {
+        (!self.flags.is_empty()).then(|| unlock_command(run, &self.flags))
     }
 }
 

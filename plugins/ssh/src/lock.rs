@@ -156,9 +156,9 @@ pub(crate) fn take(
         }
         HELD => {
             let line = answer.value("holder").unwrap_or_default();
-            let ends = Holder::read(line).map_or_else(String::new, |holder| {
-                format!("; if it hangs, `{}` ends it", session.unlock_command(&holder.origin.run))
-            });
+            let command = Holder::read(line).and_then(|holder| session.unlock_command(&holder.origin.run));
+            let ends =
+                command.map_or_else(String::new, |command| format!("; if it hangs, `{command}` ends it"));
             Err(Error::new(ErrorKind::Locked, held(base, &site.hosts[host], &Holder::words(line)))
                 .hint(format!("wait until that run has ended{ends}")))
         }

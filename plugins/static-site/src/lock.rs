@@ -175,9 +175,8 @@ fn held_by(webroot: &Webroot, holder: Option<&Holder>) -> String {
 }
 
 fn held_by_another(webroot: &Webroot, holder: Option<&Holder>, session: &Session) -> Error {
-    let ends = holder.map_or_else(String::new, |holder| {
-        format!("; if it hangs, `{}` ends it", session.unlock_command(&holder.run.run))
-    });
+    let command = holder.and_then(|holder| session.unlock_command(&holder.run.run));
+    let ends = command.map_or_else(String::new, |command| format!("; if it hangs, `{command}` ends it"));
     Error::new(ErrorKind::Locked, held_by(webroot, holder))
         .hint(format!("wait until that run is done, its lock goes with its process{ends}"))
 }
