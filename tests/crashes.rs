@@ -464,12 +464,22 @@ fn a_run_that_hangs_is_ended_by_who_names_it_and_the_next_command_says_so() {
     assert_ne!(theirs, holder);
     project.write(lock, &theirs);
     let words: Vec<_> = unlock.iter().map(String::as_str).collect();
+    assert_eq!(project.run(&["unlock", "--run-id", run_of(&unlock)]).code, Some(2), "it would do nothing");
     let refused = project.run(&words);
     assert_eq!(refused.code, Some(3), "{}", all(&refused));
     assert!(refused.stderr.contains("can't be ended from here"), "{}", refused.stderr);
     assert!(stranger.try_wait().unwrap().is_none());
     stranger.kill().unwrap();
     stranger.wait().unwrap();
+    // Whoever may write there forges no line of ours.
+    project.write(lock, &holder.replace("\"owner\":\"", "\"owner\":\"ann\\n  hint: forged "));
+    let forged = project.run(&["unlock"]).stdout;
+    assert!(forged.contains("  here: ann  hint: forged "), "{forged}");
+    project.write(lock, "");
+    let nameless = project.run(&["unlock"]);
+    assert_eq!(nameless.code, Some(5), "{}", all(&nameless));
+    assert!(nameless.stdout.contains("here: a run that has just begun"), "{}", nameless.stdout);
+    assert!(!nameless.stdout.contains("--run-id ''"), "{}", nameless.stdout);
     project.write(lock, &holder);
 
     unlock.extend(["--wait".to_owned(), "1".to_owned()]);

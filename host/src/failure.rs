@@ -9,7 +9,7 @@ use crate::{
     exit::Exit,
     history::HistoryError,
     journal::{JournalError, PastRun},
-    lock::{Holder, LockError},
+    lock::{Held, LockError},
     plugins::{ChooseError, CopyError, InstallError, Refusal, TrustError},
     project::ProjectError,
     select::SelectError,
@@ -41,8 +41,8 @@ pub enum Failure {
     #[error(transparent)]
     Lock(#[from] LockError),
     /// Somebody else has the target's lock.
-    #[error("target `{target}` is locked by {holder}")]
-    Held { target: String, holder: Box<Holder>, environment: Environment },
+    #[error("{held}")]
+    Held { held: Box<Held>, environment: Environment },
     /// What is to be taken from a run is another's.
     #[error("{what} isn't held by run `{run}`, but by {by}")]
     HeldByAnother { what: String, by: String, run: String },
@@ -169,10 +169,7 @@ impl Failure {
             | Self::Descriptors(_)
             | Self::GoOn(_)
             | Self::Signals(_) => Exit::NotReady,
-            Self::Lock(LockError::Held { .. })
-            | Self::Held { .. }
-            | Self::HeldByAnother { .. }
-            | Self::Outdated => Exit::Locked,
+            Self::Held { .. } | Self::HeldByAnother { .. } | Self::Outdated => Exit::Locked,
             Self::Stopped { signal } => Exit::Signal(*signal),
             Self::CanaryOpen(_) | Self::NoOpenCanary { .. } | Self::CantPromote { .. } => Exit::NotReady,
             Self::Lock(_) | Self::Journal(_) | Self::History(_) | Self::Read { .. } | Self::Write { .. } => {
@@ -206,7 +203,8 @@ impl Failure {
             Self::Trust(error) => Some(error.hint()),
             Self::Copy(_) => Some("check who owns that folder, or set XDG_CACHE_HOME to another one".into()),
             Self::Lock(error) => error.hint(),
-            Self::Held { target, holder, environment } => {
+            Self::Held { held, environment } => {
+                let Held { target, holder } = &**held;
                 let wait = "wait for it to end, or let this run wait with `--wait SECS`";
                 let command = unlock_command(&holder.run_id, &environment.flags(target));
                 Some(match holder.run_id.is_empty() {

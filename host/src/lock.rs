@@ -54,17 +54,22 @@ impl fmt::Display for Holder {
     }
 }
 
+/// Somebody else has a target's lock.
+#[derive(Debug, thiserror::Error)]
+#[error("target `{target}` is locked by {holder}")]
+pub struct Held {
+    /// The target.
+    pub target: String,
+    /// Who has it.
+    pub holder: Holder,
+}
+
 /// Why there is no lock.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Somebody else has it. Exit code 5.
-    #[error("target `{target}` is locked by {holder}")]
-    Held {
-        /// The target.
-        target: String,
-        /// Who has it.
-        holder: Box<Holder>,
-    },
+    #[error(transparent)]
+    Held(Box<Held>),
     /// The run was cancelled while it waited.
     #[error("cancelled while waiting for the lock of target `{target}`")]
     Cancelled {
@@ -87,7 +92,7 @@ impl LockError {
     /// What to try.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Held { .. } | Self::Cancelled { .. } => return None,
+            Self::Held(_) | Self::Cancelled { .. } => return None,
             Self::Io { path, .. } => {
                 let folder = path.parent().unwrap_or(path);
                 format!("check who owns `{}` and that its file system isn't read-only", folder.display())
@@ -137,8 +142,8 @@ impl TargetLock {
             Waited::Locked => {}
             Waited::Cancelled => return Err(LockError::Cancelled { target: target.to_owned() }),
             Waited::Held => {
-                let holder = Box::new(read_holder(&file, &path)?);
-                return Err(LockError::Held { target: target.to_owned(), holder });
+                let holder = read_holder(&file, &path)?;
+                return Err(LockError::Held(Box::new(Held { target: target.to_owned(), holder })));
             }
         }
         let lock = Self { file };
@@ -280,8 +285,8 @@ mod tests {
         let lock = take(data, "docs", "run-1").unwrap();
         let other = take(data, "docs/2", "run-2").unwrap();
         let refused = take(data, "docs", "run-3").unwrap_err();
-        let LockError::Held { holder: held, .. } = refused else { panic!("{refused}") };
-        assert_eq!(*held, me("run-1"));
+        let LockError::Held(held) = refused else { panic!("{refused}") };
+        assert_eq!(held.holder, me("run-1"));
         assert_eq!(holder(data, "docs").unwrap(), Some(me("run-1")));
         drop((lock, other));
         assert_eq!(holder(data, "docs").unwrap(), None, "what the file says doesn't count");
@@ -296,7 +301,7 @@ mod tests {
         let shared = lock.as_fd().try_clone_to_owned().unwrap();
         let mut worker = Command::new("sleep").arg("60").stdin(shared).spawn().unwrap();
         drop(lock);
-        assert!(matches!(take(data, "docs", "run-2"), Err(LockError::Held { .. })));
+        assert!(matches!(take(data, "docs", "run-2"), Err(LockError::Held(_))));
         worker.kill().unwrap();
         worker.wait().unwrap();
         take(data, "docs", "run-2").unwrap();

@@ -3,7 +3,7 @@
 //! The lock here is the kernel's, so its run has to end. At a place the plugin takes it away; a run of another folder or
 //! machine may live on without it, and fails.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use pop_deploy_plugin_api::{
     Error, ErrorKind,
@@ -15,7 +15,10 @@ use crate::{
     failure::Failure,
     journal::{self, Entry, Journal, JournalError, PastRun},
     lock::{self, Holder},
-    pipeline::look::{self, View},
+    pipeline::{
+        event::Bus,
+        look::{self, View},
+    },
     project::Project,
 };
 
@@ -56,9 +59,19 @@ impl TargetLocks {
         self.place.iter().flatten().flatten()
     }
 
-    /// The runs that have something here or there, each once.
+    /// Whether anybody has anything here or there.
+    pub fn is_held(&self) -> bool {
+        self.held().next().is_some()
+    }
+
+    /// Whether that run has the target's lock here.
+    pub fn is_held_here_by(&self, run: &str) -> bool {
+        self.here.as_ref().is_some_and(|holder| holder.run_id == run)
+    }
+
+    /// The runs that have something here or there, each once. One that has just begun has no name yet.
     pub fn runs(&self) -> Vec<&str> {
-        let mut runs: Vec<_> = self.held().map(|held| held.run).collect();
+        let mut runs: Vec<_> = self.held().map(|held| held.run).filter(|run| !run.is_empty()).collect();
         runs.sort_unstable();
         runs.dedup();
         runs
@@ -90,13 +103,14 @@ pub fn refuse_others(locks: &[TargetLocks], run: &str) -> Result<(), Failure> {
 }
 
 /// Takes a target from a run, which has `patience` to take itself back where it can be asked to; how the locks stand then.
+/// The bus hears of what the plugin says meanwhile.
 ///
 /// # Errors
 /// The run here can't be ended: then nothing was taken at the place either.
-pub fn take(view: &View<'_>, run: &str, patience: Duration) -> Result<TargetLocks, Failure> {
+pub fn take(view: &View<'_>, run: &str, patience: Duration, bus: &Arc<Bus>) -> Result<TargetLocks, Failure> {
     end(view, run, patience)?;
     let request = UnlockRequest { run: run.to_owned(), wait: patience.as_secs() };
-    TargetLocks::of(view, look::unlock(view, &request))
+    TargetLocks::of(view, look::unlock(view, &request, Arc::clone(bus)))
 }
 
 /// Ends the run, if it has the target's lock here.
@@ -123,18 +137,21 @@ fn not_ended(holder: &Holder, error: Error) -> Error {
     Error { message, causes, ..error }
 }
 
-/// The run as it was left, where it is this project's and was cut off; its journal is told who did that.
+/// The run as it was left, where it is this project's and was interrupted.
 ///
 /// # Errors
-/// When its journal can't be read or written.
-pub fn cut_off(project: &Project, run: &str, by: &str) -> Result<Option<PastRun>, Failure> {
-    let read = || match journal::read(&project.data, run) {
+/// When its journal can't be read.
+pub fn interrupted(project: &Project, run: &str) -> Result<Option<PastRun>, Failure> {
+    match journal::read(&project.data, run) {
         Err(JournalError::NoRun { .. }) => Ok(None),
-        read => read.map(Some),
-    };
-    if read()?.is_some_and(|past| past.is_interrupted() && past.began_steps()) {
-        Journal::reopen(&project.data, run)?.append(&Entry::LockTaken { by: by.to_owned() })?;
-        return Ok(read()?);
+        read => Ok(Some(read?).filter(|past| past.is_interrupted() && past.began_steps())),
     }
-    Ok(None)
+}
+
+/// Tells the journal of an interrupted run who ended it.
+///
+/// # Errors
+/// When it can't be written.
+pub fn record_taking(project: &Project, run: &str, by: &str) -> Result<(), Failure> {
+    Ok(Journal::reopen(&project.data, run)?.append(&Entry::LockTaken { by: by.to_owned() })?)
 }

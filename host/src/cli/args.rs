@@ -266,7 +266,7 @@ pub struct Unlock {
     #[arg(long, requires = "run_id")]
     pub force: bool,
     /// The run that is to lose its locks, as whoever finds them held is told; nothing is taken from another
-    #[arg(long, value_name = "ID", add = ArgValueCandidates::new(completions::runs))]
+    #[arg(long, value_name = "ID", requires = "force", add = ArgValueCandidates::new(completions::runs))]
     pub run_id: Option<String>,
     /// How many seconds a run on this machine has to take itself back before it is killed
     #[arg(long, value_name = "SECS", default_value_t = 30)]

@@ -1,6 +1,6 @@
 //! `unlock`: who has the locks of a target, and taking them from a run that hangs.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use pop_deploy_plugin_api::protocol::{LockState, unlock_command};
 use serde_json::{Value, json};
@@ -14,12 +14,15 @@ use crate::{
     exit::Exit,
     failure::Failure,
     journal::PastRun,
-    pipeline::look::View,
+    pipeline::{
+        event::{Bus, Event, Listener, What},
+        look::View,
+    },
     plugins::SearchPath,
     project::Project,
     reporter::{error_lines, printable},
     select,
-    unlock::{TargetLocks, cut_off, refuse_others, take},
+    unlock::{TargetLocks, interrupted, record_taking, refuse_others, take},
     version,
 };
 
@@ -39,8 +42,7 @@ pub(super) fn unlock(wanted: &Unlock, plugins: &SearchPath) -> Result<Exit, Fail
         };
         let text = if wanted.json { stand.to_value().to_string() } else { stand.text(&project) };
         for line in conversation.redactor.redact(&text).lines() {
-            // Names of holders and words of plugins are somebody else's.
-            print_line!("{}", printable(line));
+            print_line!("{line}");
         }
         Ok(conversation.interrupt.signal().map_or_else(|| stand.exit(), Exit::Signal))
     })
@@ -56,14 +58,16 @@ fn force(
     seconds: u64,
 ) -> Result<Stand, Failure> {
     refuse_others(&found, run)?;
-    let held: Vec<_> = found.iter().map(|locks| !locks.runs().is_empty()).collect();
-    if !held.contains(&true) {
+    if found.iter().all(|locks| locks.runs().is_empty()) {
         return Ok(Stand { found, taken: Vec::new(), run: Some(run.to_owned()), left: None });
     }
     say_on_stderr(&format!(
         "Ending run `{}`; where it can be asked to stop it has {seconds} s to take itself back\n",
         printable(run)
     ));
+    // A run that has lost its life already may have something over there still.
+    let was_alive = found.iter().any(|locks| locks.is_held_here_by(run));
+    let bus = Arc::new(Bus::new(vec![Box::new(Careful)]));
     let mut after = Vec::new();
     let mut taken = Vec::new();
     for (view, locks) in views.iter().zip(found) {
@@ -71,26 +75,43 @@ fn force(
             after.push(locks);
             continue;
         }
-        let now = take(view, run, Duration::from_secs(seconds))?;
-        taken.extend(gone(&locks, &now));
+        let now = take(view, run, Duration::from_secs(seconds), &bus)?;
+        taken.extend(gone(&locks, &now, run));
         after.push(now);
     }
-    let left = cut_off(project, run, actor)?;
+    let mut left = interrupted(project, run)?;
+    if was_alive && left.is_some() {
+        record_taking(project, run, actor)?;
+        left = interrupted(project, run)?;
+    }
     Ok(Stand { found: after, taken, run: Some(run.to_owned()), left })
 }
 
-/// What a run had and has no more.
-fn gone(before: &TargetLocks, now: &TargetLocks) -> Vec<String> {
-    let here = before.here.iter().map(|_| format!("target `{}` here", before.target));
-    let unclear = |place: &str| {
-        now.place.is_err() || now.parts().any(|part| part.place == place && is_unclear(&part.state))
+/// Passes on what there is to be careful about.
+struct Careful;
+
+impl Listener for Careful {
+    fn hear(&self, event: &Event<'_>) {
+        if let What::Warning(message) = event.what {
+            say_on_stderr(&printed(&format!("warning: {message}")));
+        }
+    }
+}
+
+/// What the run had and has no more, as far as that is known.
+fn gone(before: &TargetLocks, now: &TargetLocks, run: &str) -> Vec<String> {
+    let lost_here = before.is_held_here_by(run) && !now.is_held_here_by(run);
+    let here = lost_here.then(|| format!("target `{}` here", before.target));
+    let is_lost = |place: &str| {
+        let state = now.parts().find(|part| part.place == place).map(|part| &part.state);
+        state.is_some_and(|state| !is_unclear(state) && !state.is_held_by(run))
     };
-    let there = before.parts().filter(|part| part.state.holder().is_some() && !unclear(&part.place));
-    here.chain(there.map(|part| part.place.clone())).collect()
+    let there = before.parts().filter(|part| part.state.is_held_by(run) && is_lost(&part.place));
+    here.into_iter().chain(there.map(|part| part.place.clone())).collect()
 }
 
 fn is_unclear(state: &LockState) -> bool {
-    matches!(state, LockState::Unclear { .. })
+    matches!(state, LockState::Unclear { .. } | LockState::Unknown)
 }
 
 /// How the locks stand, and what was done about them.
@@ -106,7 +127,7 @@ struct Stand {
 
 impl Stand {
     fn is_locked(&self) -> bool {
-        self.found.iter().any(|locks| !locks.runs().is_empty())
+        self.found.iter().any(TargetLocks::is_held)
     }
 
     fn has_doubts(&self) -> bool {
@@ -127,7 +148,7 @@ impl Stand {
     fn text(&self, project: &Project) -> String {
         let mut text = String::new();
         if let Some(run) = self.run.as_ref().filter(|_| !self.taken.is_empty()) {
-            text.push_str(&format!("Taken from run `{run}`: {}\n", self.taken.join(", ")));
+            text.push_str(&printed(&format!("Taken from run `{run}`: {}", self.taken.join(", "))));
         }
         for locks in &self.found {
             text.push_str(&self.target_text(locks, project));
@@ -137,8 +158,8 @@ impl Stand {
         }
         if let Some(run) = &self.left {
             let interrupted = Failure::Interrupted(Box::new(run.clone()));
-            text.push_str(&format!("{interrupted}\n"));
-            text.extend(interrupted.hint().map(|hint| format!("  hint: {hint}\n")));
+            text.push_str(&printed(&interrupted.to_string()));
+            text.extend(interrupted.hint().map(|hint| printed(&format!("  hint: {hint}"))));
         }
         text
     }
@@ -147,13 +168,21 @@ impl Stand {
     fn target_text(&self, locks: &TargetLocks, project: &Project) -> String {
         let mut text = String::new();
         if let Some(holder) = &locks.here {
-            text.push_str(&format!("  here: {holder}\n"));
+            text.push_str(&printed(&format!("  here: {holder}")));
         }
         for part in locks.parts() {
             match &part.state {
                 LockState::Free => {}
-                LockState::Held { holder } => text.push_str(&format!("  {}: {holder}\n", part.place)),
+                LockState::Held { holder } => {
+                    text.push_str(&printed(&format!("  {}: {holder}", part.place)));
+                }
                 LockState::Unclear { error } => text.push_str(&indented(&error_lines(error))),
+                LockState::Unknown => {
+                    text.push_str(&printed(&format!(
+                        "  {}: in a state that this version doesn't know",
+                        part.place
+                    )));
+                }
             }
         }
         if let Err(error) = &locks.place {
@@ -161,9 +190,16 @@ impl Stand {
         }
         for run in locks.runs() {
             let command = unlock_command(run, &project.environment.flags(&locks.target));
-            text.push_str(&format!("  hint: if run `{run}` hangs, `{command}` ends it\n"));
+            text.push_str(&printed(&format!("  hint: if run `{run}` hangs, `{command}` ends it")));
         }
-        if text.is_empty() { text } else { format!("Target: {}\n{text}", locks.target) }
+        if locks.is_held() && locks.runs().is_empty() {
+            text.push_str("  hint: look again: that run doesn't say yet which it is\n");
+        }
+        if text.is_empty() {
+            text
+        } else {
+            format!("{}{text}", printed(&format!("Target: {}", locks.target)))
+        }
     }
 
     fn to_value(&self) -> Value {
@@ -177,6 +213,11 @@ impl Stand {
             "interrupted": self.left.as_ref().map(|run| &run.id),
         })
     }
+}
+
+/// A line of its own: names of holders and words of plugins are somebody else's.
+fn printed(line: &str) -> String {
+    format!("{}\n", printable(line))
 }
 
 fn indented(text: &str) -> String {

@@ -26,7 +26,7 @@ pub struct PastRun {
     pub ending: Option<RunEnding>,
     /// When it ended, where it said so.
     pub ended_at: Option<String>,
-    /// Who took its lock while it was alive, and ended it.
+    /// Who took its lock while it was alive, and ended it; none once it was gone on with.
     pub lock_taken_by: Option<String>,
     /// Whether the run or one of its workers is alive.
     pub alive: bool,
@@ -190,6 +190,7 @@ impl PastRun {
             Entry::Intent { target, step } => {
                 // A canary that was open is gone on with.
                 self.ending = None;
+                self.lock_taken_by = None;
                 if let Some(target) = self.past_target(target) {
                     target.begin(step, &line.time);
                 }
@@ -208,6 +209,7 @@ impl PastRun {
             }
             Entry::UndoBegun { target, step } => {
                 self.ending = None;
+                self.lock_taken_by = None;
                 if let Some(step) = self.past_step(target, step) {
                     step.undo_begun = true;
                     step.undo_began_at = time();

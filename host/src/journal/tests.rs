@@ -140,6 +140,13 @@ fn a_run_that_died_can_be_continued_and_ended() {
     let undo: Vec<_> = run.target("docs").unwrap().to_undo().map(|step| step.step.id.as_str()).collect();
     assert_eq!(undo, ["stage"], "unknown isn't undone");
 
+    let taken_by = |entry| {
+        Journal::reopen(data, &id).unwrap().append(&entry).unwrap();
+        read(data, &id).unwrap().lock_taken_by
+    };
+    assert_eq!(taken_by(Entry::LockTaken { by: "bob".to_owned() }).as_deref(), Some("bob"));
+    assert_eq!(taken_by(intent("switch")), None, "whoever goes on with it ends it in another way");
+
     let journal = Journal::reopen(data, &id).unwrap();
     journal.append(&Entry::RunEnded { ending: RunEnding::Mended }).unwrap();
     assert!(interrupted(data).unwrap().is_empty());

@@ -36,8 +36,8 @@ impl Order<'_> {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| match (error, self.interrupt.signal()) {
                 (LockError::Cancelled { .. }, Some(signal)) => Failure::Stopped { signal },
-                (LockError::Held { target, holder }, _) => {
-                    Failure::Held { target, holder, environment: self.project.environment.clone() }
+                (LockError::Held(held), _) => {
+                    Failure::Held { held, environment: self.project.environment.clone() }
                 }
                 (error, _) => error.into(),
             })

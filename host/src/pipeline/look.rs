@@ -16,7 +16,7 @@ use super::{
     event::Bus,
     member::{Member, Surroundings},
     outcome::Mode,
-    seating::{Guest, Seating},
+    seating::{Guest, Seated, Seating},
 };
 use crate::{
     config::{DeployConfig, TargetConfig},
@@ -119,12 +119,24 @@ pub fn locks(view: &View<'_>) -> Result<Option<Vec<PlaceLock>>, Failure> {
     ask_for_locks(seated(view, NOTHING, None)?, Member::locks)
 }
 
-/// Takes the place from a run, by a session that may write; who is at work there then.
+/// Takes the place from a run, by a session that may write; who is at work there then. What the plugin says, and that it is
+/// new here, goes to the bus.
 ///
 /// # Errors
 /// As [`locks`].
-pub fn unlock(view: &View<'_>, request: &UnlockRequest) -> Result<Option<Vec<PlaceLock>>, Failure> {
-    ask_for_locks(seated_to(Mode::Recovery, view, NOTHING, None)?, |member| member.unlock(request))
+pub fn unlock(
+    view: &View<'_>,
+    request: &UnlockRequest,
+    bus: Arc<Bus>,
+) -> Result<Option<Vec<PlaceLock>>, Failure> {
+    let around = surroundings(view, bus);
+    let seating = seating(Mode::Recovery, view, &around);
+    let Seated { mut member, newcomer } = seating.seat(guest(view, NOTHING, None))?;
+    if newcomer.is_some() {
+        member.open()?;
+        seating.record_all(newcomer.as_slice())?;
+    }
+    ask_for_locks(member, |member| member.unlock(request))
 }
 
 fn ask_for_locks(
@@ -144,23 +156,17 @@ const NOTHING: Release = Release { id: String::new(), version: None, commit: Non
 
 /// A member that may read, and nobody listens to.
 fn seated(view: &View<'_>, release: Release, canary: Option<OpenCanary>) -> Result<Member, Failure> {
-    seated_to(Mode::DryRun, view, release, canary)
+    let around = surroundings(view, Arc::new(Bus::default()));
+    let seated = seating(Mode::DryRun, view, &around).seat(guest(view, release, canary))?;
+    Ok(seated.member)
 }
 
-/// A member that nobody listens to.
-fn seated_to(
-    mode: Mode,
-    view: &View<'_>,
-    release: Release,
-    canary: Option<OpenCanary>,
-) -> Result<Member, Failure> {
-    let target = view.target;
-    let around = Surroundings {
-        bus: Arc::new(Bus::default()),
-        interrupt: Arc::clone(&view.interrupt),
-        redactor: view.redactor.clone(),
-    };
-    let seating = Seating {
+fn surroundings(view: &View<'_>, bus: Arc<Bus>) -> Surroundings {
+    Surroundings { bus, interrupt: Arc::clone(&view.interrupt), redactor: view.redactor.clone() }
+}
+
+fn seating<'a>(mode: Mode, view: &'a View<'_>, around: &'a Surroundings) -> Seating<'a> {
+    Seating {
         project: view.project,
         config: view.config,
         plugins: view.plugins,
@@ -168,9 +174,13 @@ fn seated_to(
         mode,
         run: "verify",
         held: &[],
-        around: &around,
-    };
-    let seated = seating.seat(Guest {
+        around,
+    }
+}
+
+fn guest<'a>(view: &'a View<'_>, release: Release, canary: Option<OpenCanary>) -> Guest<'a> {
+    let target = view.target;
+    Guest {
         name: &target.name,
         kind: &target.kind,
         today: Some(target),
@@ -178,8 +188,7 @@ fn seated_to(
         release,
         source_may_change: false,
         canary,
-    })?;
-    Ok(seated.member)
+    }
 }
 
 fn against_history(view: &View<'_>, live: Option<&Release>) -> Check {

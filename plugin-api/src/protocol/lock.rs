@@ -33,10 +33,14 @@ pub enum LockState {
         /// Why, and what to try.
         error: Error,
     },
+    /// A word that this version doesn't know.
+    #[serde(other)]
+    Unknown,
 }
 
 /// The run that is at work at a part of a place, as it is written down there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PlaceHolder {
     /// Who started it: `user@host`, or the CI's run.
     pub owner: String,
@@ -75,7 +79,12 @@ impl LockState {
     pub fn holder(&self) -> Option<&PlaceHolder> {
         match self {
             Self::Held { holder } => Some(holder),
-            Self::Free | Self::Unclear { .. } => None,
+            Self::Free | Self::Unclear { .. } | Self::Unknown => None,
         }
+    }
+
+    /// Whether that run has it.
+    pub fn is_held_by(&self, run: &str) -> bool {
+        self.holder().is_some_and(|holder| holder.run == run)
     }
 }
