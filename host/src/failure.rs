@@ -46,6 +46,9 @@ pub enum Failure {
     /// What is to be taken from a run is another's.
     #[error("{what} isn't held by run `{run}`, but by {by}")]
     HeldByAnother { what: String, by: String, run: String },
+    /// Runs of two folders that began in one second.
+    #[error("two runs have the id `{run}`: {one}, and {other}")]
+    OneIdForTwo { run: String, one: String, other: String },
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error(transparent)]
@@ -169,7 +172,9 @@ impl Failure {
             | Self::Descriptors(_)
             | Self::GoOn(_)
             | Self::Signals(_) => Exit::NotReady,
-            Self::Held { .. } | Self::HeldByAnother { .. } | Self::Outdated => Exit::Locked,
+            Self::Held { .. } | Self::HeldByAnother { .. } | Self::OneIdForTwo { .. } | Self::Outdated => {
+                Exit::Locked
+            }
             Self::Stopped { signal } => Exit::Signal(*signal),
             Self::CanaryOpen(_) | Self::NoOpenCanary { .. } | Self::CantPromote { .. } => Exit::NotReady,
             Self::Lock(_) | Self::Journal(_) | Self::History(_) | Self::Read { .. } | Self::Write { .. } => {
@@ -215,6 +220,9 @@ impl Failure {
             Self::HeldByAnother { .. } => Some(
                 "look with `pop-deploy unlock`, which changes nothing; then name the run that hangs".into(),
             ),
+            Self::OneIdForTwo { .. } => {
+                Some("stop the one that waits for the other, then unlock what the other one has".into())
+            }
             Self::Journal(error) => error.hint(),
             Self::History(error) => error.hint(),
             Self::Plugin(error) => error.hint.clone(),

@@ -37,6 +37,20 @@ struct Held<'a> {
     run: &'a str,
     what: String,
     by: String,
+    owner: &'a str,
+    /// Whether it is a run of this folder, where that is known.
+    ours: Option<bool>,
+}
+
+impl Held<'_> {
+    /// Whether the other one's run may be the same: runs of two folders that begin in one second have one id.
+    fn is_of_the_run_of(&self, other: &Self) -> bool {
+        match (self.ours, other.ours) {
+            (Some(true), Some(true)) => true,
+            (Some(ours), Some(theirs)) if ours != theirs => false,
+            _ => self.owner == other.owner,
+        }
+    }
 }
 
 impl TargetLocks {
@@ -82,22 +96,39 @@ impl TargetLocks {
             run: &holder.run_id,
             what: format!("target `{}`", self.target),
             by: holder.to_string(),
+            owner: &holder.owner,
+            ours: Some(true),
         });
         let there = self.parts().filter_map(|part| {
             let holder = part.state.holder()?;
-            Some(Held { run: &holder.run, what: part.place.clone(), by: holder.to_string() })
+            Some(Held {
+                run: &holder.run,
+                what: part.place.clone(),
+                by: holder.to_string(),
+                owner: &holder.owner,
+                ours: holder.ours,
+            })
         });
         here.chain(there)
     }
 }
 
-/// That another run has something of these targets.
+/// That another run has something of these targets, or two have the same id.
 ///
 /// # Errors
 /// Then.
 pub fn refuse_others(locks: &[TargetLocks], run: &str) -> Result<(), Failure> {
-    match locks.iter().flat_map(TargetLocks::held).find(|held| held.run != run) {
-        Some(Held { what, by, .. }) => Err(Failure::HeldByAnother { what, by, run: run.to_owned() }),
+    let held: Vec<_> = locks.iter().flat_map(TargetLocks::held).collect();
+    if let Some(Held { what, by, .. }) = held.iter().find(|held| held.run != run) {
+        let (what, by) = (what.clone(), by.clone());
+        return Err(Failure::HeldByAnother { what, by, run: run.to_owned() });
+    }
+    let first = held.first();
+    match first.and_then(|first| Some((first, held.iter().find(|held| !held.is_of_the_run_of(first))?))) {
+        Some((first, other)) => {
+            let held_by = |held: &Held<'_>| format!("{} is held by {}", held.what, held.by);
+            Err(Failure::OneIdForTwo { run: run.to_owned(), one: held_by(first), other: held_by(other) })
+        }
         None => Ok(()),
     }
 }
@@ -154,4 +185,33 @@ pub fn interrupted(project: &Project, run: &str) -> Result<Option<PastRun>, Fail
 /// When it can't be written.
 pub fn record_taking(project: &Project, run: &str, by: &str) -> Result<(), Failure> {
     Ok(Journal::reopen(&project.data, run)?.append(&Entry::LockTaken { by: by.to_owned() })?)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use pop_deploy_plugin_api::protocol::{LockState, PlaceHolder};
+
+    use super::*;
+
+    /// A target that the run `x` of this folder has here, and a run of that id at its place.
+    fn held(ours: Option<bool>, owner: &str) -> [TargetLocks; 1] {
+        let ann = || "ann@here".to_owned();
+        let holder = PlaceHolder { owner: owner.into(), run: "x".into(), ours, ..PlaceHolder::default() };
+        let lock = PlaceLock { place: "`/srv`".to_owned(), state: LockState::Held { holder } };
+        let here = Some(Holder { owner: ann(), run_id: "x".to_owned(), ..Holder::default() });
+        [TargetLocks { target: "web".to_owned(), here, place: Ok(Some(vec![lock])) }]
+    }
+
+    #[test]
+    fn nothing_is_taken_where_runs_of_two_folders_have_one_id() {
+        for (ours, owner) in [(Some(false), "ann@here"), (None, "bob@there")] {
+            let refused = refuse_others(&held(ours, owner), "x").unwrap_err();
+            assert!(matches!(refused, Failure::OneIdForTwo { .. }), "{refused}");
+        }
+        for (ours, owner) in [(Some(true), "bob@there"), (None, "ann@here")] {
+            refuse_others(&held(ours, owner), "x").unwrap();
+        }
+    }
 }

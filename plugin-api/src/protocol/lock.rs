@@ -50,6 +50,9 @@ pub struct PlaceHolder {
     pub target: String,
     /// Since when.
     pub since: String,
+    /// Whether it is a run of the folder that this is asked for; absent where that isn't known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ours: Option<bool>,
 }
 
 /// What `unlock` is given.
@@ -69,7 +72,7 @@ pub fn unlock_command(run: &str, flags: &str) -> String {
 
 impl fmt::Display for PlaceHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { owner, run, target, since } = self;
+        let Self { owner, run, target, since, ours: _ } = self;
         write!(f, "{owner} (target `{target}`, run `{run}`, since {since})")
     }
 }

@@ -207,7 +207,7 @@ impl Target for Ssh {
     }
 
     fn locks(&mut self) -> Result<Vec<PlaceLock>> {
-        Ok(unlock::look(&self.site, &self.fleet))
+        Ok(unlock::look(&self.site, &self.fleet, &self.session))
     }
 
     fn unlock(&mut self, request: &UnlockRequest) -> Result<Vec<PlaceLock>> {

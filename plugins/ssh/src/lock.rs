@@ -60,13 +60,14 @@ impl Holder {
 
     /// The same, for people.
     pub(crate) fn words(line: &str) -> String {
-        Self::read(line).map_or_else(|| "another run".to_owned(), |holder| holder.place_holder().to_string())
+        Self::read(line)
+            .map_or_else(|| "another run".to_owned(), |holder| holder.place_holder("").to_string())
     }
 
-    /// The holder as the host of the plugin knows holders.
-    pub(crate) fn place_holder(self) -> PlaceHolder {
-        let Self { owner, origin: Origin { run, .. }, target, since, .. } = self;
-        PlaceHolder { owner, run, target, since }
+    /// The holder as the host of the plugin knows holders; an older version wrote no maker down.
+    pub(crate) fn place_holder(self, maker: &str) -> PlaceHolder {
+        let Self { owner, origin: Origin { run, maker: its }, target, since, .. } = self;
+        PlaceHolder { owner, run, target, since, ours: (!its.is_empty()).then(|| its == maker) }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
     connection::Connection,
     fleet::{Again, Fleet, Hold, Outcome},
     lock::{Forfeit, Holder, is_claim, now, told},
+    origin::Origin,
     site::Site,
 };
 
@@ -24,8 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_millis(200);
 
 /// Who has the lock of each host.
-pub(crate) fn look(site: &Site, fleet: &Fleet) -> Vec<PlaceLock> {
-    as_they_stand(site, holders(site, fleet))
+pub(crate) fn look(site: &Site, fleet: &Fleet, session: &Session) -> Vec<PlaceLock> {
+    as_they_stand(site, holders(site, fleet), session)
 }
 
 /// Takes the lock of each host from this run, where it has it; who has it then. A process of a run has one claim on all hosts:
@@ -37,7 +38,7 @@ pub(crate) fn take_from(run: &str, site: &Site, fleet: &Fleet, session: &Session
     claims.sort_by(|one, other| one.claim.cmp(&other.claim));
     claims.dedup_by(|one, other| one.claim == other.claim);
     if claims.is_empty() {
-        return as_they_stand(site, found);
+        return as_they_stand(site, found, session);
     }
     // On one where somebody is just taking the lock, it may be this very run.
     let is_reached =
@@ -50,7 +51,7 @@ pub(crate) fn take_from(run: &str, site: &Site, fleet: &Fleet, session: &Session
     });
     outcomes.extend(unclear);
     outcomes.sort_by_key(|(host, _)| *host);
-    as_they_stand(site, outcomes)
+    as_they_stand(site, outcomes, session)
 }
 
 fn holders(site: &Site, fleet: &Fleet) -> Vec<Outcome<Option<Holder>>> {
@@ -118,11 +119,12 @@ fn oust(
     }
 }
 
-fn as_they_stand(site: &Site, outcomes: Vec<Outcome<Option<Holder>>>) -> Vec<PlaceLock> {
+fn as_they_stand(site: &Site, outcomes: Vec<Outcome<Option<Holder>>>, session: &Session) -> Vec<PlaceLock> {
+    let Origin { maker, .. } = Origin::of(session);
     let one = |(host, outcome): Outcome<Option<Holder>>| {
         let state = match outcome {
             Ok(None) => LockState::Free,
-            Ok(Some(holder)) => LockState::Held { holder: holder.place_holder() },
+            Ok(Some(holder)) => LockState::Held { holder: holder.place_holder(&maker) },
             Err(error) => LockState::Unclear { error },
         };
         PlaceLock { place: format!("`{}` on `{}`", site.bases[host], site.hosts[host]), state }

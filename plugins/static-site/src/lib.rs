@@ -172,7 +172,7 @@ impl Target for StaticSite {
     }
 
     fn locks(&mut self) -> Result<Vec<PlaceLock>> {
-        Ok(vec![lock::state(&self.webroot)?])
+        Ok(vec![lock::state(&self.webroot, &self.session)?])
     }
 
     fn unlock(&mut self, request: &UnlockRequest) -> Result<Vec<PlaceLock>> {

@@ -4,6 +4,7 @@ use std::{
     fmt, fs,
     io::{Read as _, Seek as _, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -42,6 +43,16 @@ struct Holder {
     #[serde(flatten)]
     run: PlaceHolder,
     pid: u32,
+    /// The folder with the run's journal; empty where an older version wrote this.
+    #[serde(default)]
+    data: PathBuf,
+}
+
+impl Holder {
+    fn place_holder(self, session: &Session) -> PlaceHolder {
+        let ours = (!self.data.as_os_str().is_empty()).then(|| is_one_folder(&self.data, &session.data));
+        PlaceHolder { ours, ..self.run }
+    }
 }
 
 impl fmt::Display for Holder {
@@ -103,10 +114,10 @@ pub(crate) fn holder(webroot: &Webroot) -> Result<Option<String>> {
 }
 
 /// How the lock stands.
-pub(crate) fn state(webroot: &Webroot) -> Result<PlaceLock> {
+pub(crate) fn state(webroot: &Webroot, session: &Session) -> Result<PlaceLock> {
     let state = match look(webroot)? {
         None => LockState::Free,
-        Some(Held { holder: Some(holder) }) => LockState::Held { holder: holder.run },
+        Some(Held { holder: Some(holder) }) => LockState::Held { holder: holder.place_holder(session) },
         Some(Held { holder: None }) => {
             let error = Error::new(ErrorKind::Locked, held_by(webroot, None));
             LockState::Unclear { error: error.hint("look again: it was just taken, or let go of") }
@@ -155,11 +166,19 @@ fn write_holder(file: &mut fs::File, session: &Session) -> std::io::Result<()> {
             run: session.run_id.clone(),
             target: session.target.clone(),
             since: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            ours: None,
         },
         pid: std::process::id(),
+        data: session.data.clone(),
     };
     file.set_len(0)?;
     file.write_all(&serde_json::to_vec(&holder)?)
+}
+
+/// Whether two paths, of which one may be another machine's, lead to one folder.
+fn is_one_folder(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| path.metadata().map(|found| (found.dev(), found.ino())).ok();
+    one == other || identity(one).is_some_and(|one| identity(other) == Some(one))
 }
 
 /// What the file says; nothing where its holder is just about to write it, or has just let go.
