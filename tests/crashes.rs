@@ -516,7 +516,11 @@ fn a_run_that_only_takes_long_takes_itself_back_when_it_is_unlocked() {
     let run = project.start(&EXECUTE);
     project.wait_at_gate();
     let unlock = told_to_unlock(&project.run(&EXECUTE));
-    project.must(&unlock.iter().map(String::as_str).collect::<Vec<_>>());
+    let taken = project.must(&unlock.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_snapshot!(project.steady(&taken.stdout), @r"
+    Taken from run `[id]`: target `docs` here, `[project]/www`
+    run `[id]` ended by itself: `pop-deploy logs [id]` shows how
+    ");
     assert_eq!(ended(run).code, Some(129));
     assert_eq!((live(&project).as_str(), releases(&project)), ("one", 1));
     project.edit(|json| json["hooks"] = serde_json::json!({}));

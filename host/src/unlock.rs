@@ -168,14 +168,14 @@ fn not_ended(holder: &Holder, error: Error) -> Error {
     Error { message, causes, ..error }
 }
 
-/// The run as it was left, where it is this project's and was interrupted.
+/// The run as it was left, where it is this project's: it came to its end, or was interrupted in a step.
 ///
 /// # Errors
 /// When its journal can't be read.
-pub fn interrupted(project: &Project, run: &str) -> Result<Option<PastRun>, Failure> {
+pub fn left_behind(project: &Project, run: &str) -> Result<Option<PastRun>, Failure> {
     match journal::read(&project.data, run) {
         Err(JournalError::NoRun { .. }) => Ok(None),
-        read => Ok(Some(read?).filter(|past| past.is_interrupted() && past.began_steps())),
+        read => Ok(Some(read?).filter(|past| past.is_over() || past.is_interrupted() && past.began_steps())),
     }
 }
 

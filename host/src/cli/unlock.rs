@@ -22,7 +22,7 @@ use crate::{
     project::Project,
     reporter::{error_lines, printable},
     select,
-    unlock::{TargetLocks, interrupted, record_taking, refuse_others, take},
+    unlock::{TargetLocks, left_behind, record_taking, refuse_others, take},
     version,
 };
 
@@ -79,10 +79,10 @@ fn force(
         taken.extend(gone(&locks, &now, run));
         after.push(now);
     }
-    let mut left = interrupted(project, run)?;
-    if was_alive && left.is_some() {
+    let mut left = left_behind(project, run)?;
+    if was_alive && left.as_ref().is_some_and(PastRun::is_interrupted) {
         record_taking(project, run, actor)?;
-        left = interrupted(project, run)?;
+        left = left_behind(project, run)?;
     }
     Ok(Stand { found: after, taken, run: Some(run.to_owned()), left })
 }
@@ -121,7 +121,7 @@ struct Stand {
     taken: Vec<String>,
     /// From which run, where that was asked for.
     run: Option<String>,
-    /// That run, where it is to be mended.
+    /// That run, where it ended by itself or is to be mended.
     left: Option<PastRun>,
 }
 
@@ -134,6 +134,10 @@ impl Stand {
         let unclear =
             |locks: &TargetLocks| locks.place.is_err() || locks.parts().any(|part| is_unclear(&part.state));
         self.found.iter().any(unclear)
+    }
+
+    fn interrupted(&self) -> Option<&PastRun> {
+        self.left.as_ref().filter(|run| run.is_interrupted())
     }
 
     /// What another run took by now is no failure of an unlocking.
@@ -156,7 +160,13 @@ impl Stand {
         if text.is_empty() {
             text.push_str("Nothing is locked\n");
         }
-        if let Some(run) = &self.left {
+        if let Some(run) = self.left.as_ref().filter(|run| run.is_over()) {
+            text.push_str(&format!(
+                "run `{}` ended by itself: `pop-deploy logs {}` shows how\n",
+                run.id, run.id
+            ));
+        }
+        if let Some(run) = self.interrupted() {
             let interrupted = Failure::Interrupted(Box::new(run.clone()));
             text.push_str(&printed(&interrupted.to_string()));
             text.extend(interrupted.hint().map(|hint| printed(&format!("  hint: {hint}"))));
@@ -210,7 +220,8 @@ impl Stand {
         });
         json!({
             "v": 1, "type": "unlock", "targets": targets.collect::<Vec<_>>(), "run": self.run, "taken": self.taken,
-            "interrupted": self.left.as_ref().map(|run| &run.id),
+            "ended_by_itself": self.left.as_ref().map(PastRun::is_over),
+            "interrupted": self.interrupted().map(|run| &run.id),
         })
     }
 }
