@@ -569,13 +569,17 @@ fn a_run_of_another_folder_that_hangs_loses_the_web_root_with_its_life_and_its_p
     let wrong = other.run(&["unlock", "--force", "--run-id", "deploy-20260101-000000"]);
     assert_eq!(wrong.code, Some(5), "{}", wrong.stdout);
     assert!(wrong.stderr.contains(run_of(&unlock)), "{}", wrong.stderr);
+    // Who waits for it, and has the lock of this folder meanwhile, stands in nobody's way.
+    let waiting = other.start(&["execute", "--yes", "--version", "2", "--wait", "60"]);
+    wait_for("the run that waits", || other.journals().contains("\"intent\"").then_some(()));
     unlock.extend(["--wait", "1", "--json"].map(str::to_owned));
     let taken = other.must(&unlock.iter().map(String::as_str).collect::<Vec<_>>());
     let taken: serde_json::Value = serde_json::from_str(&taken.stdout).unwrap();
     assert_eq!(taken["taken"], serde_json::json!([format!("`{}`", www.display())]), "{taken:#}");
     assert_eq!(ended(run).code, None);
     nothing_runs_on(&project);
-    other.must(&EXECUTE);
+    let said = ended(waiting);
+    assert_eq!(said.code, Some(0), "{}", all(&said));
     assert_eq!(live(&project), "three");
     assert_eq!(project.run(&EXECUTE).code, Some(7));
 }

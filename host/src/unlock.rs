@@ -92,14 +92,28 @@ impl TargetLocks {
     }
 
     fn held(&self) -> impl Iterator<Item = Held<'_>> {
-        let here = self.here.iter().map(|holder| Held {
+        self.held_here().into_iter().chain(self.held_there())
+    }
+
+    /// The same without a run here that can but wait for that one to leave the place: it has nothing there.
+    fn held_beside(&self, run: &str) -> impl Iterator<Item = Held<'_>> {
+        let is_waited_for = self.held_there().any(|held| held.run == run);
+        let here = self.held_here().filter(|held| held.run == run || !is_waited_for);
+        here.into_iter().chain(self.held_there())
+    }
+
+    fn held_here(&self) -> Option<Held<'_>> {
+        self.here.as_ref().map(|holder| Held {
             run: &holder.run_id,
             what: format!("target `{}`", self.target),
             by: holder.to_string(),
             owner: &holder.owner,
             ours: Some(true),
-        });
-        let there = self.parts().filter_map(|part| {
+        })
+    }
+
+    fn held_there(&self) -> impl Iterator<Item = Held<'_>> {
+        self.parts().filter_map(|part| {
             let holder = part.state.holder()?;
             Some(Held {
                 run: &holder.run,
@@ -108,8 +122,7 @@ impl TargetLocks {
                 owner: &holder.owner,
                 ours: holder.ours,
             })
-        });
-        here.chain(there)
+        })
     }
 }
 
@@ -118,7 +131,7 @@ impl TargetLocks {
 /// # Errors
 /// Then.
 pub fn refuse_others(locks: &[TargetLocks], run: &str) -> Result<(), Failure> {
-    let held: Vec<_> = locks.iter().flat_map(TargetLocks::held).collect();
+    let held: Vec<_> = locks.iter().flat_map(|locks| locks.held_beside(run)).collect();
     if let Some(Held { what, by, .. }) = held.iter().find(|held| held.run != run) {
         let (what, by) = (what.clone(), by.clone());
         return Err(Failure::HeldByAnother { what, by, run: run.to_owned() });
