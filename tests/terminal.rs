@@ -87,6 +87,22 @@ fn ci_and_pipes_get_plain_lines_and_a_sign_of_life() {
 }
 
 #[test]
+fn taking_back_gives_signs_of_life_too() {
+    let project = Project::new();
+    project.deploy("1", "<h1>one</h1>");
+    project.hook("post_switch", "exit 1");
+    project.gate("on_rollback");
+    let mut command = project.command(&["execute", "--yes", "--version", "2"]);
+    let mut run = command.env("POP_DEPLOY_HEARTBEAT", "0.2").spawn().unwrap();
+    let mut lines = BufReader::new(run.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let sign = lines.find(|line| line.contains("Taking docs back... still running after"));
+    project.write("go", "");
+    assert!(sign.is_some(), "it ended without one");
+    assert!(lines.any(|line| line.starts_with("Result: failed and rolled back")));
+    assert_eq!(run.wait().unwrap().code(), Some(8));
+}
+
+#[test]
 fn colours_are_for_terminals_whose_user_wants_them() {
     let project = Project::new();
     let dry = ["execute", "--dry-run", "--version", "1"];

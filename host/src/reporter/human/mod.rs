@@ -102,9 +102,9 @@ impl Human {
         }
     }
 
-    fn begin(&self, target: &str, place: Place<'_>) {
+    fn begin(&self, target: &str, title: &str) {
         if self.loudness > Loudness::Quiet {
-            self.screen.begin(target, &self.titled(target, place));
+            self.screen.begin(target, title);
         }
     }
 
@@ -154,7 +154,7 @@ impl Listener for Human {
                 self.announce(*mode, *environment, targets)
             }
             What::Planned(plan) => self.plan(target, plan),
-            What::StepStarted(place) => self.begin(target, *place),
+            What::StepStarted(place) => self.begin(target, &self.titled(target, *place)),
             What::Progress { message, done, unit, .. } => {
                 self.screen.progress(target, &format!("{message}{}", count(*done, unit)));
             }
@@ -180,6 +180,7 @@ impl Listener for Human {
             What::Warning(message) => self.insist(&format!("{CAREFUL}warning:{CAREFUL:#} {message}")),
             What::RollbackStarted { .. } => {
                 self.insist(&format!("{CAREFUL}Taking {target} back{CAREFUL:#}"));
+                self.begin(target, &format!("Taking {target} back"));
             }
             What::Undone { step, result } => match result {
                 Ok("") => {}
