@@ -236,6 +236,23 @@ fn a_day_of_looking_deploying_and_going_back() {
 }
 
 #[test]
+fn going_back_says_where_the_config_of_that_release_is_another_than_todays() {
+    let project = Project::new();
+    project.deploy("1", "<h1>one</h1>");
+    project.deploy("2", "<h1>two</h1>");
+    let back = ["rollback", "--dry-run"];
+    let same = project.must(&back);
+    assert!(!same.stdout.contains("what counts is the config"), "{}", same.stdout);
+    project.edit(|json| {
+        let config = &mut json["targets"]["docs"]["config"];
+        (config["keep"], config["exclude"]) = (json!(3), json!(["*.map"]));
+    });
+    let said = project.must(&back);
+    let other = "was deployed with; deploy.json has another by now: `keep`, `exclude`";
+    assert!(said.stdout.contains(other), "{}", said.stdout);
+}
+
+#[test]
 fn going_back_again_goes_further_back() {
     let project = Project::new();
     for version in ["1", "2", "3"] {

@@ -57,6 +57,20 @@ pub(super) struct Guest<'a> {
     pub(super) canary: Option<OpenCanary>,
 }
 
+impl Guest<'_> {
+    /// The keys of the config that deploy.json has otherwise today.
+    fn changed_keys(&self) -> Vec<&str> {
+        let (Some(today), Some(then)) =
+            (self.today.and_then(|today| today.config.as_object()), self.config.as_object())
+        else {
+            return Vec::new();
+        };
+        let new = today.keys().filter(|key| !then.contains_key(*key));
+        let keys = then.keys().chain(new).map(String::as_str);
+        keys.filter(|key| then.get(*key) != today.get(*key)).collect()
+    }
+}
+
 /// A target that became a member.
 pub(super) struct Seated {
     /// The member; its worker starts when it is first asked something.
@@ -98,6 +112,15 @@ impl<'a> Seating<'a> {
     /// There is no plugin that serves it, it isn't the one we know, or there is no room for temporary files.
     pub(super) fn seat(&self, guest: Guest<'_>) -> Result<Seated, Failure> {
         let (plugin, newcomer) = self.admit(&guest)?;
+        let changed = guest.changed_keys();
+        if !changed.is_empty() {
+            let words = format!(
+                "what counts is the config that `{}` was deployed with; deploy.json has another by now: `{}`",
+                guest.release.id,
+                changed.join("`, `")
+            );
+            self.around.bus.tell_of(guest.name, What::Warning(&words));
+        }
         let scratch = Scratch::new()?;
         let context = TargetContext {
             target: guest.name.to_owned(),
