@@ -175,6 +175,23 @@ fn a_canary_until_manual_waits_and_is_promoted_by_another_process() {
 }
 
 #[test]
+fn an_aborted_canary_leaves_what_somebody_else_deployed_since_and_says_so() {
+    let split = Split::new("promote");
+    split.open();
+    split.0.write("place/live", &json!({"id": "deploy-20260101-000000", "version": "6"}).to_string());
+    let said = split.must(&["abort", "--yes"]);
+    let told = "Result: taken back, but 6 is live, which isn't what was live before\n";
+    assert!(said.stdout.contains(told), "{}", said.stdout);
+    let back = &split.0.history()[0]["rollback"];
+    assert_eq!(
+        (&back["performed"], &back["success"], &back["to_version"]),
+        (&json!(false), &json!(true), &json!("6"))
+    );
+    assert!(split.must(&["history"]).stdout.contains("failed; 6 is live; the canary was aborted"));
+    assert!(split.must(&["status"]).stdout.contains("Live: 6, as history says"));
+}
+
+#[test]
 fn an_aborted_canary_leaves_the_old_release() {
     let split = Split::new("promote");
     split.open();

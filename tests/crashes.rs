@@ -29,6 +29,15 @@ fn deployed() -> Project {
     project
 }
 
+/// Another project with the same web root, whose pages say this.
+fn neighbour(project: &Project, word: &str) -> Project {
+    let other = Project::new();
+    fill(&other, word);
+    let config = serde_json::json!({"source": "public", "dir": project.path().join("www")});
+    other.config(&config.to_string());
+    other
+}
+
 /// Makes every page of the source say the same.
 fn fill(project: &Project, word: &str) {
     for page in ["index", "about", "a/deep", "b/deep"] {
@@ -556,10 +565,8 @@ fn a_run_of_another_folder_that_hangs_loses_the_web_root_with_its_life_and_its_p
     let run = project.start(&EXECUTE);
     project.wait_at_gate();
     send(run.id(), Signal::STOP);
-    let other = Project::new();
-    fill(&other, "three");
+    let other = neighbour(&project, "three");
     let www = project.path().join("www");
-    other.config(&serde_json::json!({"source": "public", "dir": www}).to_string());
     // Two folders that begin in one second want one name for the release.
     let refused = wait_for("another second", || {
         Some(other.run(&EXECUTE)).filter(|said| !said.stdout.contains("is there already"))
@@ -582,6 +589,22 @@ fn a_run_of_another_folder_that_hangs_loses_the_web_root_with_its_life_and_its_p
     assert_eq!(said.code, Some(0), "{}", all(&said));
     assert_eq!(live(&project), "three");
     assert_eq!(project.run(&EXECUTE).code, Some(7));
+}
+
+#[test]
+fn taking_a_run_back_tells_what_another_folder_deployed_since() {
+    let project = deployed();
+    kill_at(&project, "pre_switch");
+    let other = neighbour(&project, "six");
+    // Two folders that begin in one second want one name for the release.
+    wait_for("another second", || {
+        (other.run(&["execute", "--yes", "--version", "6"]).code == Some(0)).then_some(())
+    });
+    let said = project.must(&["rollback", "--yes"]);
+    let told = "Result: taken back, nothing of it was live, and 6 is, which somebody deployed since\n";
+    assert!(all(&said).contains(told), "{}", all(&said));
+    assert_eq!(live(&project), "six");
+    assert_eq!(project.history()[0]["switched"], false);
 }
 
 #[test]

@@ -98,7 +98,10 @@ fn result(record: &Record) -> String {
             let error = record.error.as_deref().unwrap_or("no reason recorded");
             let error = error.lines().next().unwrap_or_default();
             let back = record.rollback.as_ref().filter(|back| back.success);
-            let back = back.map_or(String::new(), |back| format!("back to {}; ", named(&back.to_version)));
+            let back = back.map_or(String::new(), |back| match (named(&back.to_version), back.performed) {
+                (version, true) => format!("back to {version}; "),
+                (version, false) => format!("{version} is live; "),
+            });
             format!("failed; {back}{error}")
         }
         Some(Status::CanaryOpen) => "live for a part, as a canary".to_owned(),

@@ -75,11 +75,11 @@ pub struct Record {
 /// What a failed run did to go back.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct RollbackRecord {
-    /// Whether there was one.
+    /// Whether it went back. False also where another release was live by then: that one stayed so.
     pub performed: bool,
-    /// Whether the place is as it was.
+    /// Whether nothing is left of the run.
     pub success: bool,
-    /// The version it went back to; nothing where nothing was live before, or it had no version.
+    /// The version that is live since; nothing where nothing is, or it has no version.
     pub to_version: Option<String>,
     /// The deployment that made that release.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -193,7 +193,7 @@ impl Incident {
 fn rolled_back(back: &RollbackRecord, events: &Events) -> RolledBack {
     RolledBack {
         success: back.success,
-        to_version: back.to_version.clone(),
+        to_version: back.to_version.clone().filter(|_| back.performed),
         steps: events.taken_back(),
         error: back.error.clone(),
     }

@@ -76,6 +76,8 @@ pub struct Member {
     pub error: Option<Error>,
     /// What was done to take it back.
     pub rollback: Option<RollbackReport>,
+    /// How the place stood after that, where it was asked.
+    pub after: Option<Status>,
     seat: Seat,
     worker: Option<Arc<Worker>>,
     desk: Arc<Desk>,
@@ -122,6 +124,7 @@ impl Member {
             ending: TargetEnding::Skipped,
             error: None,
             rollback: None,
+            after: None,
             seat,
             worker: None,
             desk: Arc::new(desk),
@@ -411,6 +414,7 @@ impl Member {
             was_live: self.was_live,
             error: self.error.clone(),
             rollback: self.rollback.clone(),
+            after: self.after.clone(),
             facts: self.facts(),
             took: self.since.elapsed(),
         }

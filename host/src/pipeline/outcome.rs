@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use pop_deploy_plugin_api::{
     Error,
-    protocol::{Command, Outcome, Phase, Plan, Release, Rollout, Step},
+    protocol::{Command, Outcome, Phase, Plan, Release, Rollout, Status, Step},
 };
 use serde_json::{Map, Value};
 
@@ -310,6 +310,8 @@ pub struct TargetReport {
     pub error: Option<Error>,
     /// What was done to take it back, where that was tried.
     pub rollback: Option<RollbackReport>,
+    /// How the place stood after that, where it was asked: others may have deployed since the plan was made.
+    pub after: Option<Status>,
     /// What the plugin has reports carry along, by name.
     pub facts: Map<String, Value>,
     /// How long it took, planning included.
@@ -320,6 +322,17 @@ impl TargetReport {
     /// Whether it was live and everything is back where it was.
     pub fn is_back(&self) -> bool {
         self.rollback.as_ref().is_some_and(RollbackReport::success)
+    }
+
+    /// What is live since it was taken back: as it was seen, else what was before.
+    pub fn live_since(&self) -> Option<&Release> {
+        self.after.as_ref().map_or(self.before.as_ref(), |after| after.live.as_ref())
+    }
+
+    /// Whether something else was seen live than before.
+    pub fn was_overtaken(&self) -> bool {
+        let id = |release: Option<&'_ Release>| release.map(|release| release.id.clone());
+        id(self.live_since()) != id(self.before.as_ref())
     }
 
     /// Whether any step was begun.

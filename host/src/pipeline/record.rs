@@ -133,7 +133,8 @@ fn record(order: &Order<'_>, kind: RunKind, report: &Report, target: &TargetRepo
             status: Some(Status::Failed),
             version: gone_from(order, target),
             error: error(),
-            switched: Some(target.was_live && !target.is_back()),
+            switched: Some(target.was_live && (!target.is_back() || target.was_overtaken())),
+            rollback: (target.was_live && target.was_overtaken()).then(|| rollback(target)),
             ..common
         },
         (_, true) => Record {
@@ -168,10 +169,10 @@ fn rollback(target: &TargetReport) -> RollbackRecord {
     let back = target.rollback.as_ref();
     let steps = back.map_or(&[][..], |back| &back.steps);
     RollbackRecord {
-        performed: back.is_some(),
+        performed: back.is_some() && !target.was_overtaken(),
         success: target.is_back(),
-        to_version: target.before.as_ref().and_then(|before| before.version.clone()),
-        to_id: target.before.as_ref().map(|before| before.id.clone()),
+        to_version: target.live_since().and_then(|live| live.version.clone()),
+        to_id: target.live_since().map(|live| live.id.clone()),
         steps: steps.iter().map(|(step, result)| json!({"step": step, "success": result.is_ok()})).collect(),
         error: back.and_then(|back| back.error()).map(described),
     }

@@ -4,7 +4,8 @@
 use pop_deploy_plugin_api::{Error, protocol::Plan};
 
 use super::{
-    event::Listener,
+    engine::described,
+    event::{Bus, Listener, What},
     member::Member,
     order::Order,
     outcome::{Ending, Mode, Report, TargetEnding},
@@ -37,6 +38,7 @@ pub fn take_back(order: &Order<'_>, past: &PastRun, reporter: Box<dyn Listener>)
     let hooks = run.hooks();
     for member in members.iter_mut().rev() {
         run.walk(&hooks).take_back(member, &because);
+        look_again(member, &run.around.bus);
         member.close();
     }
     drop(hooks);
@@ -46,6 +48,20 @@ pub fn take_back(order: &Order<'_>, past: &PastRun, reporter: Box<dyn Listener>)
     let ending = if stuck { Ending::Stuck } else { Ending::Succeeded };
     let error = members.iter().find_map(|member| member.rollback.as_ref()?.error().cloned());
     Ok(run.finish(members, ending, error))
+}
+
+/// Looks what is live now. Nobody held the place for the run since it stopped.
+fn look_again(member: &mut Member, bus: &Bus) {
+    if member.rollback.as_ref().is_some_and(|back| !back.success()) {
+        return;
+    }
+    match member.status() {
+        Ok(status) => member.after = Some(status),
+        Err(error) => {
+            let unknown = format!("it is taken back, and what is live can't be read: {}", described(&error));
+            bus.tell_of(&member.name, What::Warning(&unknown));
+        }
+    }
 }
 
 /// The runs that died while they were at one of these targets in the project's environment, oldest first. One that history has a record of had come to

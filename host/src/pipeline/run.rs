@@ -316,6 +316,7 @@ impl<'a> Run<'a> {
             was_live: false,
             error: None,
             rollback: None,
+            after: None,
             facts: Map::new(),
             took: Duration::ZERO,
         });

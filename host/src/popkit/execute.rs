@@ -89,11 +89,11 @@ pub(super) fn outcome_words(
             .iter()
             .map(|(step, result)| json!({"step": step, "status": if result.is_ok() { "success" } else { "failed" }}))
             .collect();
-        let to = target.before.as_ref().and_then(|before| before.version.clone());
+        let to = target.live_since().and_then(|live| live.version.clone());
         body.insert(
             "rollback".into(),
             json!({
-                "performed": true, "success": back.success(), "to_version": to, "steps": steps,
+                "performed": !target.was_overtaken(), "success": back.success(), "to_version": to, "steps": steps,
                 "error": back.error().map(described),
             }),
         );

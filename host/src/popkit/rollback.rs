@@ -25,7 +25,7 @@ pub fn rollback(project: &Project, timestamp: &str, target_name: &str, report: &
         release.and_then(|it| it.version.clone())
     };
     let (from, to) = if recovered {
-        (version(Some(&target.release)), version(target.before.as_ref()))
+        (version(Some(&target.release)), version(target.live_since()))
     } else {
         (version(target.before.as_ref()), version(Some(&target.release)))
     };

@@ -217,6 +217,7 @@ fn target_value(target: &TargetReport) -> Value {
         "ending": target.ending.name(),
         "release": target.release,
         "before": target.before,
+        "after": target.after.as_ref().map(|after| &after.live),
         "summary": target.plan.as_ref().map(|plan| &plan.summary),
         "was_live": target.was_live,
         "duration_ms": millis(target.took),

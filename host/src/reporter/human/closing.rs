@@ -42,10 +42,7 @@ pub(super) fn result(report: &Report) -> String {
     match report.ending {
         Ending::Succeeded if matches!(report.mode, Mode::Recovery | Mode::Abort) => {
             match report.targets.as_slice() {
-                [TargetReport { before: Some(before), .. }] => {
-                    format!("taken back, {} is live", before.version.as_deref().unwrap_or(&before.id))
-                }
-                [_] => "taken back, nothing is live".to_owned(),
+                [target] => format!("taken back, {}", live_since(target)),
                 targets => format!("taken back, {} targets", targets.len()),
             }
         }
@@ -77,6 +74,27 @@ pub(super) fn result(report: &Report) -> String {
     }
 }
 
+/// What is live after a target was taken back.
+fn live_since(target: &TargetReport) -> String {
+    let live = target.live_since().map(|live| live.version.as_deref().unwrap_or(&live.id));
+    match live {
+        _ if target.after.is_none() => "and what is live can't be read".to_owned(),
+        Some(live) if target.was_overtaken() && target.was_live => {
+            format!("but {live} is live, which isn't what was live before")
+        }
+        Some(live) if target.was_overtaken() => {
+            format!("nothing of it was live, and {live} is, which somebody deployed since")
+        }
+        Some(live) => format!("{live} is live"),
+        None => match target.before.as_ref() {
+            Some(before) => {
+                format!("but {} isn't live any more", before.version.as_deref().unwrap_or(&before.id))
+            }
+            None => "nothing is live".to_owned(),
+        },
+    }
+}
+
 fn target_result(target: &TargetReport) -> String {
     match target.ending {
         TargetEnding::Skipped => "nothing was changed".to_owned(),
@@ -92,10 +110,8 @@ fn target_result(target: &TargetReport) -> String {
             let version = target.release.version.as_deref().unwrap_or(&target.release.id);
             format!("{version} is live, but for what is named above")
         }
-        TargetEnding::RolledBack => match &target.before {
-            Some(before) => {
-                format!("rolled back, {} is live", before.version.as_deref().unwrap_or(&before.id))
-            }
+        TargetEnding::RolledBack => match target.live_since() {
+            Some(live) => format!("rolled back, {} is live", live.version.as_deref().unwrap_or(&live.id)),
             None => "rolled back, nothing is live".to_owned(),
         },
         TargetEnding::Failed => "failed, nothing live was changed".to_owned(),
