@@ -44,7 +44,7 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) health: Option<Health>,
     /// How many verified releases to keep, at least 1. The live one and the one before it always stay, and so does the
-    /// newest that all hosts have.
+    /// newest that all hosts have, those that can't be reached too.
     #[serde(default = "five")]
     pub(crate) keep: NonZeroUsize,
     /// `"parallel"`: all hosts at once. `"rolling"`: in batches, each verified before the next.

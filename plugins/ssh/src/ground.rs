@@ -147,6 +147,13 @@ impl<'a> Ground<'a> {
         self.surveys.iter().map(|(host, _)| *host).collect()
     }
 
+    /// The places that didn't answer.
+    pub(crate) fn silent(&self) -> Vec<String> {
+        let answered = self.hosts();
+        let silent = (0..self.site.hosts.len()).filter(|host| !answered.contains(host));
+        silent.map(|host| self.site.hosts[host].place()).collect()
+    }
+
     pub(crate) fn place(&self, host: usize, what: &str) -> String {
         format!("{}:{}{what}", self.site.hosts[host], self.site.bases[host])
     }

@@ -177,11 +177,13 @@ pub(crate) fn once(site: &Site, index: usize, once: &RunOnce, release: &Release)
 pub(crate) fn finalize(ground: &Ground<'_>, release: &Release) -> Step {
     let keep = ground.site.config.keep.get();
     let all: Vec<_> = ground.surveys.iter().map(|(_, survey)| survey.kept.as_slice()).collect();
+    let silent = ground.silent();
     let mut going = BTreeMap::new();
     for (host, survey) in &ground.surveys {
         let before = survey.live_release().map(|release| release.id.as_str());
-        let mut staying = ways_back(&all, release);
-        staying.extend(ways_back(&[&survey.kept], release));
+        let mut staying = ways_back(&all, &[], release);
+        staying.extend(ways_back(&all, &silent, release));
+        staying.extend(ways_back(&[&survey.kept], &[], release));
         staying.extend(before);
         let surplus = surplus(&survey.kept, &release.id, &staying, keep);
         going.insert(ground.site.hosts[*host].name.clone(), surplus);

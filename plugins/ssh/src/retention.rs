@@ -6,14 +6,17 @@ use pop_deploy_plugin_api::protocol::Release;
 
 use crate::survey::Kept;
 
-/// Where hosts that keep these releases could go back to together once `release` is live: the newest that each of them has
-/// verified, and the newest of another version, which is what a rollback takes.
-pub(crate) fn ways_back<'k>(hosts: &[&'k [Kept]], release: &Release) -> Vec<&'k str> {
+/// Where hosts that keep these releases could go back to together once `release` is live, and `silent` places with them,
+/// which can't be asked: the newest that each of them has verified, and the newest of another version, which is what a
+/// rollback takes.
+pub(crate) fn ways_back<'k>(hosts: &[&'k [Kept]], silent: &[String], release: &Release) -> Vec<&'k str> {
     let [first, others @ ..] = hosts else { return Vec::new() };
     let everywhere = |one: &&Kept| {
         let has =
             |host: &&[Kept]| host.iter().any(|kept| kept.verified_at.is_some() && kept.id() == one.id());
-        one.id() != release.id && one.verified_at.is_some() && others.iter().all(has)
+        let is_there = |place: &String| !one.lacking.contains(place);
+        let counts = one.id() != release.id && one.verified_at.is_some();
+        counts && others.iter().all(has) && silent.iter().all(is_there)
     };
     let mut common: Vec<_> = first.iter().filter(everywhere).collect();
     common.sort_by_key(|kept| Reverse(kept.verified_at));
@@ -50,7 +53,11 @@ mod tests {
     }
 
     fn kept(id: &str, version: &str, verified_at: Option<i64>) -> Kept {
-        Kept { head: Head::to_be_made(&release(id, version), Origin::default()), verified_at }
+        Kept {
+            head: Head::to_be_made(&release(id, version), Origin::default()),
+            verified_at,
+            lacking: Vec::new(),
+        }
     }
 
     #[test]
@@ -62,7 +69,7 @@ mod tests {
             kept("c", "3", Some(3)),
             kept("d", "3", Some(4)),
         ];
-        assert_eq!(ways_back(&[&all], &release("d", "3")), ["c", "b"]);
+        assert_eq!(ways_back(&[&all], &[], &release("d", "3")), ["c", "b"]);
         assert_eq!(surplus(&all, "d", &["c", "b"], 1), ["a", "failed"]);
         assert_eq!(surplus(&all, "d", &["c", "b"], 3), ["a", "failed"]);
         assert_eq!(surplus(&all, "d", &["a"], 3), ["failed"]);
@@ -74,11 +81,20 @@ mod tests {
         let [one, two] = [kept("a", "1", Some(1)), kept("b", "2", Some(2))];
         let (ahead, behind) = ([one.clone(), two.clone()], [one.clone()]);
         let new = release("c", "3");
-        assert_eq!(ways_back(&[&ahead, &behind], &new), ["a", "a"]);
+        assert_eq!(ways_back(&[&ahead, &behind], &[], &new), ["a", "a"]);
         assert_eq!(surplus(&ahead, "c", &["b", "a"], 1), [""; 0]);
-        assert_eq!(ways_back(&[&ahead, &behind, &[]], &new), [""; 0]);
+        assert_eq!(ways_back(&[&ahead, &behind, &[]], &[], &new), [""; 0]);
         let unverified = [Kept { verified_at: None, ..one }];
-        assert_eq!(ways_back(&[&ahead, &unverified], &new), [""; 0]);
-        assert_eq!(ways_back(&[&ahead, &ahead], &new), ["b", "b"]);
+        assert_eq!(ways_back(&[&ahead, &unverified], &[], &new), [""; 0]);
+        assert_eq!(ways_back(&[&ahead, &ahead], &[], &new), ["b", "b"]);
+    }
+
+    #[test]
+    fn who_cannot_be_asked_has_what_it_had_when_others_verified_it() {
+        let one = kept("a", "1", Some(1));
+        let two = Kept { lacking: vec!["db:22".to_owned()], ..kept("b", "2", Some(2)) };
+        let (all, new) = ([one, two], release("c", "3"));
+        assert_eq!(ways_back(&[&all], &["db:22".to_owned()], &new), ["a", "a"]);
+        assert_eq!(ways_back(&[&all], &["web:22".to_owned()], &new), ["b", "b"]);
     }
 }

@@ -114,7 +114,7 @@ fn heads(ground: &Ground<'_>, to: &PastRelease) -> Result<BTreeMap<String, Head>
 /// A release that all hosts could go back to from what is live, in words.
 fn on_all(ground: &Ground<'_>) -> Option<String> {
     let all: Vec<_> = ground.surveys.iter().map(|(_, survey)| survey.kept.as_slice()).collect();
-    let other = *ways_back(&all, &ground.live()?).last()?;
+    let other = *ways_back(&all, &[], &ground.live()?).last()?;
     let kept = all.first()?.iter().find(|kept| kept.id() == other)?;
     Some(in_words(&kept.head.release))
 }

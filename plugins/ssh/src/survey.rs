@@ -92,6 +92,8 @@ pub(crate) struct Kept {
     pub(crate) head: Head,
     /// When it was first seen live and well, by the host's clock; without it, it counts as a leftover.
     pub(crate) verified_at: Option<i64>,
+    /// The places that didn't have it when it was verified here.
+    pub(crate) lacking: Vec<String>,
 }
 
 impl Kept {
@@ -125,7 +127,10 @@ impl Survey {
             .filter(|head| is_id(&head.release.id) && there.contains(&head.release.id.as_str()))
             .map(|head| {
                 let at = verified.iter().find(|(_, id)| *id == head.release.id).map(|(at, _)| *at);
-                Kept { head, verified_at: at }
+                let lacking = answer.values("lacking").filter_map(|line| line.split_once(' '));
+                let lacking = lacking.filter(|(id, _)| *id == head.release.id);
+                let lacking = lacking.flat_map(|(_, places)| places.split(' ').map(str::to_owned)).collect();
+                Kept { head, verified_at: at, lacking }
             })
             .collect();
         Self { current, kept, answer, manifest }

@@ -106,8 +106,8 @@ pub(crate) fn live(
     health(site, host, &head.release, connection, session)
 }
 
-/// The same, and writes down on the host that the release is good: for `keep`, for rollbacks, and in the host's own
-/// history. All in one go where nobody has to be asked how it does.
+/// The same, and writes down on the host that the release is good, and which places are `lacking` it: for `keep`, for
+/// rollbacks, and in the host's own history. All in one go where nobody has to be asked how it does.
 ///
 /// # Errors
 /// As [`live`]; it can't be written there.
@@ -115,6 +115,7 @@ pub(crate) fn approve(
     site: &Site,
     host: usize,
     head: &Head,
+    lacking: &str,
     connection: &mut Connection,
     session: &Session,
 ) -> Result<()> {
@@ -131,7 +132,7 @@ pub(crate) fn approve(
     let line = line.to_string();
     if site.health(host, release)?.is_some() {
         live(site, host, head, connection, session)?;
-        let answer = connection.ask(&["vouch", &release.id, &line])?;
+        let answer = connection.ask(&["vouch", &release.id, &line, lacking])?;
         return match answer.status {
             0 => {
                 warn_of_unwritten(&site.hosts[host], &answer, session);
@@ -142,7 +143,7 @@ pub(crate) fn approve(
     }
     let mut digests = Digests::default();
     let [_, words @ ..] = check(head, Look::Quick, &mut digests);
-    let answers = look_at(head, &[&["approve", &line], &words[..]].concat(), connection)?;
+    let answers = look_at(head, &[&["approve", &line, lacking], &words[..]].concat(), connection)?;
     match answers[1].status {
         UNWRITTEN => Err(unwritten(&site.hosts[host], &answers[1])),
         _ => {

@@ -352,7 +352,7 @@ fn on_a_full_disk_a_release_known_to_be_good_is_still_approved() {
     let (base, mut far_end) = with_release();
     let meta = base.path().join(".pop-deploy/releases/live");
     far_end.tell("date() { echo 'date: No space left on device' >&2; return 1; }");
-    let approve = "approve line live \"$tree\" \"$page\" whole";
+    let approve = "approve line '' live \"$tree\" \"$page\" whole";
     let why = "date: No space left on device".to_owned();
     assert_eq!(far_end.ask(approve), (73, vec![why.clone()]), "nothing says that it is good");
     fs::write(meta.join("verified"), "1\n").unwrap();

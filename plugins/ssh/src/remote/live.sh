@@ -57,17 +57,26 @@ now() {
 }
 # Compares as `check` does, and only then writes down that it is good, with the line for the history.
 approve() {
-	line=$1
-	shift
+	line=$1 lacking=$2
+	shift 2
 	check "$@" || return
-	vouch "$1" "$line" || return 73
+	vouch "$1" "$line" "$lacking" || return 73
 }
-# Writes down that a release is good. One that bears the mark already goes live all the same: a full disk is what a rollback
-# may be the cure for.
+# Writes down that a release is good, and which hosts don't have it, before it counts. One that bears the mark already goes
+# live all the same: a full disk is what a rollback may be the cure for.
 vouch() {
-	verified "$1" && record "$2" && return
+	lacks "$1" "$3" && verified "$1" && record "$2" && return
 	[ -s "$base/.pop-deploy/releases/$1/verified" ] && say "unwritten"
 }
+lacks() {
+	without=$base/.pop-deploy/releases/$1/lacking
+	if [ -n "$2" ]; then
+		tried note "$2" "$without"
+	else
+		[ ! -e "$without" ] || heard rm -f "$without"
+	fi
+}
+note() { printf '%s\n' "$1" >"$2"; }
 unverified() { rm -f "$base/.pop-deploy/releases/$1/verified"; }
 
 # Removes releases, and what runs that died left. That moves the times of the files that they share with the live one.

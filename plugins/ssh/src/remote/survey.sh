@@ -88,13 +88,14 @@ room() {
 	}
 }
 
-# The first line of each release's manifest, and when it was verified.
+# The first line of each release's manifest, when it was verified, and which hosts don't have it.
 heads() {
 	for meta in "$base"/.pop-deploy/releases/*; do
 		if [ -f "$meta/manifest" ] && IFS= read -r line <"$meta/manifest"; then
 			say "head $line"
 			if [ -f "$meta/verified" ] && IFS= read -r line <"$meta/verified"; then
 				say "verified $line ${meta##*/}"
+				said_in "$meta/lacking" "lacking ${meta##*/}"
 			fi
 		fi
 	done

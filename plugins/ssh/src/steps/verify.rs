@@ -44,8 +44,11 @@ impl Verify {
         behind.extend(
             site.hosts.iter().map(|host| host.name.clone()).filter(|name| !self.hosts.contains(name)),
         );
+        let lacking = fleet.all().into_iter().filter(|host| !hosts.contains(host));
+        let lacking: Vec<_> = lacking.map(|host| site.hosts[host].place()).collect();
+        let lacking = lacking.join(" ");
         let outcomes = fleet.each(site, &hosts, Hold::Locked, Again::Yes, |host, connection| {
-            verify::approve(site, host, &head, connection, session)
+            verify::approve(site, host, &head, &lacking, connection, session)
         });
         together(site, outcomes)?;
         let mut words = count(hosts.len());
