@@ -206,6 +206,15 @@ fn history_is_a_table_that_can_be_narrowed() {
     assert_eq!(versions(&["--limit", "2"]), ["2", "3"]);
     assert_eq!(versions(&["--since", "1h"]).len(), 4);
     assert_eq!(versions(&["--since", "2999-01-01"]).len(), 0);
+    project.edit(|json| json["history"][1]["error"] = "no ".repeat(300).into());
+    assert_snapshot!(project.see_table(&["history", "--limit", "2"]), @r"
+    When  Target  Version  Result  Took  By  Run
+    [date] [time]  docs  2  rolled back to 1  [t]  [actor]  [id]
+    [date] [time]  docs  3  failed; back to 2; no no no no no no no no no no no no no no no no no n…  [t]  [actor]  [id]
+
+    `pop-deploy incident RUN` has all of a result that is cut.
+    --- exit 0
+    ");
     assert_snapshot!(project.see(&["history", "--since", "yesterday"]), @r"
     --- stderr
     error: invalid value 'yesterday' for '--since <WHEN>': write a date such as [date], or how long ago, such as 7d

@@ -80,7 +80,8 @@ fn mend(fleet: &Fleet) {
     fleet.fill("three");
     let said = fleet.project.run(&["execute", "--yes", "--version", "three", "--wait", "60"]);
     assert_eq!(said.code, Some(7), "{}", all(&said));
-    fleet.project.must(&["rollback", "--yes"]);
+    let said = fleet.project.must(&["rollback", "--yes"]);
+    assert!(said.stdout.contains("Result: taken back, one is live\n"), "{}", all(&said));
     fleet.all_say("one");
     fleet.deploy("three");
     fleet.all_say("three");

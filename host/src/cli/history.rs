@@ -15,6 +15,12 @@ use crate::{
     status::open_runs,
 };
 
+/// Which column of the table the result is.
+const RESULT: usize = 3;
+
+/// How wide it may be: every row is as wide as the longest.
+const RESULT_WIDTH: usize = 72;
+
 pub(super) fn history(wanted: &Wanted) -> Result<Exit, Failure> {
     let (project, config) = open(&wanted.site)?;
     let history = History::of(&config);
@@ -39,6 +45,10 @@ pub(super) fn history(wanted: &Wanted) -> Result<Exit, Failure> {
         let rows: Vec<_> = std::iter::once(head).chain(records.into_iter().map(row)).collect();
         for line in table::table(&rows) {
             print_line!("{line}");
+        }
+        if rows.iter().any(|row| row[RESULT].ends_with(table::CUT)) {
+            let flag = project.environment.flag();
+            print_line!("\n`pop-deploy incident{flag} RUN` has all of a result that is cut.");
         }
     }
     Ok(Exit::Done)
@@ -79,7 +89,7 @@ fn row(record: &Record) -> Vec<String> {
         table::moment(&text(&record.timestamp)),
         text(&record.target),
         text(&record.version),
-        result(record),
+        table::cut(&result(record), Some(RESULT_WIDTH)),
         took,
         record.actor.clone().unwrap_or_default(),
         record.deployment_id.clone().unwrap_or_default(),

@@ -4,6 +4,9 @@ use std::io::IsTerminal as _;
 
 use rustix::termios::tcgetwinsize;
 
+/// What stands where something was cut.
+pub(super) const CUT: &str = "…";
+
 /// Lays rows out in columns; the first row is the head. Lines are cut to a terminal's width, and whole elsewhere.
 pub(super) fn table(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.first().map_or(0, Vec::len);
@@ -32,7 +35,7 @@ pub(super) fn terminal_width() -> Option<usize> {
 /// The text, cut to that many columns, with a mark where it was cut.
 pub(super) fn cut(text: &str, limit: Option<usize>) -> String {
     match limit {
-        Some(limit) if width(text) > limit => console::truncate_str(text, limit, "…").into_owned(),
+        Some(limit) if width(text) > limit => console::truncate_str(text, limit, CUT).into_owned(),
         _ => text.to_owned(),
     }
 }
