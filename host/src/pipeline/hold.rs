@@ -45,18 +45,24 @@ impl Order<'_> {
 
     /// Takes the locks of all targets; then looks whether an earlier run died.
     pub(super) fn hold(&self, journal: &Journal) -> Result<Vec<TargetLock>, Failure> {
-        let names: Vec<_> = self.errands.iter().map(|errand| errand.target.name.as_str()).collect();
+        let names = self.target_names();
         let locks = self.lock_all(&names, journal.id())?;
         scratch::sweep();
         if self.kind() == RunKind::Rollback {
             self.refuse_outdated()?;
         }
-        if let Some(run) = recover::oldest(self.project, &names)? {
+        self.refuse_unsettled(&names)?;
+        Ok(locks)
+    }
+
+    /// Whether an earlier run at these targets died, or its canary waits for a verdict.
+    pub(super) fn refuse_unsettled(&self, names: &[&str]) -> Result<(), Failure> {
+        if let Some(run) = recover::oldest(self.project, names)? {
             return Err(Failure::Interrupted(Box::new(run)));
         }
-        match canary::open_at(self.project, &names)?.into_iter().next() {
+        match canary::open_at(self.project, names)?.into_iter().next() {
             Some(run) => Err(Failure::CanaryOpen(Box::new(run))),
-            None => Ok(locks),
+            None => Ok(()),
         }
     }
 

@@ -73,6 +73,11 @@ pub enum Goal {
 pub type Confirm<'a> = &'a dyn Fn(&[&Plan]) -> bool;
 
 impl Order<'_> {
+    /// The names of its targets, in order.
+    pub fn target_names(&self) -> Vec<&str> {
+        self.errands.iter().map(|errand| errand.target.name.as_str()).collect()
+    }
+
     /// What kind of run it is in the journal.
     pub(super) fn kind(&self) -> RunKind {
         if self.mode == Mode::Rollback { RunKind::Rollback } else { RunKind::Deploy }

@@ -96,6 +96,8 @@ fn dry(order: &Order<'_>, reporter: Box<dyn Listener>) -> Result<Report, Failure
         run.seat_all(&mut members).and_then(|_| run.dry_hooks()).and_then(|()| run.plan_all(&mut members));
     let report = match planned {
         Ok(()) => {
+            // The plan holds; a real run would be refused all the same.
+            order.refuse_unsettled(&order.target_names())?;
             let pending = plans(&members).any(would_change);
             run.report(&members, Ending::Planned { pending }, None)
         }
@@ -154,7 +156,7 @@ impl<'a> Run<'a> {
                 self.around.bus.tell_of(name, What::Warning(&held));
             }
         }
-        let names: Vec<_> = self.order.errands.iter().map(|errand| errand.target.name.as_str()).collect();
+        let names = self.order.target_names();
         for run in recover::unfinished(self.order.project, &names)? {
             self.around.bus.tell(What::Warning(&Failure::Interrupted(Box::new(run)).to_string()));
         }
