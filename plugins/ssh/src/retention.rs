@@ -1,7 +1,5 @@
 //! Which releases of a host may go: never what is live, never where a rollback could go, never what isn't ours.
 
-use std::cmp::Reverse;
-
 use pop_deploy_plugin_api::protocol::Release;
 
 use crate::survey::Kept;
@@ -19,7 +17,7 @@ pub(crate) fn ways_back<'k>(hosts: &[&'k [Kept]], silent: &[String], release: &R
         counts && others.iter().all(has) && silent.iter().all(is_there)
     };
     let mut common: Vec<_> = first.iter().filter(everywhere).collect();
-    common.sort_by_key(|kept| Reverse(kept.verified_at));
+    common.sort_by(|one, other| other.when().cmp(&one.when()));
     let other_version = common.iter().find(|kept| kept.head.release.version != release.version);
     common.first().into_iter().chain(other_version).map(|kept| kept.id()).collect()
 }
@@ -29,7 +27,7 @@ pub(crate) fn ways_back<'k>(hosts: &[&'k [Kept]], silent: &[String], release: &R
 /// Releases that never were verified are leftovers of failed runs: they don't count, and go.
 pub(crate) fn surplus(kept: &[Kept], live: &str, staying: &[&str], keep: usize) -> Vec<String> {
     let mut others: Vec<_> = kept.iter().filter(|kept| kept.id() != live).collect();
-    others.sort_by_key(|kept| Reverse(kept.verified_at));
+    others.sort_by(|one, other| other.when().cmp(&one.when()));
     // The live one is the first of those that stay.
     let mut counted = 1;
     let mut going = Vec::new();
@@ -87,6 +85,8 @@ mod tests {
         let unverified = [Kept { verified_at: None, ..one }];
         assert_eq!(ways_back(&[&ahead, &unverified], &[], &new), [""; 0]);
         assert_eq!(ways_back(&[&ahead, &ahead], &[], &new), ["b", "b"]);
+        let in_one_second = [kept("a", "1", Some(1)), kept("b", "2", Some(1))];
+        assert_eq!(ways_back(&[&in_one_second], &[], &new), ["b", "b"]);
     }
 
     #[test]

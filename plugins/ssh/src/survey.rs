@@ -100,6 +100,12 @@ impl Kept {
     pub(crate) fn id(&self) -> &str {
         &self.head.release.id
     }
+
+    /// What the newest has the greatest of. Of two that were verified in one second, the names tell: they have the second of
+    /// the run in them.
+    pub(crate) fn when(&self) -> (Option<i64>, &str) {
+        (self.verified_at, self.id())
+    }
 }
 
 /// A host as it is.
