@@ -363,6 +363,36 @@ fn a_canary_on_the_first_host_waits_and_is_aborted_or_promoted_by_another_proces
 }
 
 #[test]
+fn a_canary_that_is_open_is_seen_from_another_folder_until_it_is_judged_or_its_mark_is_taken_away() {
+    let Some(fleet) = Fleet::new(4) else { return };
+    let other = Fleet::project_in(&fleet.lab);
+    fleet.config_of(&other, json!({}));
+    fleet.deploy("one");
+    open_canary(&fleet, "two");
+    let refused = || {
+        let said = Fleet::try_meanwhile(&other, "four");
+        assert_eq!(said.code, Some(3), "{}", all(&said));
+        assert!(all(&said).contains("a canary of another folder is open: release deploy-"), "{}", all(&said));
+        all(&said)
+    };
+    refused();
+    assert_eq!(fleet.live(), ["two", "one", "one", "one"]);
+    let looked = all(&other.run(&["verify"]));
+    assert!(looked.contains("a canary of another folder is open"), "{looked}");
+    fleet.project.must(&["promote", "--yes"]);
+    other.must(&["execute", "--dry-run", "--version", "four"]);
+    fleet.project.must(&["rollback", "--yes"]);
+    fleet.all_say("one");
+    open_canary(&fleet, "three");
+    let words = refused();
+    let command = words.lines().find_map(|line| Some(line.split_once("where it is gone: ")?.1)).unwrap();
+    assert_eq!(fleet.typed(command).code, Some(0), "{command}");
+    fleet::fill(&other, "four");
+    assert_eq!(Fleet::try_meanwhile(&other, "four").code, Some(0));
+    fleet.all_say("four");
+}
+
+#[test]
 fn a_canary_splits_the_hosts_that_answer_and_is_refused_where_it_cannot() {
     let Some(mut fleet) = Fleet::new(4) else { return };
     let hosts = json!(["web1", "web2", {"host": "web3", "labels": ["edge"]}, "web4"]);

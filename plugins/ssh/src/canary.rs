@@ -5,13 +5,18 @@ use std::time::{Duration, Instant};
 use pop_deploy_plugin_api::{
     Error, ErrorKind, Result,
     health::{Attempt, Probe, Question, Seconds},
-    protocol::{Check, Outcome, Receipt, Verdict},
+    protocol::{Check, CheckStatus, Outcome, Receipt, Verdict},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    address::Host,
+    connection::Connection,
     fleet::{Again, Hold, count, together},
+    lock::{now, told},
+    manifest::Head,
+    quote,
     rollout::{Rollout, Switched},
     site::Site,
     switch::Switch,
@@ -138,6 +143,39 @@ pub(crate) struct Canary {
     pub(crate) hold: u64,
 }
 
+/// What a host keeps beside the release of a canary that somebody is to judge, for runs of other folders.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Opened {
+    actor: String,
+    since: String,
+}
+
+impl Opened {
+    /// Writes it down there.
+    fn leave(&self, host: &Host, id: &str, connection: &mut Connection) -> Result<()> {
+        // Strings are always JSON.
+        let line = serde_json::to_string(self).unwrap_or_default();
+        let answer = connection.ask(&["opened", id, &line])?;
+        match answer.status {
+            0 => Ok(()),
+            _ => Err(told(&answer, format!("can't write on `{host}` that a canary is open"))),
+        }
+    }
+
+    /// That it is open, and what helps.
+    pub(crate) fn check(&self, status: CheckStatus, host: &Host, base: &str, head: &Head) -> Check {
+        let id = &head.release.id;
+        let words = format!(
+            "on `{host}`, a canary of another folder is open: release {id} by {}, since {}",
+            self.actor, self.since
+        );
+        let mark = quote::shown(&format!("{base}/.pop-deploy/releases/{id}/canary"));
+        let remove = host.shown(&format!("rm {mark}"));
+        Check::new("canary", status, words)
+            .hint(format!("run `promote` or `abort` in that folder; where it is gone: {remove}"))
+    }
+}
+
 /// What was heard of the canary's hosts while they were watched.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Tally {
@@ -159,6 +197,11 @@ impl Canary {
         });
         together(site, outcomes)?;
         let tally = self.watch(rollout, hosts)?;
+        let opened = Opened { actor: session.actor.clone(), since: now() };
+        let outcomes = fleet.each(site, hosts, Hold::Locked, Again::Yes, |host, connection| {
+            opened.leave(&site.hosts[host], &head.release.id, connection)
+        });
+        together(site, outcomes)?;
         let (words, verdict) = tally.verdict();
         let words = format!("{}; {words}", count(hosts.len()));
         Ok(Receipt::new(Outcome::Changed, words).data(Switched::default()).verdict(verdict))

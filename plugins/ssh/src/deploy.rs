@@ -69,6 +69,7 @@ pub(crate) fn plan(
     let (ground, mut checked) = Ground::of(site, session, surveys, unreachable);
     checked.extend(ground.lonely());
     checked.extend(ground.checks());
+    checked.extend(ground.canaries(CheckStatus::Fail));
     if rollout == Rollout::Canary {
         checked.extend(canary::undividable(site, &ground.hosts()));
     }

@@ -9,6 +9,7 @@ use pop_deploy_plugin_api::{
 use crate::{
     fleet::words,
     lock::{self, Owner},
+    origin::Origin,
     prepared::Prepared,
     site::Site,
     steps::Locking,
@@ -80,6 +81,17 @@ impl<'a> Ground<'a> {
             Check::warn("restart", words)
                 .hint(format!("a deployment or rollback makes up for it; by hand: {by_hand}")),
         )
+    }
+
+    /// The open canaries of other folders, as checks that end like this. The host knows those of this one.
+    pub(crate) fn canaries(&self, status: CheckStatus) -> Vec<Check> {
+        let own = Origin::of(self.session).maker;
+        let open = |(host, survey): &(usize, &Survey)| {
+            let live = survey.live().filter(|live| live.head.origin.maker != own)?;
+            let canary = live.canary.as_ref()?;
+            Some(canary.check(status, &self.site.hosts[*host], &self.site.bases[*host], &live.head))
+        };
+        self.surveys.iter().filter_map(open).collect()
     }
 
     /// Commands whose host didn't answer.

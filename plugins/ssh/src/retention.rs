@@ -55,6 +55,7 @@ mod tests {
             head: Head::to_be_made(&release(id, version), Origin::default()),
             verified_at,
             lacking: Vec::new(),
+            canary: None,
         }
     }
 

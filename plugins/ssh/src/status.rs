@@ -23,6 +23,7 @@ use crate::{
 pub(crate) fn read(site: &Site, fleet: &Fleet, surveys: &[Result<Survey>], session: &Session) -> Status {
     let (ground, mut checks) = Ground::of(site, session, surveys, Unreachable::Fails);
     checks.extend(ground.checks());
+    checks.extend(ground.canaries(CheckStatus::Warn));
     let hosts: Vec<_> = ground.surveys.iter().map(|(host, _)| *host).collect();
     let outcomes = fleet.each(site, &hosts, Hold::Free, Again::Yes, |host, connection| {
         let survey = surveys[host].as_ref().map_err(Clone::clone)?;

@@ -8,6 +8,7 @@ use pop_deploy_plugin_api::{
 
 use crate::{
     address::Host,
+    canary::Opened,
     connection::Answer,
     fleet::{Again, Fleet, Hold},
     lock::{Holder, Owner},
@@ -94,6 +95,8 @@ pub(crate) struct Kept {
     pub(crate) verified_at: Option<i64>,
     /// The places that didn't have it when it was verified here.
     pub(crate) lacking: Vec<String>,
+    /// The canary that it is of, as long as it isn't verified.
+    pub(crate) canary: Option<Opened>,
 }
 
 impl Kept {
@@ -136,7 +139,10 @@ impl Survey {
                 let lacking = answer.values("lacking").filter_map(|line| line.split_once(' '));
                 let lacking = lacking.filter(|(id, _)| *id == head.release.id);
                 let lacking = lacking.flat_map(|(_, places)| places.split(' ').map(str::to_owned)).collect();
-                Kept { head, verified_at: at, lacking }
+                let mut canaries = answer.values("canary").filter_map(|line| line.split_once(' '));
+                let canary = canaries.find(|(id, _)| *id == head.release.id);
+                let canary = canary.and_then(|(_, line)| serde_json::from_str(line).ok());
+                Kept { head, verified_at: at, lacking, canary }
             })
             .collect();
         Self { current, kept, answer, manifest }

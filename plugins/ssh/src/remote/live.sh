@@ -77,6 +77,8 @@ lacks() {
 	fi
 }
 note() { printf '%s\n' "$1" >"$2"; }
+# Writes down beside a release that it is a canary's, to be judged by somebody. Counts until it is verified, or not live.
+opened() { tried note "$2" "$base/.pop-deploy/releases/$1/canary"; }
 unverified() { rm -f "$base/.pop-deploy/releases/$1/verified"; }
 
 # Removes releases, and what runs that died left. That moves the times of the files that they share with the live one.

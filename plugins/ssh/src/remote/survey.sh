@@ -88,7 +88,8 @@ room() {
 	}
 }
 
-# The first line of each release's manifest, when it was verified, and which hosts don't have it.
+# The first line of each release's manifest, when it was verified, and which hosts don't have it. Of one that wasn't, whose
+# canary it is.
 heads() {
 	for meta in "$base"/.pop-deploy/releases/*; do
 		if [ -f "$meta/manifest" ] && IFS= read -r line <"$meta/manifest"; then
@@ -96,6 +97,8 @@ heads() {
 			if [ -f "$meta/verified" ] && IFS= read -r line <"$meta/verified"; then
 				say "verified $line ${meta##*/}"
 				said_in "$meta/lacking" "lacking ${meta##*/}"
+			else
+				said_in "$meta/canary" "canary ${meta##*/}"
 			fi
 		fi
 	done
