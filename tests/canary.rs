@@ -175,6 +175,25 @@ fn a_canary_until_manual_waits_and_is_promoted_by_another_process() {
 }
 
 #[test]
+fn a_run_that_lost_its_place_before_the_switch_failed_and_is_stuck_only_after_it() {
+    let split = Split::new("promote");
+    for (hooks, code, switched) in
+        [("run:stage,undo", 1, false), ("run:switch,undo", 1, false), ("run:verify,undo", 4, true)]
+    {
+        split.0.edit(|json| {
+            json["targets"]["shop"]["config"] = json!({"place": "place", "in": hooks, "do": "oust"});
+        });
+        let said = split.run(&["execute", "--yes", "--version", "2"]);
+        assert_eq!(said.code, Some(code), "{hooks}: {}{}", said.stdout, said.stderr);
+        assert!(said.stdout.contains("the lock was taken from this run"), "{hooks}: {}", said.stdout);
+        let result = "shop: failed, nothing live was changed; see above what is left\n";
+        assert_eq!(said.stdout.contains(result), !switched, "{hooks}: {}", said.stdout);
+        assert_eq!(split.0.history()[0]["switched"], switched, "{hooks}");
+        assert_eq!(split.0.history()[0]["rollback"].is_null(), !switched, "{hooks}");
+    }
+}
+
+#[test]
 fn an_aborted_canary_leaves_what_somebody_else_deployed_since_and_says_so() {
     let split = Split::new("promote");
     split.open();

@@ -363,7 +363,11 @@ impl Walk<'_> {
                 break;
             }
         }
+        // Who took it asked for just that nothing more is done there.
+        let ousted = !report.success() && self.was_ousted(member) && stayed_unseen(member);
+        member.was_live &= !ousted;
         member.ending = match (report.error(), member.was_live, &member.error) {
+            (Some(_), ..) if ousted => TargetEnding::Failed,
             (Some(error), ..) if error.kind == ErrorKind::Unknown => TargetEnding::Unknown,
             (Some(_), ..) => TargetEnding::RollbackFailed,
             (None, true, _) => TargetEnding::RolledBack,
@@ -376,6 +380,12 @@ impl Walk<'_> {
         {
             self.bus().tell_of(&member.name, What::Warning(&described(&error)));
         }
+    }
+
+    /// Whether somebody took the place from the run: a step was stopped, and no signal did it.
+    fn was_ousted(&self, member: &Member) -> bool {
+        let stopped = |step: &StepReport| matches!(&step.ending, StepEnding::Failed(error) if error.kind == ErrorKind::Cancelled);
+        self.around.interrupt.signal().is_none() && member.steps.iter().any(stopped)
     }
 
     /// Takes one step of a member back.
@@ -446,6 +456,20 @@ impl Walk<'_> {
 
 fn next(phase: Phase) -> Option<Phase> {
     Phase::ALL.into_iter().find(|later| *later > phase)
+}
+
+/// Whether users never saw its release: no switch was begun, or what was live before it still is.
+fn stayed_unseen(member: &mut Member) -> bool {
+    if !member.was_live {
+        return true;
+    }
+    let phase =
+        |step: &str| member.planned().iter().find(|planned| planned.id == step).map(|step| step.phase);
+    let switched = member.receipts.iter().any(|kept| phase(&kept.step) == Some(Phase::Switch));
+    // Where parts of a place have different releases none is said to be live: nothing at both times proves nothing.
+    let before = member.plan.as_ref().and_then(|plan| plan.live.as_ref()).map(|live| live.id.clone());
+    let is_live = |id| member.status().is_ok_and(|now| now.live.is_some_and(|live| live.id == id));
+    !switched && before.is_some_and(is_live)
 }
 
 /// The others of a run whose canary is open wait with it.

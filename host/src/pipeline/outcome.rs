@@ -178,7 +178,7 @@ pub enum TargetEnding {
     Astray,
     /// Its release was live, and is no longer.
     RolledBack,
-    /// A step of it failed, and nothing of it is left.
+    /// A step of it failed before it went live, and nothing of it is left, unless somebody took the place from it.
     Failed,
     /// It failed while live and was left so, as the configuration says.
     LeftLive,

@@ -8,7 +8,7 @@ use super::{
     event::{Bus, Listener, What},
     member::Member,
     order::Order,
-    outcome::{Ending, Mode, Report, TargetEnding},
+    outcome::{Ending, Mode, Report},
     reopened::Reopened,
     seating::{Guest, Seated, Seating},
 };
@@ -42,9 +42,7 @@ pub fn take_back(order: &Order<'_>, past: &PastRun, reporter: Box<dyn Listener>)
         member.close();
     }
     drop(hooks);
-    let stuck = members
-        .iter()
-        .any(|member| matches!(member.ending, TargetEnding::RollbackFailed | TargetEnding::Unknown));
+    let stuck = members.iter().any(|member| member.rollback.as_ref().is_some_and(|back| !back.success()));
     let ending = if stuck { Ending::Stuck } else { Ending::Succeeded };
     let error = members.iter().find_map(|member| member.rollback.as_ref()?.error().cloned());
     Ok(run.finish(members, ending, error))

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use pop_deploy_plugin_api::{Error, IoContext as _, Process, Result, Session, protocol};
+use pop_deploy_plugin_api::{Error, ErrorKind, IoContext as _, Process, Result, Session, protocol};
 use rustix::process::{Signal, getpid, kill_process};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -26,6 +26,8 @@ pub enum Fault {
     Nothing,
     /// An ordinary failure.
     Fail,
+    /// Somebody took the place from the run.
+    Oust,
     /// A panic.
     Panic,
     /// A panic whose payload panics when it is dropped.
@@ -116,6 +118,10 @@ impl Fault {
         match self {
             Self::Nothing => {}
             Self::Fail => return Err(Error::failed("failed on purpose").hint("change `do`")),
+            Self::Oust => {
+                let taken = "the lock was taken from this run";
+                return Err(Error::new(ErrorKind::Cancelled, taken).hint("leave it as it is"));
+            }
             Self::Panic => panic!("panicked on purpose"),
             Self::Bomb => std::panic::panic_any(Bomb),
             Self::ExitZero => process::exit(0),

@@ -114,6 +114,9 @@ fn target_result(target: &TargetReport) -> String {
             Some(live) => format!("rolled back, {} is live", live.version.as_deref().unwrap_or(&live.id)),
             None => "rolled back, nothing is live".to_owned(),
         },
+        TargetEnding::Failed if target.rollback.is_some() && !target.is_back() => {
+            "failed, nothing live was changed; see above what is left".to_owned()
+        }
         TargetEnding::Failed => "failed, nothing live was changed".to_owned(),
         TargetEnding::LeftLive => "failed while live, and left so, as deploy.json says".to_owned(),
         TargetEnding::RollbackFailed => "rollback failed; see above what is left".to_owned(),
