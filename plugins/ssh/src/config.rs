@@ -12,8 +12,9 @@ use crate::{address::HostEntry, canary::CanaryStep, strategy::Strategy};
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
-    /// The hosts, in the order in which a rolling deployment takes them: `"user@host:port"`, or objects. Your own
-    /// `ssh` goes there, with your ssh config, your agent and your bastions.
+    /// The hosts, in the order in which a rolling deployment takes them: `"user@host:port"`, or objects
+    /// with `host` and any of `port`, `user`, `identity_file`, `host_key` and `labels`, such as `{"host": "db1", "labels": ["db"]}`.
+    /// Your own `ssh` goes there, with your ssh config, your agent and your bastions.
     pub(crate) hosts: Vec<HostEntry>,
     /// The folder on each host, absolute; made on the first deployment. Releases lie in `<base>/releases`, the live one
     /// is `<base>/current`. `{{host}}`, `{{port}}` and `{{user}}` are filled in as `hosts` has them; port
@@ -38,6 +39,7 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) restart: Option<Vec<String>>,
     /// Commands to run once, on one host, before any host goes live; migrations, say. Nothing takes them back.
+    /// Such as `[{"command": ["bin/migrate"], "host": "db"}]`; without `host`, the first of all.
     #[serde(default)]
     pub(crate) run_once: Vec<RunOnce>,
     /// What tells whether a host is well after the switch: `http` or `tcp` asked from here, `command` run on the host.
@@ -47,10 +49,12 @@ pub(crate) struct Config {
     /// newest that all hosts have, those that can't be reached too.
     #[serde(default = "five")]
     pub(crate) keep: NonZeroUsize,
-    /// `"parallel"`: all hosts at once. `"rolling"`: in batches, each verified before the next.
+    /// `"parallel"`: all hosts at once. `"rolling"`: one by one, each verified before the next;
+    /// `{"rolling": {"batch": "25%", "wait": 5, "max_failures": 1}}`: in batches.
     #[serde(default)]
     pub(crate) strategy: Strategy,
     /// Which hosts `--canary` takes first, step by step, and how long each step is watched; without it the first host.
+    /// Such as `[{"count": 1, "hold": 60}, {"percent": 25, "hold": 300}]`; `{"hosts": ["edge"]}` takes some by name or label.
     #[serde(default)]
     pub(crate) canary: Vec<CanaryStep>,
     /// Whether the key of a host that was never seen is taken for good, and remembered in your known_hosts.
