@@ -135,7 +135,7 @@ fn prepare_dry_run_deploy_and_verify() {
         },
         {
           "step": "stage",
-          "description": "Staging 1 files (1 changed)"
+          "description": "Staging 1 file (1 changed)"
         },
         {
           "step": "switch",
@@ -181,7 +181,7 @@ fn prepare_dry_run_deploy_and_verify() {
         },
         {
           "step": "stage",
-          "description": "Staging 1 files (1 changed)",
+          "description": "Staging 1 file (1 changed)",
           "status": "success",
           "duration_s": 0
         },
@@ -435,7 +435,7 @@ fn a_deployment_that_fails_says_what_was_rolled_back() {
         },
         {
           "step": "stage",
-          "description": "Staging 1 files (1 changed)",
+          "description": "Staging 1 file (1 changed)",
           "status": "success",
           "duration_s": 0
         },
@@ -750,7 +750,7 @@ fn a_run_that_died_is_mended_by_the_dialects_rollback_too() {
         },
         {
           "step": "stage",
-          "description": "Staging 1 files (1 changed)",
+          "description": "Staging 1 file (1 changed)",
           "status": "skipped",
           "duration_s": 0
         },

@@ -66,7 +66,7 @@ fn people_see_each_check_the_score_and_the_verdict() {
       ok   web_root: `[project]/www`, which the deployment makes, can be written
       ok   current: nothing is live yet
       ok   owner: the web root is this target's
-      ok   source: `[project]/public` holds 1 files, 12 bytes
+      ok   source: `[project]/public` holds 1 file, 12 bytes
       fail index: the source `[project]/public` has no `index.html`
            hint: build the site first, or name its first page in `index`
       ok   space: 12,288 bytes are needed, [n] are free

@@ -13,6 +13,12 @@ pub fn grouped(number: u64) -> String {
     grouped
 }
 
+/// So many of what is called by a word whose plural takes an `s`: `1 file`, `1,204 files`.
+pub fn counted(number: usize, word: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {word}{plural}", grouped(number as u64))
+}
+
 /// The first few of `all`, and how many more there are.
 pub fn some(all: &[String]) -> String {
     const SHOWN: usize = 3;

@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use pop_deploy_plugin_api::{Error, ErrorKind, Result, Session, words::grouped};
+use pop_deploy_plugin_api::{Error, ErrorKind, Result, Session, words::counted};
 
 use crate::{connection::Connection, lock, refusal, site::Site};
 
@@ -296,5 +296,5 @@ fn line(site: &Site, host: usize, mut error: Error) -> String {
 
 /// `1 host`, `16 hosts`.
 pub(crate) fn count(hosts: usize) -> String {
-    if hosts == 1 { "1 host".to_owned() } else { format!("{} hosts", grouped(hosts as u64)) }
+    counted(hosts, "host")
 }

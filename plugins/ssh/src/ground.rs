@@ -3,7 +3,7 @@
 use pop_deploy_plugin_api::{
     Error, Result, Session,
     protocol::{Check, CheckStatus, Release, Unreachable},
-    words::grouped,
+    words::{counted, grouped},
 };
 
 use crate::{
@@ -179,11 +179,9 @@ pub(crate) fn on_host(site: &Site, host: usize, survey: &Survey, prepared: &Prep
         Some(from) => {
             format!("`{name}`: {}, against release {from}; {} bytes to send", way.counts, grouped(way.bytes))
         }
-        None => format!(
-            "`{name}`: {} files, {} bytes to send",
-            grouped(way.sent.len() as u64),
-            grouped(way.bytes)
-        ),
+        None => {
+            format!("`{name}`: {}, {} bytes to send", counted(way.sent.len(), "file"), grouped(way.bytes))
+        }
     };
     let mut checks = vec![Check::pass("host", what)];
     let manifest = &prepared.manifest;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use pop_deploy_plugin_api::{
     Result,
     protocol::{Command, Effect, Phase, Release, Step},
-    words::{grouped, some},
+    words::{counted, grouped, some},
 };
 
 use crate::{
@@ -129,8 +129,8 @@ pub(crate) fn stage(ground: &Ground<'_>, id: &str, prepared: Option<&Prepared>) 
     let hosts = count(ground.surveys.len());
     let mut step = match prepared {
         Some(prepared) if maker.is_none() => {
-            let files = grouped(prepared.manifest.files.len() as u64);
-            Step::new("stage", Phase::Stage, Effect::Create, format!("Staging {files} files on {hosts}"))
+            let files = counted(prepared.manifest.files.len(), "file");
+            Step::new("stage", Phase::Stage, Effect::Create, format!("Staging {files} on {hosts}"))
                 .reason(preview::summary(ground, prepared))
         }
         _ => {

@@ -75,7 +75,7 @@ pub(crate) fn plan(
         fingerprint: blake3::hash(format!("{id} {:?}", site.config).as_bytes()).to_hex().to_string(),
         live: ground.live(),
         steps,
-        summary: format!("{} go back to release {id}", count(back)),
+        summary: going_back(back, id),
         changes,
         checked,
         unchecked: vec![Note {
@@ -87,6 +87,15 @@ pub(crate) fn plan(
         }],
         facts: serde_json::Map::new(),
     })
+}
+
+/// What becomes of so many hosts.
+fn going_back(hosts: usize, id: &str) -> String {
+    match hosts {
+        0 => format!("release {id} is live on all hosts already"),
+        1 => format!("1 host goes back to release {id}"),
+        _ => format!("{} go back to release {id}", count(hosts)),
+    }
 }
 
 /// What the release must be on each host: as our own journal has it, else as the host does.

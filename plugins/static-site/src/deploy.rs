@@ -4,7 +4,7 @@ use pop_deploy_plugin_api::{
     Result, Session,
     protocol::{Change, Check, CheckStatus, Command, Effect, Note, Phase, Plan, Release, Step},
     tree::{Tree, now},
-    words::grouped,
+    words::{counted, grouped},
 };
 
 use crate::{
@@ -164,8 +164,8 @@ fn stage_step(site: &Site, webroot: &Webroot, id: &str, prepared: Option<&Prepar
     let maker = site.made_by();
     let mut step = match prepared {
         Some(Prepared { tree, diff, .. }) if maker.is_none() => {
-            let (files, new) = (grouped(tree.files.len() as u64), grouped(diff.new_files() as u64));
-            Step::new("stage", Phase::Stage, Effect::Create, format!("Staging {files} files ({new} changed)"))
+            let (files, new) = (counted(tree.files.len(), "file"), grouped(diff.new_files() as u64));
+            Step::new("stage", Phase::Stage, Effect::Create, format!("Staging {files} ({new} changed)"))
                 .reason(diff.summary())
         }
         _ => {

@@ -9,7 +9,7 @@ use pop_deploy_plugin_api::{
     Error, ErrorKind, IoContext as _, Process, Result, Session,
     protocol::{Effect, Outcome, Phase, Receipt, Release, RunRequest, Step, Undo},
     tree::now,
-    words::grouped,
+    words::{counted, grouped},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -290,11 +290,11 @@ impl Verify {
             return Err(Error::failed(format!("what is live isn't release {id}: {}", inspection.words()))
                 .hint("find out what else writes there, then deploy again"));
         }
-        let mut summary = format!("{} files", grouped(manifest.files.len() as u64));
+        let mut summary = counted(manifest.files.len(), "file");
         if let Some(url) = &site.config.url {
             let pages = pages::sample(&manifest, before.as_ref(), &site.config.index);
             let fetched = pages::check(url, &site.config.index, &pages, session)?;
-            summary.push_str(&format!(", {} pages fetched", grouped(fetched as u64)));
+            summary.push_str(&format!(", {} fetched", counted(fetched, "page")));
         }
         let touched = inspection.refresh(&mut manifest);
         if first {
@@ -354,7 +354,7 @@ impl Finalize {
             words.push(format!("removed {}", removed.releases.join(", ")));
         }
         if removed.leftovers > 0 {
-            words.push(format!("{} leftovers of runs that died", grouped(removed.leftovers as u64)));
+            words.push(format!("{} of runs that died", counted(removed.leftovers, "leftover")));
         }
         let outcome = if words.is_empty() { Outcome::Unchanged } else { Outcome::Changed };
         Ok(Receipt::new(outcome, words.join(", ")))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pop_deploy_plugin_api::{
     Result,
     protocol::{Outcome, Receipt, RunRequest},
-    words::grouped,
+    words::counted,
 };
 use serde::{Deserialize, Serialize};
 
@@ -52,10 +52,10 @@ impl Finalize {
         let leftovers: usize = tidied.iter().map(|(_, leftovers)| leftovers).sum();
         let mut words = Vec::new();
         if removed > 0 {
-            words.push(format!("removed {} releases", grouped(removed as u64)));
+            words.push(format!("removed {}", counted(removed, "release")));
         }
         if leftovers > 0 {
-            words.push(format!("{} leftovers of runs that died", grouped(leftovers as u64)));
+            words.push(format!("{} of runs that died", counted(leftovers, "leftover")));
         }
         words.push(format!("{round_trips} round trips a host"));
         let outcome = if removed + leftovers > 0 { Outcome::Changed } else { Outcome::Unchanged };

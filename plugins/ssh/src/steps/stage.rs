@@ -4,7 +4,7 @@ use pop_deploy_plugin_api::{
     Error, ErrorKind, Process, Result, Session,
     protocol::{Check, CheckStatus, Outcome, Receipt, RunRequest, Step, Undo},
     tree::Root,
-    words::grouped,
+    words::{counted, grouped},
 };
 use serde::{Deserialize, Serialize};
 
@@ -52,8 +52,8 @@ pub(crate) fn build(
     first_failure(vec![source::folder(site)])?;
     let prepared = prepared::prepare(site, &request.release, session)?;
     first_failure(source::judge(site, &prepared))?;
-    let files = grouped(prepared.manifest.files.len() as u64);
-    let receipt = Receipt::new(Outcome::Changed, format!("{files} files"));
+    let files = counted(prepared.manifest.files.len(), "file");
+    let receipt = Receipt::new(Outcome::Changed, files);
     Ok((receipt.data(Built { source: prepared.tree.digest() }), prepared))
 }
 
@@ -176,9 +176,9 @@ impl Left {
 
 fn staged_receipt(staged: &[Staged], head: &Head) -> Receipt {
     let sum = |part: fn(&Staged) -> u64| staged.iter().map(part).sum::<u64>();
-    let [sent, linked, bytes] =
-        [sum(|one| one.sent as u64), sum(|one| one.linked as u64), sum(|one| one.bytes)].map(grouped);
-    let summary = format!("{sent} files sent ({bytes} bytes), {linked} linked");
+    let [linked, bytes] = [sum(|one| one.linked as u64), sum(|one| one.bytes)].map(grouped);
+    let sent = counted(staged.iter().map(|one| one.sent).sum(), "file");
+    let summary = format!("{sent} sent ({bytes} bytes), {linked} linked");
     let receipt = Receipt::new(Outcome::Changed, summary);
     receipt.fact("wire_bytes", sum(|one| one.wire)).data(head)
 }
