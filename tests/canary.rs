@@ -208,6 +208,10 @@ fn an_aborted_canary_leaves_what_somebody_else_deployed_since_and_says_so() {
     );
     assert!(split.must(&["history"]).stdout.contains("failed; 6 is live; the canary was aborted"));
     assert!(split.must(&["status"]).stdout.contains("Live: 6, as history says"));
+    split.must(&CANARY[..4].iter().chain(&["3", "--until", "manual"]).copied().collect::<Vec<_>>());
+    fs::remove_file(split.0.path().join("place/live")).unwrap();
+    let said = split.must(&["abort", "--yes"]).stdout;
+    assert!(said.contains("Result: taken back, but 6 isn't live everywhere any more\n"), "{said}");
 }
 
 #[test]

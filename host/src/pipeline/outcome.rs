@@ -331,7 +331,7 @@ impl TargetReport {
 
     /// Whether something else was seen live than before.
     pub fn was_overtaken(&self) -> bool {
-        let id = |release: Option<&'_ Release>| release.map(|release| release.id.clone());
+        let id = |release: Option<&Release>| release.map(|release| release.id.clone());
         id(self.live_since()) != id(self.before.as_ref())
     }
 

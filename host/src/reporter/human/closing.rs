@@ -88,7 +88,10 @@ fn live_since(target: &TargetReport) -> String {
         Some(live) => format!("{live} is live"),
         None => match target.before.as_ref() {
             Some(before) => {
-                format!("but {} isn't live any more", before.version.as_deref().unwrap_or(&before.id))
+                format!(
+                    "but {} isn't live everywhere any more",
+                    before.version.as_deref().unwrap_or(&before.id)
+                )
             }
             None => "nothing is live".to_owned(),
         },
