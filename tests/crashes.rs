@@ -13,7 +13,7 @@ use std::{
 
 use insta::assert_snapshot;
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Project, Said, all, wait_for, worker_of};
+use support::{Project, Said, all, another_second, wait_for, worker_of};
 
 #[path = "support/mod.rs"]
 mod support;
@@ -613,14 +613,11 @@ fn a_run_that_waited_and_planned_again_is_still_stopped_by_the_first_signal() {
     project.gate("pre_switch");
     let holder = project.start(&EXECUTE);
     project.wait_at_gate();
-    let other = Project::new();
-    fill(&other, "three");
-    let build = "echo $$ >building; sleep 30; echo done >built";
-    let config = serde_json::json!({"source": "public", "dir": project.path().join("www"), "build": ["sh", "-c", build]});
-    other.config(&config.to_string());
+    let other = neighbour(&project, "three");
+    let build = ["sh", "-c", "echo $$ >building; sleep 30; echo done >built"];
+    other.edit(|json| json["targets"]["docs"]["config"]["build"] = serde_json::json!(build));
     // Two folders that begin in one second want one name for the release.
-    let began = fs::metadata(project.path().join("at_gate")).unwrap().modified().unwrap();
-    wait_for("another second", || (began.elapsed().unwrap() > Duration::from_secs(1)).then_some(()));
+    another_second();
     let waiting = other.start(&["execute", "--yes", "--version", "3", "--wait", "60"]);
     wait_for("the run that waits", || other.journals().contains("\"lock\"").then_some(()));
     project.write("go", "");

@@ -18,7 +18,7 @@ use std::{
     fs,
     path::PathBuf,
     process::Child,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use fleet::Fleet;
@@ -27,7 +27,7 @@ use network::Network;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use sshd::{Kind, Lab};
-use support::{Said, all, skipped, wait_for, worker_of};
+use support::{Said, all, another_second, skipped, wait_for, worker_of};
 
 /// Sends a signal; when that was.
 fn send(pid: u32, signal: Signal) -> Instant {
@@ -468,13 +468,6 @@ fn a_run_that_hangs_over_there_loses_its_lock_to_who_names_it_and_never_writes_t
 #[test]
 fn a_run_that_hangs_in_busybox_loses_a_lock_that_is_a_folder_as_well() {
     a_run_that_hangs_over_there_loses_its_lock(Kind { busybox: true, ..Kind::default() });
-}
-
-/// Waits until a run has another name than one that has just begun in another folder.
-fn another_second() {
-    let second = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let now = second();
-    wait_for("another second", || (second() != now).then_some(()));
 }
 
 #[test]

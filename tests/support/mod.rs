@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::Value;
@@ -305,6 +305,13 @@ pub fn wait_for<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
         // Asking may be dear: it leaves some of the machine to what is waited for.
         pause = (pause * 2).min(Duration::from_millis(100));
     }
+}
+
+/// Waits until a run has another name than one that has just begun in another folder.
+pub fn another_second() {
+    let second = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let now = second();
+    wait_for("another second", || (second() != now).then_some(()));
 }
 
 /// The worker process of a run.

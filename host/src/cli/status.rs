@@ -1,9 +1,6 @@
 //! `status`: what is live where, against what history says, and what waits for somebody.
 
-use pop_deploy_plugin_api::{
-    Error,
-    protocol::{CheckStatus, Release},
-};
+use pop_deploy_plugin_api::{Error, protocol::CheckStatus};
 use serde_json::{Value, json};
 
 use super::{
@@ -18,7 +15,7 @@ use crate::{
     journal::PastRun,
     pipeline::look::Sight,
     plugins::SearchPath,
-    reporter::{error_lines, printable},
+    reporter::{error_lines, named, printable},
     select,
     status::{TargetStatus, of_targets, open_runs},
     version,
@@ -121,10 +118,6 @@ fn canary_text(run: &PastRun, environment: &Environment) -> String {
         run.id,
         environment.flag()
     )
-}
-
-fn named(release: &Release) -> &str {
-    release.version.as_deref().unwrap_or(&release.id)
 }
 
 fn target_value(status: &TargetStatus<'_>) -> Value {

@@ -37,8 +37,9 @@ pub(super) fn unlock(wanted: &Unlock, plugins: &SearchPath) -> Result<Exit, Fail
             .collect();
         let found = views.iter().map(TargetLocks::look).collect::<Result<Vec<_>, _>>()?;
         let stand = match &wanted.run_id {
-            Some(run) if wanted.force => force(&project, &views, found, run, &actor, wanted.wait)?,
-            _ => Stand { found, taken: Vec::new(), run: None, left: None },
+            // It comes with `--force` alone.
+            Some(run) => force(&project, &views, found, run, &actor, wanted.wait)?,
+            None => Stand { found, taken: Vec::new(), run: None, left: None },
         };
         let text = if wanted.json { stand.to_value().to_string() } else { stand.text(&project) };
         for line in conversation.redactor.redact(&text).lines() {

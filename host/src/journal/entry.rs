@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use pop_deploy_plugin_api::{
     Error,
-    protocol::{Command, Release, Step, StepReceipt, Undo, Unreachable},
+    protocol::{Release, Step, StepReceipt, Undo, Unreachable},
 };
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -104,8 +104,8 @@ pub struct PlannedTarget {
 impl RunInfo {
     /// What a command line needs to be about this run: nothing, or ` --target NAME --environment NAME`.
     pub fn flags(&self) -> String {
-        let target = self.to_name.iter().map(|name| format!(" {}", Command::new(["--target", name])));
-        target.chain([self.environment.flag()]).collect()
+        let environment = &self.environment;
+        self.to_name.as_ref().map_or_else(|| environment.flag(), |name| environment.flags(name))
     }
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use pop_deploy_plugin_api::{
     Error,
-    protocol::{CheckStatus, Phase, Plan, Release, Undo},
+    protocol::{CheckStatus, Phase, Plan, Undo},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -14,7 +14,7 @@ use crate::{
     history::{History, Record, instant},
     journal::{self, PastRun, PastStep, PastTarget, RunEnding, RunKind, TargetEnding},
     project::Project,
-    reporter::{effect_sign, printable, seconds},
+    reporter::{effect_sign, named, printable, seconds},
 };
 
 /// More changes of a plan than this are counted, not listed.
@@ -184,8 +184,8 @@ impl Target {
             name: planned.target.clone(),
             plugin: format!("{} {}", planned.plugin, planned.plugin_version),
             place: planned.identity.clone(),
-            from: planned.from.as_ref().map(named),
-            to: named(&planned.release),
+            from: planned.from.as_ref().map(|release| named(release).to_owned()),
+            to: named(&planned.release).to_owned(),
             ending: target.ending.map_or(OPEN, target_ending),
             summary: plan.as_ref().map(|plan| plan.summary.clone()).unwrap_or_default(),
             changes: changes
@@ -330,10 +330,6 @@ fn told_value(error: &Value) -> Option<Told> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let causes = error["causes"].as_array().into_iter().flatten().filter_map(text).collect();
     Some(Told { message: text(&error["message"])?, causes, hint: text(&error["hint"]) })
-}
-
-fn named(release: &Release) -> String {
-    release.version.clone().unwrap_or_else(|| release.id.clone())
 }
 
 fn took(from: Timestamp, to: Timestamp) -> String {

@@ -419,14 +419,11 @@ impl Walk<'_> {
             return Ending::RolledBack;
         }
         let failed_in_preflight = |member: &Member| {
-            // Planned again, and no plan came of it.
-            if member.plan.is_none() {
-                return true;
-            }
-            let last = member.steps.last();
-            last.is_some_and(|last| {
+            let failed = |last: &StepReport| {
                 last.phase == Phase::Preflight && matches!(last.ending, StepEnding::Failed(_))
-            })
+            };
+            // Without a plan it was planned again, and none came of it.
+            member.plan.is_none() || member.steps.last().is_some_and(failed)
         };
         let in_preflight = members.iter().any(failed_in_preflight);
         before_live(error, in_preflight)

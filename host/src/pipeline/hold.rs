@@ -51,19 +51,16 @@ impl Order<'_> {
         if self.kind() == RunKind::Rollback {
             self.refuse_outdated()?;
         }
-        self.refuse_unsettled(&names)?;
-        Ok(locks)
+        self.unsettled()?.into_iter().next().map_or(Ok(locks), Err)
     }
 
-    /// Whether an earlier run at these targets died, or its canary waits for a verdict.
-    pub(super) fn refuse_unsettled(&self, names: &[&str]) -> Result<(), Failure> {
-        if let Some(run) = recover::oldest(self.project, names)? {
-            return Err(Failure::Interrupted(Box::new(run)));
-        }
-        match canary::open_at(self.project, names)?.into_iter().next() {
-            Some(run) => Err(Failure::CanaryOpen(Box::new(run))),
-            None => Ok(()),
-        }
+    /// The earlier runs at these targets that died, and those whose canary waits for a verdict. A run is refused for the first.
+    pub(super) fn unsettled(&self) -> Result<Vec<Failure>, Failure> {
+        let names = self.target_names();
+        let died = recover::unfinished(self.project, &names)?.into_iter();
+        let open = canary::open_at(self.project, &names)?.into_iter();
+        let died = died.map(|run| Failure::Interrupted(Box::new(run)));
+        Ok(died.chain(open.map(|run| Failure::CanaryOpen(Box::new(run)))).collect())
     }
 
     /// Where to go back to was read from history before the lock was held; who held it may have moved on since.

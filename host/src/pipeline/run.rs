@@ -14,7 +14,6 @@ use pop_deploy_plugin_api::{
 use serde_json::{Map, Value};
 
 use super::{
-    canary,
     engine::{PlanAnew, Walk, before_live},
     event::{Announced, Bus, Listener, What},
     hold,
@@ -22,7 +21,7 @@ use super::{
     objection,
     order::{Confirm, Errand, Goal, Order},
     outcome::{Ending, Mode, Report, TargetEnding, TargetReport},
-    record, recover,
+    record,
     seating::{Guest, Newcomer, Seated, Seating},
 };
 use crate::{
@@ -90,14 +89,16 @@ fn dry(order: &Order<'_>, reporter: Box<dyn Listener>) -> Result<Report, Failure
     let run =
         Run::new(order, &journal::proposed_id(&order.project.data), Bus::new(vec![reporter]), Vec::new());
     run.announce();
-    run.name_obstacles()?;
+    let obstacle = run.name_obstacles()?;
     let mut members = Vec::new();
     let planned =
         run.seat_all(&mut members).and_then(|_| run.dry_hooks()).and_then(|()| run.plan_all(&mut members));
     let report = match planned {
         Ok(()) => {
             // The plan holds; a real run would be refused all the same.
-            order.refuse_unsettled(&order.target_names())?;
+            if let Some(obstacle) = obstacle {
+                return Err(obstacle);
+            }
             let pending = plans(&members).any(would_change);
             run.report(&members, Ending::Planned { pending }, None)
         }
@@ -147,8 +148,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What a real run would stumble over: somebody's lock, a run that died.
-    fn name_obstacles(&self) -> Result<(), Failure> {
+    /// What a real run would stumble over: somebody's lock, a run that died. What it would be refused for, if anything.
+    fn name_obstacles(&self) -> Result<Option<Failure>, Failure> {
         for errand in &self.order.errands {
             let name = &errand.target.name;
             if let Some(holder) = lock::holder(&self.order.project.environment_folder(), name)? {
@@ -156,14 +157,11 @@ impl<'a> Run<'a> {
                 self.around.bus.tell_of(name, What::Warning(&held));
             }
         }
-        let names = self.order.target_names();
-        for run in recover::unfinished(self.order.project, &names)? {
-            self.around.bus.tell(What::Warning(&Failure::Interrupted(Box::new(run)).to_string()));
+        let unsettled = self.order.unsettled()?;
+        for failure in &unsettled {
+            self.around.bus.tell(What::Warning(&failure.to_string()));
         }
-        for run in canary::open_at(self.order.project, &names)? {
-            self.around.bus.tell(What::Warning(&Failure::CanaryOpen(Box::new(run)).to_string()));
-        }
-        Ok(())
+        Ok(unsettled.into_iter().next())
     }
 
     /// Finds each target's plugin and prepares its worker; says which plugins are new here.

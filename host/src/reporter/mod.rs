@@ -7,4 +7,4 @@ mod lost;
 mod words;
 
 pub use lost::{is_closed, unwritable};
-pub use words::{BAD, CAREFUL, GOOD, check_sign, effect_sign, error_lines, printable, seconds};
+pub use words::{BAD, CAREFUL, GOOD, check_sign, effect_sign, error_lines, named, printable, seconds};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use pop_deploy_plugin_api::{
     Error,
-    protocol::{CheckStatus, Effect},
+    protocol::{CheckStatus, Effect, Release},
 };
 
 /// What went well.
@@ -14,6 +14,11 @@ pub const GOOD: Style = AnsiColor::Green.on_default();
 pub const BAD: Style = AnsiColor::Red.on_default();
 /// What people should look at.
 pub const CAREFUL: Style = AnsiColor::Yellow.on_default();
+
+/// A release as people call it: by its version, where it has one.
+pub fn named(release: &Release) -> &str {
+    release.version.as_deref().unwrap_or(&release.id)
+}
 
 /// `0.2s`, `75.0s`.
 pub fn seconds(took: Duration) -> String {

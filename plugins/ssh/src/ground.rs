@@ -161,9 +161,7 @@ impl<'a> Ground<'a> {
 
     /// The places that didn't answer.
     pub(crate) fn silent(&self) -> Vec<String> {
-        let answered = self.hosts();
-        let silent = (0..self.site.hosts.len()).filter(|host| !answered.contains(host));
-        silent.map(|host| self.site.hosts[host].place()).collect()
+        self.site.places_beside(&self.hosts())
     }
 
     pub(crate) fn place(&self, host: usize, what: &str) -> String {

@@ -35,6 +35,12 @@ pub(crate) struct Site {
 }
 
 impl Site {
+    /// The places of all hosts but these.
+    pub(crate) fn places_beside(&self, hosts: &[usize]) -> Vec<String> {
+        let others = (0..self.hosts.len()).filter(|host| !hosts.contains(host));
+        others.map(|host| self.hosts[host].place()).collect()
+    }
+
     /// Checks the config by itself.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! The end of a run, as people read it.
 
 use super::{
-    super::{BAD, GOOD, error_lines, seconds},
+    super::{BAD, GOOD, error_lines, named, seconds},
     Loudness,
 };
 use crate::{
@@ -48,7 +48,7 @@ pub(super) fn result(report: &Report) -> String {
         }
         Ending::Succeeded => match report.targets.as_slice() {
             [target] => {
-                let to = target.release.version.as_deref().unwrap_or(&target.release.id);
+                let to = named(&target.release);
                 match target.before.as_ref().and_then(|before| before.version.as_deref()) {
                     Some(from) if from != to => format!("succeeded, {from} → {to}"),
                     _ => format!("succeeded, {to}"),
@@ -76,7 +76,7 @@ pub(super) fn result(report: &Report) -> String {
 
 /// What is live after a target was taken back.
 fn live_since(target: &TargetReport) -> String {
-    let live = target.live_since().map(|live| live.version.as_deref().unwrap_or(&live.id));
+    let live = target.live_since().map(named);
     match live {
         _ if target.after.is_none() => "and what is live can't be read".to_owned(),
         Some(live) if target.was_overtaken() && target.was_live => {
@@ -88,10 +88,7 @@ fn live_since(target: &TargetReport) -> String {
         Some(live) => format!("{live} is live"),
         None => match target.before.as_ref() {
             Some(before) => {
-                format!(
-                    "but {} isn't live everywhere any more",
-                    before.version.as_deref().unwrap_or(&before.id)
-                )
+                format!("but {} isn't live everywhere any more", named(before))
             }
             None => "nothing is live".to_owned(),
         },
@@ -103,18 +100,18 @@ fn target_result(target: &TargetReport) -> String {
         TargetEnding::Skipped => "nothing was changed".to_owned(),
         TargetEnding::Staged => "staged, not live".to_owned(),
         TargetEnding::CanaryOpen => {
-            let version = target.release.version.as_deref().unwrap_or(&target.release.id);
+            let version = named(&target.release);
             format!("{version} is live for a part, as a canary")
         }
         TargetEnding::Verified => {
-            format!("{} is live", target.release.version.as_deref().unwrap_or(&target.release.id))
+            format!("{} is live", named(&target.release))
         }
         TargetEnding::Astray => {
-            let version = target.release.version.as_deref().unwrap_or(&target.release.id);
+            let version = named(&target.release);
             format!("{version} is live, but for what is named above")
         }
         TargetEnding::RolledBack => match target.live_since() {
-            Some(live) => format!("rolled back, {} is live", live.version.as_deref().unwrap_or(&live.id)),
+            Some(live) => format!("rolled back, {} is live", named(live)),
             None => "rolled back, nothing is live".to_owned(),
         },
         TargetEnding::Failed if target.rollback.is_some() && !target.is_back() => {

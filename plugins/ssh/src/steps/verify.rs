@@ -44,9 +44,7 @@ impl Verify {
         behind.extend(
             site.hosts.iter().map(|host| host.name.clone()).filter(|name| !self.hosts.contains(name)),
         );
-        let lacking = fleet.all().into_iter().filter(|host| !hosts.contains(host));
-        let lacking: Vec<_> = lacking.map(|host| site.hosts[host].place()).collect();
-        let lacking = lacking.join(" ");
+        let lacking = site.places_beside(&hosts).join(" ");
         let outcomes = fleet.each(site, &hosts, Hold::Locked, Again::Yes, |host, connection| {
             verify::approve(site, host, &head, &lacking, connection, session)
         });
