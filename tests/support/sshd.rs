@@ -189,6 +189,7 @@ impl Lab {
         }
         host.configure();
         host.appear();
+        host.introduce();
         host
     }
 }
@@ -233,12 +234,23 @@ impl Host {
         let door = Door::open(self);
         self.address = door.address;
         self.door = Some(door);
-        self.introduce();
     }
 
     /// Shows another key from now on.
     pub fn change_key(&self) {
         make_key(&self.folder.join("host_key"));
+    }
+
+    /// Has the user's ssh forget how to reach it: as if its name couldn't be looked up.
+    pub fn be_forgotten(&self) {
+        let mark = self.folder.join("looked_for");
+        let section = format!("Match originalhost {} exec \"touch {}\"\n", self.name, mark.display());
+        fs::write(self.lab.join("clients").join(&self.name), section).unwrap();
+    }
+
+    /// Whether the user's ssh looked for it since it was forgotten.
+    pub fn was_looked_for(&self) -> bool {
+        self.folder.join("looked_for").exists()
     }
 
     /// Tells the user's ssh how to reach it.

@@ -26,11 +26,12 @@ fn server(answers: &[&str]) -> (SocketAddr, mpsc::Receiver<String>) {
             let mut stream = stream.unwrap();
             let lines = BufReader::new(&stream).lines().map(Result::unwrap);
             let request: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
-            let answer = &answers[number.min(answers.len() - 1)];
-            stream.write_all(answer.as_bytes()).unwrap();
+            // Whoever has the answer finds the request.
             if asked.send(request.join("\n")).is_err() {
                 break;
             }
+            let answer = &answers[number.min(answers.len() - 1)];
+            stream.write_all(answer.as_bytes()).unwrap();
         }
     });
     (address, requests)

@@ -113,9 +113,11 @@ pub(crate) fn is_passing(words: &[String]) -> bool {
     says("kex_exchange_identification") && (says("Connection closed by") || says("Connection reset by"))
 }
 
-/// Whether these words mean that nothing listens there. Where somebody did a moment ago, its sshd may be starting again.
+/// Whether these words mean that nobody is there. Where somebody was a moment ago, its sshd may be starting again, or the
+/// name service be out of breath.
 pub(crate) fn is_absence(words: &[String]) -> bool {
-    words.iter().any(|line| line.contains("Connection refused"))
+    let says = |word: &str| words.iter().any(|line| line.contains(word));
+    says("Connection refused") || says("Could not resolve hostname")
 }
 
 fn forget_hint(host: &Host) -> String {
