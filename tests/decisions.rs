@@ -2,7 +2,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::{io::Write as _, path::Path, process::Command};
+use std::{fs, io::Write as _, path::Path, process::Command};
 
 use insta::assert_snapshot;
 use nix::sys::wait::WaitStatus;
@@ -217,9 +217,13 @@ fn a_closed_terminal_and_ctrl_c_change_nothing() {
 #[test]
 fn a_person_goes_back_step_by_step() {
     let project = Project::new();
+    project.deploy("0", "0");
+    let first = format!("www/releases/{}", project.history()[0]["deployment_id"].as_str().unwrap());
     for version in ["1", "2", "3"] {
         project.deploy(version, version);
     }
+    // What the place has no longer isn't offered.
+    fs::remove_dir_all(project.path().join(first)).unwrap();
     let mut person = Person::runs(&project, &["rollback"]);
     assert_snapshot!(person.reads(), @r"
     How should `docs` go back?

@@ -93,7 +93,7 @@ fn info_says_what_a_target_could_and_could_not_do() {
       file          [project]/home/.local/share/pop-deploy/plugins/libfaults.so (ready, new here)
       serves        fault_y
       can           diagnose, detect, canary
-      can't         unlock (`unlock` takes nothing at its place)
+      can't         kept (`rollback --list` doesn't say what is gone), unlock (`unlock` takes nothing at its place)
       environment   PATH, HOME, USER, LOGNAME, LANG, LC_*, TZ, TMPDIR, SHELL, XDG_*, RUST_BACKTRACE, CARGO_PKG_*
       dry runs      may write to a scratch folder alone, where the kernel enforces it; sockets stay open
       other runs    work as you, in a process of their own: your files, your network, your programs

@@ -271,6 +271,34 @@ fn going_back_again_goes_further_back() {
 }
 
 #[test]
+fn what_the_place_keeps_no_longer_is_listed_as_gone() {
+    let project = Project::new();
+    project.edit(|json| json["targets"]["docs"]["config"]["keep"] = json!(2));
+    for version in ["1", "2", "3"] {
+        project.deploy(version, version);
+    }
+    assert_snapshot!(project.see(&["rollback", "--list"]), @r"
+    Target: docs
+      3  live
+      2  where `rollback` goes
+      1  gone at the place
+    --- exit 0
+    ");
+    project.must(&["rollback", "--yes"]);
+    let said = project.must(&["status"]);
+    assert!(said.stdout.contains("Before: 1 ("), "{}", said.stdout);
+    assert!(
+        said.stdout.contains(", gone at the place; `rollback --list` shows what is left"),
+        "{}",
+        said.stdout
+    );
+    let status: Value = serde_json::from_str(&project.must(&["status", "--json"]).stdout).unwrap();
+    let kept = status["targets"][0]["kept"].as_array().unwrap();
+    let versions: Vec<_> = kept.iter().map(|release| &release["version"]).collect();
+    assert_eq!(json!(versions), json!(["3", "2"]));
+}
+
+#[test]
 fn a_detailed_exit_code_tells_that_something_would_change() {
     let project = Project::new();
     let look = ["execute", "--dry-run", "--detailed-exitcode", "--version", "1"];

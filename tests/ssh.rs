@@ -446,6 +446,11 @@ fn a_host_that_cannot_be_reached_stops_everything_or_stays_behind_and_catches_up
     assert_eq!(said.code, Some(3), "{}", all(&said));
     assert!(all(&said).contains("web2"), "{}", all(&said));
     fleet.all_say("one");
+    let listed = fleet.project.must(&["rollback", "--list"]).stdout;
+    assert!(
+        listed.contains("  Which of them are still there can't be read: nothing listens for ssh at `web2`"),
+        "{listed}"
+    );
     let said = fleet.project.must(&["execute", "--yes", "--version", "two", "--skip-unreachable"]);
     assert!(all(&said).contains("behind: web2"), "{}", all(&said));
     assert_eq!(fleet.live(), ["two", "one", "two"]);
@@ -468,6 +473,8 @@ fn a_host_that_cannot_be_reached_stops_everything_or_stays_behind_and_catches_up
     let said = fleet.project.run(&["rollback", "--yes"]);
     assert_eq!(said.code, Some(6), "{}", all(&said));
     assert!(all(&said).contains("all hosts keep, such as version one"), "{}", all(&said));
+    let listed = fleet.project.must(&["rollback", "--list"]).stdout;
+    assert!(listed.contains("  later  gone at the place\n") && listed.contains("  one\n"), "{listed}");
     fleet.project.must(&["rollback", "--yes", "--to", "one"]);
     fleet.all_say("one");
     let said = fleet.deploy("four");

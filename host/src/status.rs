@@ -31,6 +31,13 @@ pub struct TargetStatus<'a> {
     pub holder: Option<Holder>,
 }
 
+impl TargetStatus<'_> {
+    /// The releases that the place has still, where it says so.
+    pub fn kept(&self) -> Option<&[Release]> {
+        self.seen.as_ref().ok()?.kept.as_deref()
+    }
+}
+
 /// Looks at several targets at the same time.
 ///
 /// # Errors

@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use crate::{
     Error, Result, Session,
     protocol::{
-        Diagnostic, Manifest, PlaceLock, Plan, PlanRequest, Proposal, Receipt, RunRequest, Status, Undo,
-        UndoRequest, UnlockRequest,
+        Diagnostic, Manifest, PlaceLock, Plan, PlanRequest, Proposal, Receipt, Release, RunRequest, Status,
+        Undo, UndoRequest, UnlockRequest,
     },
 };
 
@@ -68,6 +68,16 @@ pub trait Target: Sized + Send + 'static {
     /// Nothing that can be gathered; recorded, and never hides the failure that led here.
     fn diagnose(&mut self) -> Result<Vec<Diagnostic>> {
         Err(Error::unimplemented("diagnose"))
+    }
+
+    /// Says which releases the place has still, in every part of it, the live one too: where people can go back to. From a
+    /// quick look: the plan of a rollback says whether one is whole. Optional, and asked only of a plugin with
+    /// [`capability::KEPT`](crate::protocol::capability::KEPT).
+    ///
+    /// # Errors
+    /// When a part of the place can't be read.
+    fn kept(&mut self) -> Result<Vec<Release>> {
+        Err(Error::unimplemented("kept"))
     }
 
     /// Says who is at work at each part of the place; changes nothing. Optional, and asked only of a plugin with

@@ -19,6 +19,7 @@ use crate::{
     journal::{self, PastRun},
     pipeline::{
         event::Listener,
+        look::{self, View},
         objection,
         order::{Errand, Goal, Order},
         outcome::{Ending, Mode, Report},
@@ -27,6 +28,7 @@ use crate::{
     },
     plugins::SearchPath,
     project::Project,
+    reporter::printable,
     select, version,
 };
 
@@ -45,10 +47,10 @@ pub(super) fn rollback(wanted: &Rollback, plugins: &SearchPath) -> Result<Exit, 
 fn talk(wanted: &Rollback, plugins: &SearchPath, conversation: &Conversation) -> Result<Exit, Failure> {
     let (project, config) = open(&wanted.site)?;
     let targets = select::select(&config, &selection(&wanted.targets))?;
-    let history = History::of(&config);
     if wanted.list {
+        let actor = version::actor();
         for target in targets {
-            list(&history.target(&target.name), &target.name);
+            list(&conversation.view((&project, &config), target, plugins, &actor));
         }
         return Ok(Exit::Done);
     }
@@ -74,7 +76,7 @@ fn talk(wanted: &Rollback, plugins: &SearchPath, conversation: &Conversation) ->
         WayBack::Past(past) => take_back(&order, &past, wanted, conversation),
         WayBack::Errands(errands) => {
             order.errands = errands;
-            go_back(wanted, order, &history, conversation)
+            go_back(wanted, order, conversation)
         }
     }?;
     if is_back(&report) {
@@ -137,17 +139,16 @@ fn take_back(
 }
 
 /// Goes back to former releases, or looks only, as somebody decides.
-fn go_back(
-    wanted: &Rollback,
-    mut order: Order<'_>,
-    history: &History,
-    conversation: &Conversation,
-) -> Result<Report, Failure> {
-    if let [errand] = order.errands.as_mut_slice() {
-        match strategy(wanted, history, errand, conversation)? {
-            Strategy::DryRun => order.mode = Mode::RollbackDryRun,
-            Strategy::As(None) => {}
-            Strategy::As(Some(to)) => {
+fn go_back(wanted: &Rollback, mut order: Order<'_>, conversation: &Conversation) -> Result<Report, Failure> {
+    let strategy = match order.errands.as_slice() {
+        [errand] => strategy(wanted, &order, errand, conversation)?,
+        _ => Strategy::As(None),
+    };
+    match strategy {
+        Strategy::DryRun => order.mode = Mode::RollbackDryRun,
+        Strategy::As(None) => {}
+        Strategy::As(Some(to)) => {
+            for errand in &mut order.errands {
                 errand.goal = goal(order.project, order.config, errand.target, Some(&to))?;
             }
         }
@@ -189,7 +190,7 @@ enum Strategy {
 /// How one target goes back; where the command line doesn't say it, somebody is asked.
 fn strategy(
     wanted: &Rollback,
-    history: &History,
+    order: &Order<'_>,
     errand: &Errand<'_>,
     conversation: &Conversation,
 ) -> Result<Strategy, Failure> {
@@ -199,9 +200,14 @@ fn strategy(
     let Goal::Back { to, from } = &errand.goal else { return Ok(Strategy::As(None)) };
     let name = |release: &Release| release.version.clone().unwrap_or_else(|| release.id.clone());
     let (previous, live) = (name(&to.release), from.as_ref().map(name));
+    let history = History::of(order.config);
     let history = history.target(&errand.target.name);
+    let view = conversation.view((order.project, order.config), errand.target, order.plugins, order.actor);
+    // Why the place can't be asked is said by the plan.
+    let kept = look::kept(&view).ok().flatten();
     let older = versions(&history).into_iter();
     let older = older.filter(|version| *version != previous && Some(version) != live.as_ref());
+    let older = older.filter(|version| !is_gone(version, &history, kept.as_deref()));
     let there: Vec<_> = [previous.clone()].into_iter().chain(older).collect();
     let decision = questions::rollback_strategy(&errand.target.name, &there, &history.bad_versions());
     Ok(match conversation.decide(&decision)? {
@@ -262,18 +268,33 @@ fn versions(history: &TargetHistory<'_>) -> Vec<String> {
     versions
 }
 
-fn list(history: &TargetHistory<'_>, name: &str) {
+/// Whether the place, which has `kept` of its releases, has none of that version any more.
+fn is_gone(version: &str, history: &TargetHistory<'_>, kept: Option<&[Release]>) -> bool {
+    let Some((kept, deployed)) = kept.zip(history.find(version)) else { return false };
+    let id = deployed.release().id;
+    kept.iter().all(|release| release.id != id)
+}
+
+fn list(view: &View<'_>) {
+    let history = History::of(view.config);
+    let history = history.target(&view.target.name);
+    let kept = look::kept(view);
     let live = history.live().and_then(|live| live.version.map(str::to_owned));
     let previous = history.previous().and_then(|previous| previous.version.map(str::to_owned));
     let bad = history.bad_versions();
-    print_line!("Target: {name}");
-    for version in versions(history) {
+    print_line!("Target: {}", view.target.name);
+    for version in versions(&history) {
+        let gone = kept.as_ref().is_ok_and(|kept| is_gone(&version, &history, kept.as_deref()));
         let note = match &version {
             version if Some(version) == live.as_ref() => "  live",
+            _ if gone => "  gone at the place",
             version if Some(version) == previous.as_ref() => "  where `rollback` goes",
             version if bad.contains(&version.as_str()) => "  went bad",
             _ => "",
         };
         print_line!("  {version}{note}");
+    }
+    if let Err(failure) = kept {
+        print_line!("  Which of them are still there can't be read: {}", printable(&failure.to_string()));
     }
 }

@@ -89,7 +89,12 @@ fn target_text(status: &TargetStatus<'_>) -> String {
     };
     text.push_str(&format!("  Live: {live}\n"));
     if let Some(previous) = &status.previous {
-        text.push_str(&format!("  Before: {}, where `rollback` goes\n", named(previous)));
+        let is_gone = status.kept().is_some_and(|kept| kept.iter().all(|release| release.id != previous.id));
+        let note = match is_gone {
+            true => "gone at the place; `rollback --list` shows what is left",
+            false => "where `rollback` goes",
+        };
+        text.push_str(&format!("  Before: {}, {note}\n", named(previous)));
     }
     for check in status.seen.iter().flat_map(|seen| &seen.checks) {
         if matches!(check.status, CheckStatus::Fail | CheckStatus::Warn) && check.name != "history" {
@@ -128,7 +133,7 @@ fn target_value(status: &TargetStatus<'_>) -> Value {
     json!({
         "target": status.target.name, "type": status.target.kind, "enabled": status.target.enabled,
         "primary": status.target.primary, "live": live, "history": status.known, "previous": status.previous,
-        "checks": checks, "error": error, "holder": status.holder,
+        "kept": status.kept(), "checks": checks, "error": error, "holder": status.holder,
     })
 }
 

@@ -50,6 +50,8 @@ pub struct View<'a> {
 pub struct Sight {
     /// What is live, where it is one of ours.
     pub live: Option<Release>,
+    /// What the place has still; none where the plugin doesn't say.
+    pub kept: Option<Vec<Release>>,
     /// The plugin's checks, and ours: whether history agrees.
     pub checks: Vec<Check>,
 }
@@ -68,7 +70,8 @@ impl Sight {
 pub fn at(view: &View<'_>) -> Result<Sight, Failure> {
     let waiting = canary::open_at(view.project, &[&view.target.name])?;
     let open = waiting.iter().find_map(|run| run.target(&view.target.name)?.open_canary());
-    let status = seated(view, NOTHING, open)?.status()?;
+    let mut member = seated(view, NOTHING, open)?;
+    let (status, kept) = (member.status()?, ask_for_kept(&mut member)?);
     let mut checks = status.checks;
     checks.push(against_history(view, status.live.as_ref()));
     for run in waiting {
@@ -82,7 +85,7 @@ pub fn at(view: &View<'_>) -> Result<Sight, Failure> {
         check.message = blot(&check.message);
         check.hint = check.hint.as_ref().map(blot);
     }
-    Ok(Sight { live: status.live, checks })
+    Ok(Sight { live: status.live, kept, checks })
 }
 
 /// What a deployment of that version would begin with: the plugin's plan, with what it checked.
@@ -109,6 +112,18 @@ pub fn diagnose(view: &View<'_>) -> Result<Vec<Diagnostic>, Failure> {
         Err(error) if error.kind == ErrorKind::Unimplemented => Ok(Vec::new()),
         gathered => Ok(gathered?),
     }
+}
+
+/// Which releases the place has still; none where the plugin doesn't say.
+///
+/// # Errors
+/// There is no plugin for the target, its config is wrong, or the place can't be read.
+pub fn kept(view: &View<'_>) -> Result<Option<Vec<Release>>, Failure> {
+    Ok(ask_for_kept(&mut seated(view, NOTHING, None)?)?)
+}
+
+fn ask_for_kept(member: &mut Member) -> Result<Option<Vec<Release>>, Error> {
+    if member.is_capable_of(capability::KEPT) { member.kept().map(Some) } else { Ok(None) }
 }
 
 /// Who is at work at the place; none where the plugin keeps no locks there that it could tell of.

@@ -180,6 +180,14 @@ impl Member {
         self.call(method::DIAGNOSE, &(), self.seat.deadlines.plan)
     }
 
+    /// Has the plugin say which releases are kept at the place.
+    ///
+    /// # Errors
+    /// What the plugin answers, or that it died.
+    pub fn kept(&mut self) -> Result<Vec<Release>, Error> {
+        self.call(method::KEPT, &(), self.seat.deadlines.plan)
+    }
+
     /// Has the plugin say who is at work at the place.
     ///
     /// # Errors

@@ -115,6 +115,7 @@ impl<T: Target> Serve for Served<T> {
             method::RUN => reply(target.run(&parse(input)?)?),
             method::UNDO => reply(target.undo(&parse(input)?)?),
             method::DIAGNOSE => reply(target.diagnose()?),
+            method::KEPT => reply(target.kept()?),
             method::LOCKS => reply(target.locks()?),
             method::UNLOCK => reply(target.unlock(&parse(input)?)?),
             _ => Err(Error::unimplemented(name)),

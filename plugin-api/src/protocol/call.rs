@@ -19,6 +19,8 @@ pub mod method {
     pub const UNDO: &str = "undo";
     /// Gathers what helps to understand a failure. `()` → a list of [`Diagnostic`](super::Diagnostic).
     pub const DIAGNOSE: &str = "diagnose";
+    /// Says which releases are kept at the place. `()` → a list of [`Release`](super::super::Release).
+    pub const KEPT: &str = "kept";
     /// Says who is at work at the place. `()` → a list of [`PlaceLock`](super::super::PlaceLock).
     pub const LOCKS: &str = "locks";
     /// Takes the place from a run that hangs. [`UnlockRequest`](super::super::UnlockRequest) → a list of
@@ -36,6 +38,8 @@ pub mod capability {
     /// It plans a [`Rollout::Canary`](super::Rollout::Canary). The host never asks one of a plugin without it: that one
     /// would deploy in full.
     pub const CANARY: &str = "canary";
+    /// It says which releases are kept at its place. The host never asks a plugin without it.
+    pub const KEPT: &str = "kept";
     /// It says who is at work at its place, and takes it from a run that hangs. The host asks neither of a plugin without it.
     pub const UNLOCK: &str = "unlock";
 }

@@ -48,8 +48,8 @@ use std::{collections::BTreeMap, path::Path};
 use pop_deploy_plugin_api::{
     Error, Result, Session, Target, export_target,
     protocol::{
-        Diagnostic, Manifest, Outcome, PlaceLock, Plan, PlanRequest, Proposal, Receipt, RunRequest, Status,
-        Undo, UndoRequest, UnlockRequest, capability,
+        Diagnostic, Manifest, Outcome, PlaceLock, Plan, PlanRequest, Proposal, Receipt, Release, RunRequest,
+        Status, Undo, UndoRequest, UnlockRequest, capability,
     },
     serde_json,
 };
@@ -101,6 +101,7 @@ impl Target for Ssh {
                 "detect",
                 "build",
                 capability::CANARY,
+                capability::KEPT,
                 capability::UNLOCK,
             ]),
             environment: words(&["SSH_AUTH_SOCK", "SSH_SK_PROVIDER", "KRB5CCNAME"]),
@@ -204,6 +205,11 @@ impl Target for Ssh {
             once if once.starts_with("run_once_") => Ok(data::<Once>(step)?.undo(request.receipt.as_ref())),
             other => Err(unknown_step(other)),
         }
+    }
+
+    fn kept(&mut self) -> Result<Vec<Release>> {
+        self.survey(Depth::Heads);
+        status::kept(self.surveys.as_deref().unwrap_or_default())
     }
 
     fn locks(&mut self) -> Result<Vec<PlaceLock>> {

@@ -15,7 +15,7 @@ use crate::{
     ground::Ground,
     site::Site,
     steps,
-    survey::{Current, Survey},
+    survey::{Current, Kept, Survey},
     verify::{self, Look},
 };
 
@@ -113,6 +113,19 @@ impl<'s> CanaryHosts<'s> {
             ),
         }
     }
+}
+
+/// The releases that every host has.
+///
+/// # Errors
+/// A host can't be asked.
+pub(crate) fn kept(surveys: &[Result<Survey>]) -> Result<Vec<Release>> {
+    let surveys: Vec<_> =
+        surveys.iter().map(Result::as_ref).collect::<Result<_, _>>().map_err(Clone::clone)?;
+    let Some((first, others)) = surveys.split_first() else { return Ok(Vec::new()) };
+    let is_everywhere =
+        |kept: &&Kept| others.iter().all(|host| host.kept.iter().any(|other| other.id() == kept.id()));
+    Ok(first.kept.iter().filter(is_everywhere).map(|kept| kept.head.release.clone()).collect())
 }
 
 /// Lists the releases of every host with their state.

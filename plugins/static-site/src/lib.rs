@@ -30,8 +30,8 @@ use std::path::Path;
 use pop_deploy_plugin_api::{
     Error, Result, Session, Target, export_target,
     protocol::{
-        Diagnostic, Manifest, Outcome, PlaceLock, Plan, PlanRequest, Proposal, Receipt, RunRequest, Status,
-        Undo, UndoRequest, UnlockRequest, capability,
+        Diagnostic, Manifest, Outcome, PlaceLock, Plan, PlanRequest, Proposal, Receipt, Release, RunRequest,
+        Status, Undo, UndoRequest, UnlockRequest, capability,
     },
     serde_json,
 };
@@ -74,7 +74,15 @@ impl Target for StaticSite {
             id: "static-site".into(),
             description: "Ships a folder of built pages to a web root".into(),
             types: words(&["static-site"]),
-            capabilities: words(&["rollback", "status", "diagnose", "detect", "build", capability::UNLOCK]),
+            capabilities: words(&[
+                "rollback",
+                "status",
+                "diagnose",
+                "detect",
+                "build",
+                capability::KEPT,
+                capability::UNLOCK,
+            ]),
             environment: words(&[
                 "HTTP_PROXY",
                 "HTTPS_PROXY",
@@ -169,6 +177,10 @@ impl Target for StaticSite {
 
     fn diagnose(&mut self) -> Result<Vec<Diagnostic>> {
         status::diagnose(&self.webroot)
+    }
+
+    fn kept(&mut self) -> Result<Vec<Release>> {
+        status::kept(&self.webroot)
     }
 
     fn locks(&mut self) -> Result<Vec<PlaceLock>> {

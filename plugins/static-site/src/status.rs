@@ -2,13 +2,13 @@
 
 use pop_deploy_plugin_api::{
     Result, Session,
-    protocol::{Check, CheckStatus, Diagnostic, Status},
+    protocol::{Check, CheckStatus, Diagnostic, Release, Status},
 };
 use serde_json::json;
 
 use crate::{
     checks, deploy,
-    manifest::heads,
+    manifest::{Head, heads},
     webroot::{Current, Webroot},
 };
 
@@ -44,6 +44,18 @@ fn drift(mut check: Check) -> Check {
         check.hint = Some("deploy again to make it right, or find out who writes there".to_owned());
     }
     check
+}
+
+/// The releases whose folder is there.
+///
+/// # Errors
+/// The bookkeeping can't be read.
+pub(crate) fn kept(webroot: &Webroot) -> Result<Vec<Release>> {
+    let (current, heads) = (webroot.look()?, heads(webroot)?);
+    let live = current.release(&heads).map(|head| head.release.id.clone());
+    let is_there =
+        |head: &Head| live.as_ref() == Some(&head.release.id) || webroot.release(&head.release.id).is_dir();
+    Ok(heads.into_iter().filter(is_there).map(|head| head.release).collect())
 }
 
 /// Lists the releases with their state.

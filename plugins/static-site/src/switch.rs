@@ -144,6 +144,13 @@ impl Switch {
 
     fn unknown(&self, webroot: &Webroot, found: &Current) -> Undo {
         let (current, base) = (webroot.current(), webroot.base.display());
+        let heads = heads(webroot).unwrap_or_default();
+        if let Some(live) = found.release(&heads) {
+            let id = &live.release.id;
+            return Undo::Unknown {
+                why: format!("release {id} is live, which this run didn't switch to: it stays so"),
+            };
+        }
         let mend = match (&self.from, &self.park) {
             (Current::Link(old), _) => format!("to mend it: ln -sfn releases/{old} '{}'", current.display()),
             (Current::Folder(_), Some(park)) => {

@@ -593,6 +593,7 @@ fn a_link_of_somebody_else_is_refused_and_one_into_releases_adopted() {
 #[test]
 fn a_switch_that_somebody_interfered_with_says_so() {
     let project = Project::new();
+    project.deploy("r0");
     project.deploy("r1");
     let (target, release) = (project.open(), release("r2", "2"));
     let plan = target.plan_deploy("r2", "2").unwrap();
@@ -602,6 +603,9 @@ fn a_switch_that_somebody_interfered_with_says_so() {
     let request = UndoRequest { step: switch.clone(), release, receipt: None };
     let Undo::Unknown { why } = target.call(method::UNDO, &request).unwrap() else { panic!("known") };
     assert!(why.contains("is absent") && why.contains("ln -sfn releases/r1"), "{why}");
+    symlink("releases/r0", project.path("www/current")).unwrap();
+    let Undo::Unknown { why } = target.call(method::UNDO, &request).unwrap() else { panic!("known") };
+    assert_eq!(why, "release r0 is live, which this run didn't switch to: it stays so");
 }
 
 #[test]

@@ -11,9 +11,10 @@ use crate::{
 };
 
 /// What this host never asks of a plugin that doesn't claim it, and what its user misses then.
-const MISSED: [(&str, &str); 3] = [
+const MISSED: [(&str, &str); 4] = [
     (capability::CANARY, "`--canary` is refused"),
     ("detect", "`init` never proposes it"),
+    (capability::KEPT, "`rollback --list` doesn't say what is gone"),
     (capability::UNLOCK, "`unlock` takes nothing at its place"),
 ];
 
