@@ -518,11 +518,39 @@ fn run_of(unlock: &[String]) -> &str {
     &unlock[unlock.iter().position(|word| word == "--run-id").unwrap() + 1]
 }
 
+/// A run that hears of a terminal that is gone, however deaf this test was started.
+fn start_hearing(project: &Project) -> Child {
+    project.command_through(&["env", "--default-signal=HUP"], &EXECUTE).spawn().unwrap()
+}
+
+#[test]
+fn a_run_under_nohup_outlives_its_terminal_and_takes_itself_back_when_it_is_unlocked() {
+    let project = deployed();
+    project.gate("pre_switch");
+    let start = || {
+        let run = project.command_through(&["nohup"], &EXECUTE).spawn().unwrap();
+        project.wait_at_gate();
+        send(run.id(), Signal::HUP);
+        run
+    };
+    let run = start();
+    project.write("go", "");
+    let said = ended(run);
+    assert_eq!(said.code, Some(0), "{}", all(&said));
+    ["go", "at_gate"].map(|file| fs::remove_file(project.path().join(file)).unwrap());
+    project.write("public/index.html", "three");
+    let run = start();
+    let unlock = told_to_unlock(&project.run(&EXECUTE));
+    project.must(&unlock.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(ended(run).code, Some(143));
+    assert_eq!(live(&project), "two");
+}
+
 #[test]
 fn a_run_that_only_takes_long_takes_itself_back_when_it_is_unlocked() {
     let project = deployed();
     project.gate("pre_switch");
-    let run = project.start(&EXECUTE);
+    let run = start_hearing(&project);
     project.wait_at_gate();
     let unlock = told_to_unlock(&project.run(&EXECUTE));
     let taken = project.must(&unlock.iter().map(String::as_str).collect::<Vec<_>>());
@@ -541,7 +569,7 @@ fn a_run_that_is_stopping_already_is_not_hurried_when_it_is_unlocked() {
     let project = deployed();
     project.hook("post_switch", "exit 1");
     project.gate("on_rollback");
-    let run = project.start(&EXECUTE);
+    let run = start_hearing(&project);
     project.wait_at_gate();
     let unlock = told_to_unlock(&project.run(&EXECUTE));
     // As of a terminal that is closed.

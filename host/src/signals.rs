@@ -3,7 +3,7 @@
 //! The first signal lets the running step stop at its next safe point; the run then takes itself back. The second
 //! ends the workers and this process at once: the journal is left as of a run that died, and the next command mends it.
 //! SIGHUP only ever asks. Both the shell and the kernel say that a terminal is gone, and whoever unlocks a target can't know
-//! what its run heard before.
+//! what its run heard before. A run under `nohup` never hears it.
 
 use std::{
     collections::BTreeSet,
@@ -15,6 +15,7 @@ use std::{
     thread,
 };
 
+use pop_deploy_plugin_api::holding::ignores_hangups;
 use rustix::process::{Pid, Signal, kill_process_group};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM},
@@ -53,7 +54,10 @@ impl Interrupt {
             groups: Mutex::default(),
             last_words,
         });
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        if !ignores_hangups(std::process::id()) {
+            signals.add_signal(SIGHUP)?;
+        }
         let hears = Arc::clone(&interrupt);
         thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in signals.forever() {

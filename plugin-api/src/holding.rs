@@ -87,6 +87,14 @@ impl Holding<'_> {
     }
 }
 
+/// Whether a process ignores SIGHUP, as whatever `nohup` starts does. Systems without /proc don't say so of any.
+pub fn ignores_hangups(process: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    // A mask in hexadecimal, signal 1 lowest: proc_pid_status(5).
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
+}
+
 #[cfg(target_os = "linux")]
 mod process {
     use std::{
@@ -100,7 +108,7 @@ mod process {
         process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
     };
 
-    use super::Taker;
+    use super::{Taker, ignores_hangups};
     use crate::{Error, IoContext as _, Result};
 
     /// The processes of a run.
@@ -140,9 +148,11 @@ mod process {
             Ok(Self { taker, host, workers })
         }
 
-        /// By the signal that a host never takes for somebody's insisting.
+        /// By the signal that a host never takes for somebody's insisting, or by one that it hears under `nohup`.
         pub(super) fn ask_to_stop(&self) -> Result<()> {
-            self.host.iter().try_for_each(|host| host.send(Signal::HUP).map(drop))
+            let signal =
+                |host: &Process| if ignores_hangups(host.number) { Signal::TERM } else { Signal::HUP };
+            self.host.iter().try_for_each(|host| host.send(signal(host)).map(drop))
         }
 
         /// Kills the host alone: it would put another worker in the place of one that died, and the workers know best what
@@ -354,7 +364,7 @@ mod tests {
     #[test]
     fn only_a_process_that_shares_the_locked_file_is_ended() {
         let place = Place::new();
-        let (mut holder, number) = with_open(place.locked(), &format!("trap '' HUP; echo $$; {WAITS}"));
+        let (mut holder, number) = with_open(place.locked(), &format!("trap '' HUP TERM; echo $$; {WAITS}"));
         let (mut waiting, another) = with_open(place.open(), &format!("trap exit HUP; echo $$; {WAITS}"));
         // As after its number was given to another process.
         let error = place.end(another).unwrap_err();

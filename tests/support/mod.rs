@@ -122,9 +122,15 @@ impl Project {
 
     /// The command, ready to run in the project, with a home of its own.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pop-deploy"));
+        self.command_through(&[], arguments)
+    }
+
+    /// The same, by another program that becomes it.
+    pub fn command_through(&self, other: &[&str], arguments: &[&str]) -> Command {
+        let words = [other, &[env!("CARGO_BIN_EXE_pop-deploy")], arguments].concat();
+        let mut command = Command::new(words[0]);
         command
-            .args(arguments)
+            .args(&words[1..])
             .current_dir(self.path())
             .env("HOME", self.path().join("home"))
             .env_remove("XDG_CACHE_HOME")
