@@ -396,6 +396,49 @@ fn a_canary_that_is_open_is_seen_from_another_folder_until_it_is_judged_or_its_m
 }
 
 #[test]
+fn who_meets_a_canary_at_work_waits_for_it_and_never_deploys_over_one_that_died() {
+    let Some(fleet) = Fleet::new(3) else { return };
+    let other = Fleet::project_in(&fleet.lab);
+    fleet.config_of(&other, json!({}));
+    let steps = json!([{"count": 1, "hold": 0}, {"count": 2, "hold": 0}]);
+    fleet.config(json!({"canary": steps, "restart": slow_restart(&fleet)}));
+    fleet.deploy("one");
+    let met = |word: &str| {
+        hold_restart(&fleet, 1);
+        fleet.fill(word);
+        let run = fleet.project.start(&["execute", "--canary", "--yes", "--version", word]);
+        wait_for_restart(&fleet, 1);
+        assert_eq!(fleet.live()[0], word, "its first host is through");
+        fleet::fill(&other, "three");
+        let said = Fleet::try_meanwhile(&other, "three");
+        assert_eq!(said.code, Some(5), "{}", all(&said));
+        let begun = || other.journals().matches("\"intent\"").count();
+        let before = begun();
+        let waiting = other.start(&["execute", "--yes", "--version", "three", "--wait", "120"]);
+        wait_for("the run that waits", || (begun() > before).then_some(()));
+        (run, waiting)
+    };
+    let (run, waiting) = met("two");
+    let_restart_go(&fleet, 1);
+    let said = Said::from(run.wait_with_output().unwrap());
+    assert_eq!(said.code, Some(0), "{}", all(&said));
+    let said = Said::from(waiting.wait_with_output().unwrap());
+    assert_eq!(said.code, Some(0), "{}", all(&said));
+    fleet.all_say("three");
+    let (mut run, waiting) = met("four");
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let said = Said::from(waiting.wait_with_output().unwrap());
+    assert_eq!(said.code, Some(3), "{}", all(&said));
+    assert!(
+        all(&said).contains("planning again: on `web1`, a canary of another folder is open"),
+        "{}",
+        all(&said)
+    );
+    assert_eq!(fleet.live()[0], "four");
+}
+
+#[test]
 fn a_canary_splits_the_hosts_that_answer_and_is_refused_where_it_cannot() {
     let Some(mut fleet) = Fleet::new(4) else { return };
     let hosts = json!(["web1", "web2", {"host": "web3", "labels": ["edge"]}, "web4"]);

@@ -12,10 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     address::Host,
-    connection::Connection,
+    connection::{Answer, Connection},
     fleet::{Again, Hold, count, together},
     lock::{now, told},
-    manifest::Head,
     quote,
     rollout::{Rollout, Switched},
     site::Site,
@@ -162,9 +161,13 @@ impl Opened {
         }
     }
 
+    /// The one of another folder that a host named when its lock was taken.
+    pub(crate) fn in_the_way(answer: &Answer) -> Option<Self> {
+        answer.value("canary").and_then(|line| serde_json::from_str(line).ok())
+    }
+
     /// That it is open, and what helps.
-    pub(crate) fn check(&self, status: CheckStatus, host: &Host, base: &str, head: &Head) -> Check {
-        let id = &head.release.id;
+    pub(crate) fn check(&self, status: CheckStatus, host: &Host, base: &str, id: &str) -> Check {
         let words = format!(
             "on `{host}`, a canary of another folder is open: release {id} by {}, since {}",
             self.actor, self.since

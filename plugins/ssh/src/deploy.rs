@@ -69,7 +69,7 @@ pub(crate) fn plan(
     let (ground, mut checked) = Ground::of(site, session, surveys, unreachable);
     checked.extend(ground.lonely());
     checked.extend(ground.checks());
-    checked.extend(ground.canaries(CheckStatus::Fail));
+    checked.extend(ground.objecting_canaries());
     if rollout == Rollout::Canary {
         checked.extend(canary::undividable(site, &ground.hosts()));
     }

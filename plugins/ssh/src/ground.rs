@@ -83,13 +83,22 @@ impl<'a> Ground<'a> {
         )
     }
 
+    /// The open canaries of other folders, which nothing is planned over. One whose run is still at work is waited for with
+    /// its lock, and looked for again once that is had.
+    pub(crate) fn objecting_canaries(&self) -> Vec<Check> {
+        if self.surveys.iter().any(|(_, survey)| survey.holder().is_some()) {
+            return Vec::new();
+        }
+        self.canaries(CheckStatus::Fail)
+    }
+
     /// The open canaries of other folders, as checks that end like this. The host knows those of this one.
     pub(crate) fn canaries(&self, status: CheckStatus) -> Vec<Check> {
         let own = Origin::of(self.session).maker;
         let open = |(host, survey): &(usize, &Survey)| {
             let live = survey.live().filter(|live| live.head.origin.maker != own)?;
             let canary = live.canary.as_ref()?;
-            Some(canary.check(status, &self.site.hosts[*host], &self.site.bases[*host], &live.head))
+            Some(canary.check(status, &self.site.hosts[*host], &self.site.bases[*host], live.id()))
         };
         self.surveys.iter().filter_map(open).collect()
     }

@@ -34,7 +34,7 @@ pub(crate) fn plan(
     check_id(id)?;
     let (ground, mut checked) = Ground::of(site, session, surveys, Unreachable::Fails);
     checked.extend(ground.checks());
-    checked.extend(ground.canaries(CheckStatus::Fail));
+    checked.extend(ground.objecting_canaries());
     let ready = checked.iter().all(|check| check.status != CheckStatus::Fail);
     let mut steps = Vec::new();
     if ready {

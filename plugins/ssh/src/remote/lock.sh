@@ -57,7 +57,14 @@ lock() {
 	[ -e "$meta/owner" ] || heard sh -c 'printf "%s\n" "$1" >"$2"' sh "$3" "$meta/owner" || return 1
 	said_in "$meta/owner" owner
 	current "$4"
+	another_canary "${link#releases/}" "$6"
 	[ -z "$5" ] || is_of "$6" "$5" || say "taken"
+}
+
+# Says whether release $1, which is live, is a canary that another maker than $2 is to judge.
+another_canary() {
+	canary=$meta/releases/$1/canary
+	[ ! -s "$canary" ] || [ -s "${canary%canary}verified" ] || is_of "$2" "$1" || said_in "$canary" canary
 }
 
 # Whether a release is of this maker, or not there.

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use pop_deploy_plugin_api::{
     Error, ErrorKind, Result, Session,
-    protocol::{Outcome, Receipt, Undo},
+    protocol::{CheckStatus, Outcome, Receipt, Undo},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    canary::Opened,
+    connection::Answer,
     fleet::{Again, Fleet, Hold, count, together},
     lock,
     site::Site,
@@ -54,7 +56,7 @@ impl Locking {
             let outcomes = fleet.each(site, some, Hold::Free, Again::Yes, |host, connection| {
                 let planned = self.planned(site, host);
                 let answer = lock::take(site, host, planned, self.makes.as_deref(), connection, session)?;
-                self.check(site, host, &Current::of(&answer), release)
+                self.check(site, host, &answer, release)
             });
             let taken = together(site, outcomes);
             if taken.as_ref().is_err_and(|error| error.kind == ErrorKind::Locked) {
@@ -69,8 +71,15 @@ impl Locking {
         self.before.get(&site.hosts[host].name).map_or("", String::as_str)
     }
 
-    fn check(&self, site: &Site, host: usize, current: &Current, release: &str) -> Result<()> {
+    fn check(&self, site: &Site, host: usize, answer: &Answer, release: &str) -> Result<()> {
         let (name, planned) = (&site.hosts[host].name, self.planned(site, host));
+        let current = Current::of(answer);
+        if let Some((canary, live)) = Opened::in_the_way(answer).zip(current.release()) {
+            let check = canary.check(CheckStatus::Fail, &site.hosts[host], &site.bases[host], live);
+            let mut error = Error::preflight(check.message);
+            error.hint = check.hint;
+            return Err(error);
+        }
         // A resumed run may have switched already.
         if current.word() == planned || current.release() == Some(release) {
             return Ok(());
