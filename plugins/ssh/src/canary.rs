@@ -14,7 +14,7 @@ use crate::{
     address::Host,
     connection::{Answer, Connection},
     fleet::{Again, Hold, count, together},
-    lock::{now, told},
+    lock::{kept, now, told},
     quote,
     rollout::{Rollout, Switched},
     site::Site,
@@ -152,8 +152,7 @@ pub(crate) struct Opened {
 impl Opened {
     /// Writes it down there.
     fn leave(&self, host: &Host, id: &str, connection: &mut Connection) -> Result<()> {
-        // Strings are always JSON.
-        let line = serde_json::to_string(self).unwrap_or_default();
+        let line = kept("the canary", self)?;
         let answer = connection.ask(&["opened", id, &line])?;
         match answer.status {
             0 => Ok(()),

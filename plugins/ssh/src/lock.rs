@@ -115,6 +115,12 @@ pub(crate) fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// What a host keeps of somebody, as the one line that it is.
+pub(crate) fn kept(name: &str, what: &impl Serialize) -> Result<String> {
+    serde_json::to_string(what)
+        .map_err(|error| Error::failed(format!("{name} isn't representable as JSON")).because(&error))
+}
+
 /// Takes the lock of a host's base, making what it needs there; says what `current` is, which quickly is told if it is
 /// `live`. Where a release is to be `made`, no other run may have one of that name there.
 ///
@@ -128,10 +134,8 @@ pub(crate) fn take(
     connection: &mut Connection,
     session: &Session,
 ) -> Result<Answer> {
-    let holder = serde_json::to_string(&Holder::of(session))
-        .map_err(|error| Error::failed("the holder isn't representable as JSON").because(&error))?;
-    let owner = serde_json::to_string(&Owner::of(session))
-        .map_err(|error| Error::failed("the owner isn't representable as JSON").because(&error))?;
+    let holder = kept("the holder", &Holder::of(session))?;
+    let owner = kept("the owner", &Owner::of(session))?;
     let (base, Origin { maker, .. }) = (&site.bases[host], Origin::of(session));
     let claim = claim(session);
     let words = ["lock", base, &holder, &owner, live, made.unwrap_or_default(), &maker, &claim];
