@@ -33,10 +33,10 @@ use super::{
     wire::{self, Aside, FromWorker, Job},
 };
 
-/// How long a worker that closed its pipe may take to end by itself.
-const EXIT: Duration = Duration::from_secs(1);
+/// How long a worker that closed its pipe may take to end by itself: on a busy machine one that crashed isn't gone at once.
+const EXIT: Duration = Duration::from_secs(5);
 /// How long its last words may take to arrive: a child that was left behind may hold the pipe open.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How often a process that is to end is looked at.
 const TICK: Duration = Duration::from_millis(1);
 
