@@ -112,7 +112,7 @@ fn whatever_a_plugin_does_once_a_switch_was_made_both_targets_go_back() {
 
 #[test]
 fn an_answer_after_the_deadline_and_a_session_that_does_not_close_spoil_nothing() {
-    let late = Pair::new("run:switch", "answer_late", &json!({"deadlines": {"switch": 0.2}}));
+    let late = Pair::new("run:switch", "answer_late", &json!({"deadlines": {"switch": 0.2, "grace": 60}}));
     late.execute(0);
     assert!(late.site_is_live(), "what was done in the grace counts");
     for fault in ["panic", "deadlock", "abort"] {

@@ -327,7 +327,7 @@ fn a_worker_that_is_killed_between_two_steps() {
         project.gate(point);
         let run = project.start(&EXECUTE);
         project.wait_at_gate();
-        send(worker_of(&run).unwrap(), Signal::KILL);
+        send(wait_for("the worker", || worker_of(&run)), Signal::KILL);
         project.write("go", "");
         let said = ended(run);
         let word = if said.code == Some(0) { "two" } else { "one" };
@@ -411,7 +411,7 @@ fn ctrl_c_in_a_hook_after_the_switch_takes_the_run_back() {
 #[test]
 fn a_supervisor_that_stops_a_slow_step_takes_the_run_back() {
     let project = deployed();
-    let build = ["sh", "-c", "echo $$ > at_gate; sleep 100"];
+    let build = ["sh", "-c", "echo $$ > at_gate; sleep 600"];
     project.edit(|json| json["targets"]["docs"]["config"]["build"] = serde_json::json!(build));
     let run = project.start(&["execute", "--yes", "--json", "--version", "2"]);
     project.wait_at_gate();
@@ -468,7 +468,7 @@ fn a_run_that_hangs_is_ended_by_who_names_it_and_the_next_command_says_so() {
     // As where the number that the run had on another machine is that of somebody else's process here.
     let lock = ".pop-deploy/locks/docs.lock";
     let holder = project.read(lock);
-    let mut stranger = Command::new("sleep").arg("100").spawn().unwrap();
+    let mut stranger = Command::new("sleep").arg("600").spawn().unwrap();
     let theirs = holder.replace(&format!("\"pid\":{}", run.id()), &format!("\"pid\":{}", stranger.id()));
     assert_ne!(theirs, holder);
     project.write(lock, &theirs);
@@ -642,7 +642,7 @@ fn a_run_that_waited_and_planned_again_is_still_stopped_by_the_first_signal() {
     let holder = project.start(&EXECUTE);
     project.wait_at_gate();
     let other = neighbour(&project, "three");
-    let build = ["sh", "-c", "echo $$ >building; sleep 30; echo done >built"];
+    let build = ["sh", "-c", "echo $$ >building; sleep 600; echo done >built"];
     other.edit(|json| json["targets"]["docs"]["config"]["build"] = serde_json::json!(build));
     // Two folders that begin in one second want one name for the release.
     another_second();

@@ -711,7 +711,7 @@ fn a_rollback_that_waited_for_a_deployment_goes_back_from_it() {
 #[test]
 fn a_run_that_died_is_mended_by_the_dialects_rollback_too() {
     let (project, mut run) = at_the_gate();
-    assert_snapshot!(see(&project, &["execute", "--action", "execute", "--mode", "deploy"]).replace(&run.id().to_string(), "[pid]"), @r#"
+    assert_snapshot!(see(&project, &["execute", "--action", "execute", "--mode", "deploy"]).replace(&format!("pid {}", run.id()), "pid [pid]"), @r#"
     {
       "operation": "deploy_execute",
       "success": false,

@@ -372,7 +372,7 @@ fn another_run_that_is_under_way() {
     let first = project.start(&EXECUTE);
     project.wait_at_gate();
     let refused = project.run(&["execute", "--yes", "--version", "3"]);
-    let said = refused.stderr.replace(&first.id().to_string(), "[pid]");
+    let said = refused.stderr.replace(&format!("pid {}", first.id()), "pid [pid]");
     assert_snapshot!(told(&project, &Said { stderr: said, ..refused }), @r"
     error: target `docs` is locked by [actor] (pid [pid], run [id], since [time]): pop-deploy execute --yes --version 2
       hint: wait for it to end, or let this run wait with `--wait SECS`; if it hangs, `pop-deploy unlock --force --run-id [id] --target docs` ends it

@@ -135,13 +135,13 @@ impl Place {
     }
 
     pub(crate) fn worker_that_keeps(&self, file: OwnedFd) -> Worker {
-        let options = Options { keep_open: vec![file], ..options() };
+        let options = Options { keep_open: vec![file], ..options("nothing") };
         self.start_with(&PLUGIN, "none", "nothing", &options).unwrap()
     }
 
     /// Starts a worker with the plugin at `plugin`.
     pub(crate) fn start(&self, plugin: &Path, hook: &str, fault: &str) -> Result<Worker, Error> {
-        self.start_with(plugin, hook, fault, &Options { limits: self.limits, ..options() })
+        self.start_with(plugin, hook, fault, &Options { limits: self.limits, ..options(fault) })
     }
 
     fn start_with(&self, plugin: &Path, hook: &str, fault: &str, options: &Options) -> Result<Worker, Error> {
@@ -188,10 +188,14 @@ pub(crate) fn altered(change: impl FnOnce(&mut Value)) -> Vec<u8> {
     bytes
 }
 
-fn options() -> Options {
+/// Only what never stops when it is asked to uses up its grace: whatever else does has much of it, as the machine may be
+/// busy.
+fn options(fault: &str) -> Options {
+    let grace = if matches!(fault, "sleep" | "spin") { 2 } else { 60 };
     Options {
         executable: env!("CARGO_BIN_EXE_pop-deploy").into(),
-        grace: Duration::from_secs(2),
+        start_deadline: Duration::from_secs(60),
+        grace: Duration::from_secs(grace),
         ..Options::default()
     }
 }
@@ -226,7 +230,7 @@ pub(crate) fn wait_until<T>(what: &str, mut check: impl FnMut() -> Option<T>) ->
         if let Some(found) = check() {
             return found;
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "{what} takes too long");
+        assert!(begun.elapsed() < Duration::from_secs(120), "{what} takes too long");
         thread::sleep(Duration::from_millis(5));
     }
 }

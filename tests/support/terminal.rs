@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
-    fs,
     path::PathBuf,
     process::{Command, Stdio},
 };
@@ -14,7 +13,7 @@ use super::support::{Project, skipped, wait_for};
 /// A terminal with one program in it.
 pub struct Terminal {
     socket: PathBuf,
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
 }
 
 impl Terminal {
@@ -31,7 +30,7 @@ impl Terminal {
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
-        let terminal = Self { socket: folder.path().join("tmux"), folder };
+        let terminal = Self { socket: folder.path().join("tmux"), _folder: folder };
         let program = project.command(arguments);
         let mut tmux = terminal.tmux();
         tmux.args([
@@ -56,22 +55,12 @@ impl Terminal {
         }
         let words = std::iter::once(program.get_program()).chain(program.get_args());
         words.for_each(|word| line.push_str(&format!(" '{}'", word.display())));
-        // The program's end must not be the screen's; tmux itself doesn't always hear how it ended.
-        tmux.args([
-            "--",
-            "sh",
-            "-c",
-            "read -r line; eval \"$line\"; echo $? >\"$0.new\"; mv \"$0.new\" \"$0\"; read -r line",
-        ]);
-        tmux.arg(terminal.ending());
+        // The program's end must not be the screen's; tmux itself doesn't always hear how it ended, nor has it always read
+        // by then what the program wrote before.
+        tmux.args(["--", "sh", "-c", "read -r line; eval \"$line\"; echo \"[ended with $?]\"; read -r line"]);
         assert!(tmux.status().unwrap().success(), "tmux doesn't start");
         terminal.enter(&line);
         Some(terminal)
-    }
-
-    /// Where the shell around the program leaves its exit code.
-    fn ending(&self) -> PathBuf {
-        self.folder.path().join("ending")
     }
 
     fn tmux(&self) -> Command {
@@ -105,10 +94,10 @@ impl Terminal {
         wait_for(text, || Some(self.screen()).filter(|screen| screen.contains(text)))
     }
 
-    /// Waits for the program's end, and gives its exit code.
+    /// Waits until the screen shows the program's end below all that it said, and gives its exit code.
     pub fn exit_code(&self) -> i32 {
         wait_for("the end of the program", || {
-            fs::read_to_string(self.ending()).ok().and_then(|code| code.trim().parse().ok())
+            self.screen().rsplit_once("[ended with ")?.1.split_once(']')?.0.parse().ok()
         })
     }
 }
