@@ -4,14 +4,13 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
     process::{Command, Stdio},
 };
 
 use engine::{Access, PASSWORD, Registry, USER, free_port};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use shop::{Behaviour, Shop};
+use shop::{Behaviour, Shop, script};
 use support::{Said, wait_for};
 
 #[path = "support/engine.rs"]
@@ -148,7 +147,7 @@ fn a_port_that_is_taken_at_the_last_moment_leaves_the_old_one_serving() {
     assert_eq!(seen.code, Some(3), "{}{}", seen.stdout, seen.stderr);
     says(&seen, &format!("the port {other} is taken"));
     drop(held);
-    shop.project.hook("pre_switch", &format!("python3 -c \"import socket,time;s=socket.socket();s.bind(('127.0.0.1',{other}));s.listen();open('bound','w');time.sleep(60)\" & echo $! > taker; while [ ! -e bound ]; do sleep 0.05; done"));
+    shop.project.hook("pre_switch", &format!("python3 -c \"import socket,time;s=socket.create_server(('127.0.0.1',{other}));open('bound','w');time.sleep(600)\" & echo $! > taker; while [ ! -e bound ]; do sleep 0.05; done"));
     let said = shop.deploy("2", Behaviour::Well);
     let taker = shop.project.read("taker");
     assert!(Command::new("kill").arg(taker.trim()).status().unwrap().success());
@@ -224,12 +223,10 @@ fn a_push_that_is_denied_changes_nothing_that_runs_and_a_login_mends_it() {
     let mut command = shop.spied(&look, &["execute", "--yes", "--version", "2"]);
     // A keeper of passwords that would be asked to keep this one.
     let kept = shop.project.path().join("kept");
-    shop.project.write(
-        "spy/docker-credential-spy",
+    script(
+        &shop.project.path().join("spy/docker-credential-spy"),
         &format!("#!/bin/sh\necho \"$1\" >>{}\ncat >>{0}\necho '{{}}'\n", kept.display()),
     );
-    let spy = shop.project.path().join("spy/docker-credential-spy");
-    fs::set_permissions(spy, fs::Permissions::from_mode(0o755)).unwrap();
     let users = json!({"credsStore": "spy", "credHelpers": {&guarded.address: "spy"}}).to_string();
     shop.project.write("home/.docker/config.json", &users);
     shop.dockerfile("2", Behaviour::Well);
@@ -388,12 +385,13 @@ fn an_interrupt_while_the_old_one_is_being_stopped_has_it_serve_again() {
     shop.must(&["execute", "--yes", "--version", "1"]);
     let first = shop.containers();
     deaf("2");
-    let tell = "[ \"$1\" != stop ] || touch stopping";
+    // It isn't over before the interrupt, however late that comes.
+    let tell = "[ \"$1\" != stop ] || { touch stopping; PATH=\"${PATH#*:}\" docker \"$@\"; exec sleep 600; }";
     let mut command = shop.spied(tell, &["execute", "--yes", "--version", "2"]);
     let run = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     wait_for("the stop", || shop.project.path().join("stopping").exists().then_some(()));
     let events =
-        ["events", "--since=1m", "--until=-1s", "--filter=event=kill", "--format={{.Actor.Attributes.name}}"];
+        ["events", "--since=1h", "--until=-1s", "--filter=event=kill", "--format={{.Actor.Attributes.name}}"];
     wait_for("the engine", || shop.engine.must(&events).contains(&first[0]).then_some(()));
     kill_process(Pid::from_child(&run), Signal::INT).unwrap();
     let said = Said::from(run.wait_with_output().unwrap());
@@ -401,7 +399,7 @@ fn an_interrupt_while_the_old_one_is_being_stopped_has_it_serve_again() {
     // The engine stops it to the end all the same.
     let filter = format!("--filter=container={}", first[0]);
     let happened =
-        shop.engine.must(&["events", "--since=1m", "--until=-1s", &filter, "--format={{.Action}}"]);
+        shop.engine.must(&["events", "--since=1h", "--until=-1s", &filter, "--format={{.Action}}"]);
     assert!(
         happened.contains("die") && happened.ends_with("start"),
         "{happened}\n{}{}",

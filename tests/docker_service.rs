@@ -38,6 +38,17 @@ fn place(shop: &Shop) -> Vec<String> {
     place
 }
 
+/// Has somebody change the service, whom the Swarm tells to try again while it writes to the service itself.
+fn change_by_hand(shop: &Shop, change: &[&str]) {
+    let update = [&["service", "update"], change, &[shop.name]].concat();
+    wait_for("a turn to change the service", || {
+        let said = shop.engine.docker(&update);
+        let crossed = said.stderr.contains("update out of sequence");
+        assert!(crossed || said.code == Some(0), "{update:?}\n{}{}", said.stdout, said.stderr);
+        (!crossed).then_some(())
+    });
+}
+
 fn told(said: &Said, code: i32) -> String {
     let text = format!("{}{}", said.stdout, said.stderr);
     assert_eq!(said.code, Some(code), "{text}");
@@ -61,10 +72,10 @@ fn a_service_goes_forward_and_back_twice_also_after_a_change_of_labels() {
     shop.must(&["execute", "--dry-run", "--version", "4"]);
     assert_eq!(place(&shop), before);
     shop.must(&["verify"]);
-    shop.engine.must(&["service", "update", "--detach", "--label-add=team=shop", shop.name]);
+    change_by_hand(&shop, &["--detach", "--label-add=team=shop"]);
     shop.must(&["rollback", "--yes"]);
     serves(&shop, "2");
-    shop.engine.must(&["service", "update", "--detach", "--label-add=team=shop", shop.name]);
+    change_by_hand(&shop, &["--detach", "--label-add=team=shop"]);
     shop.must(&["rollback", "--yes"]);
     serves(&shop, "1");
     shop.must(&["verify"]);
@@ -100,7 +111,7 @@ fn an_update_that_the_swarm_takes_back_by_itself_is_a_failure() {
     }
     // The version that the Swarm took back isn't one to go back to.
     for version in ["3", "1"] {
-        shop.engine.must(&["service", "update", "--detach", "--label-add=team=shop", shop.name]);
+        change_by_hand(&shop, &["--detach", "--label-add=team=shop"]);
         shop.must(&["rollback", "--yes"]);
         serves(&shop, version);
     }
@@ -455,7 +466,7 @@ fn no_secret_of_a_service_is_told_anywhere_not_even_one_that_was_set_by_hand() {
         ])
     };
     deploy("1");
-    shop.engine.must(&["service", "update", "--quiet", "--env-add=BY_HAND=set-by-hand-5c2", shop.name]);
+    change_by_hand(&shop, &["--quiet", "--env-add=BY_HAND=set-by-hand-5c2"]);
     deploy("2");
     assert!(env().contains("set-by-hand-5c2"), "{}", env());
     spied(&["rollback", "--yes"]);

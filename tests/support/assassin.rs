@@ -4,12 +4,12 @@
 #![allow(dead_code, unreachable_pub, reason = "shared by tests that each use a part of it")]
 #![allow(clippy::unwrap_used)]
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
+use std::{fs, path::PathBuf};
 
 use serde_json::{Value, json};
 
 use crate::{
-    shop::{Behaviour, Shop},
+    shop::{Behaviour, Shop, script},
     support::Said,
 };
 
@@ -64,9 +64,7 @@ impl Assassin {
     pub fn new(aim: Aim) -> Self {
         let folder = tempfile::Builder::new().prefix("assassin-").tempdir().unwrap();
         for program in ["docker", "reload"] {
-            let path = folder.path().join(program);
-            fs::write(&path, include_str!("assassin.sh")).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            script(&folder.path().join(program), include_str!("assassin.sh"));
         }
         let assassin = Self { folder };
         fs::write(assassin.file("aim"), format!("{aim:?}")).unwrap();

@@ -7,14 +7,22 @@
 use std::{
     fs,
     io::Write as _,
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpStream},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
+use port::Port;
+
 use crate::support::{Said, wait_for};
+
+#[path = "port.rs"]
+mod port;
 
 /// What a registry with a login lets in.
 pub const USER: &str = "ci";
@@ -310,9 +318,13 @@ fn visit(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// A port that nobody has right now.
+/// A port that nobody else is given as long as this process lives.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static GIVEN: Mutex<Vec<Port>> = Mutex::new(Vec::new());
+    let port = Port::reserve();
+    let number = port.address.port();
+    GIVEN.lock().unwrap().push(port);
+    number
 }
 
 /// The program that the tests' images run, built once: see `server.rs`.

@@ -8,19 +8,22 @@ use std::{
     fs,
     io::{self, Read as _, Write as _},
     net::TcpStream,
-    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process::{Child, Command},
     sync::OnceLock,
     time::Duration,
 };
 
+pub(crate) use script::script;
 use serde_json::{Value, json};
 
 use crate::{
     engine::{Access, Engine, PASSWORD, Registry, free_port, missing, server},
     support::{Project, Said, wait_for},
 };
+
+#[path = "script.rs"]
+mod script;
 
 /// How the program in an image behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,12 +149,12 @@ impl Shop {
     }
 
     /// The same with a docker that first does what a script says, which may end it; `$*` are its words.
-    pub fn spied(&self, script: &str, arguments: &[&str]) -> Command {
+    pub fn spied(&self, before: &str, arguments: &[&str]) -> Command {
         let path = std::env::var("PATH").unwrap();
-        let docker = format!("#!/bin/sh\n{script}\nPATH='{path}' exec docker \"$@\"\n");
-        self.project.write("spy/docker", &docker);
+        let docker = format!("#!/bin/sh\n{before}\nPATH='{path}' exec docker \"$@\"\n");
         let spy = self.project.path().join("spy");
-        fs::set_permissions(spy.join("docker"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::create_dir_all(&spy).unwrap();
+        script(&spy.join("docker"), &docker);
         let mut command = self.command(arguments);
         command.env("PATH", format!("{}:{path}", spy.display()));
         command

@@ -26,7 +26,15 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use port::Port;
+use script::script;
+
 use crate::network::{Namespace, enter};
+
+#[path = "port.rs"]
+mod port;
+#[path = "script.rs"]
+mod script;
 
 /// A user with a key, a place for hosts, and the `ssh` that knows them all.
 pub struct Lab {
@@ -88,6 +96,8 @@ pub struct Host {
     mount: Option<Mount>,
     door: Option<Door>,
     address: SocketAddr,
+    /// Its own also while it is away.
+    _port: Port,
 }
 
 impl Lab {
@@ -124,8 +134,9 @@ impl Lab {
         );
         fs::write(lab.path().join("ssh_config"), config).unwrap();
         let ssh = program("ssh").unwrap();
-        let wrapper = format!("exec {} -F {}/ssh_config \"$@\"", ssh.display(), lab.path().display());
-        script(&lab.path().join("bin/ssh"), "/bin/sh", &wrapper);
+        let wrapper =
+            format!("#!/bin/sh\nexec {} -F {}/ssh_config \"$@\"", ssh.display(), lab.path().display());
+        script(&lab.path().join("bin/ssh"), &wrapper);
         Ok(lab)
     }
 
@@ -173,6 +184,7 @@ impl Lab {
             known: Some(public_key(&folder.join("host_key"))),
             more: String::new(),
         };
+        let port = Port::reserve();
         let mut host = Host {
             name: name.to_owned(),
             client,
@@ -182,7 +194,8 @@ impl Lab {
             kind,
             mount,
             door: None,
-            address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+            address: port.address,
+            _port: port,
         };
         if let Some((_, address)) = host.kind.network {
             host.address.set_ip(IpAddr::V4(address));
@@ -244,8 +257,7 @@ impl Host {
     /// Has the user's ssh forget how to reach it: as if its name couldn't be looked up.
     pub fn be_forgotten(&self) {
         let mark = self.folder.join("looked_for");
-        let section = format!("Match originalhost {} exec \"touch {}\"\n", self.name, mark.display());
-        fs::write(self.lab.join("clients").join(&self.name), section).unwrap();
+        self.be_known_by(&format!("Match originalhost {} exec \"touch {}\"\n", self.name, mark.display()));
     }
 
     /// Whether the user's ssh looked for it since it was forgotten.
@@ -266,7 +278,14 @@ impl Host {
         );
         let known = known.as_ref().map_or_else(String::new, |key| format!("{name} {key}\n"));
         fs::write(self.folder.join("known"), known).unwrap();
-        fs::write(self.lab.join("clients").join(name), section).unwrap();
+        self.be_known_by(&section);
+    }
+
+    /// Writes its section of the user's ssh config, which an ssh may be reading.
+    fn be_known_by(&self, section: &str) {
+        let new = self.folder.join("section");
+        fs::write(&new, section).unwrap();
+        fs::rename(new, self.lab.join("clients").join(&self.name)).unwrap();
     }
 
     /// What runs on it for a user: the process ids and command lines.
@@ -365,7 +384,7 @@ impl Host {
             let programs = self.folder.join("programs");
             fs::create_dir(&programs).unwrap();
             for (name, lines) in &self.kind.programs {
-                script(&programs.join(name), "/bin/sh", lines);
+                script(&programs.join(name), &format!("#!/bin/sh\n{lines}\n"));
             }
             lines.push_str(&format!("export PATH={}:$PATH\n", programs.display()));
         }
@@ -375,8 +394,9 @@ impl Host {
             );
         }
         let (exec, end) = if self.kind.wrapped { ("", "\nexit $?") } else { ("exec ", "") };
-        lines.push_str(&format!("{exec}{} -c \"$SSH_ORIGINAL_COMMAND\"{end}", shell.display()));
-        script(&self.folder.join("shell"), &shell.display().to_string(), &lines);
+        lines.push_str(&format!("{exec}{} -c \"$SSH_ORIGINAL_COMMAND\"{end}\n", shell.display()));
+        lines.insert_str(0, &format!("#!{}\n", shell.display()));
+        script(&self.folder.join("shell"), &lines);
     }
 }
 
@@ -541,13 +561,6 @@ fn make_key(path: &Path) {
 fn public_key(path: &Path) -> String {
     let line = fs::read_to_string(path.with_extension("pub")).unwrap();
     line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
-}
-
-/// Written by a process of its own: this one may be starting others, which hold what it writes open for a moment, and
-/// what is open for writing can't be executed.
-fn script(path: &Path, shell: &str, lines: &str) {
-    let write = r#"printf '#!%s\n%s\n' "$2" "$3" >"$1" && chmod 755 "$1""#;
-    said(Command::new("sh").args(["-c", write, "sh"]).arg(path).args([shell, lines]));
 }
 
 fn all_processes() -> impl Iterator<Item = i32> {
