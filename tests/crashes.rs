@@ -537,7 +537,7 @@ fn a_run_under_nohup_outlives_its_terminal_and_takes_itself_back_when_it_is_unlo
     project.write("go", "");
     let said = ended(run);
     assert_eq!(said.code, Some(0), "{}", all(&said));
-    ["go", "at_gate"].map(|file| fs::remove_file(project.path().join(file)).unwrap());
+    ["go", "at_gate"].iter().for_each(|file| fs::remove_file(project.path().join(file)).unwrap());
     project.write("public/index.html", "three");
     let run = start();
     let unlock = told_to_unlock(&project.run(&EXECUTE));
