@@ -19,6 +19,12 @@ pub fn counted(number: usize, word: &str) -> String {
     format!("{} {word}{plural}", grouped(number as u64))
 }
 
+/// So many bytes: `1 byte`, `1,204 bytes`.
+pub fn bytes(number: u64) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} byte{plural}", grouped(number))
+}
+
 /// The first few of `all`, and how many more there are.
 pub fn some(all: &[String]) -> String {
     const SHOWN: usize = 3;

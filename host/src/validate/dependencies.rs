@@ -2,11 +2,11 @@
 
 use std::{fs, path::Path};
 
-use pop_deploy_plugin_api::protocol::CheckStatus;
+use pop_deploy_plugin_api::{protocol::CheckStatus, words::counted};
 use serde_json::Value;
 
 use super::{
-    Finding, counted,
+    Finding,
     lockfile::requirement_name,
     manifests::{Manifests, json_dependencies},
 };

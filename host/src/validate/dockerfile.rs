@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use pop_deploy_plugin_api::protocol::CheckStatus;
+use pop_deploy_plugin_api::{protocol::CheckStatus, words::counted};
 
-use super::{Finding, counted};
+use super::Finding;
 use crate::config::TargetConfig;
 
 const NAME: &str = "dockerfile_lint";

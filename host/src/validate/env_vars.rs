@@ -3,10 +3,10 @@
 
 use std::{collections::BTreeSet, env, fs, path::Path};
 
-use pop_deploy_plugin_api::protocol::CheckStatus;
+use pop_deploy_plugin_api::{protocol::CheckStatus, words::counted};
 use serde_json::Value;
 
-use super::{Finding, counted};
+use super::Finding;
 use crate::config::TargetConfig;
 
 /// What a repository shows instead of its `.env`.

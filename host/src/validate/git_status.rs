@@ -1,8 +1,8 @@
 //! `git_status`: whether what is deployed is what is committed.
 
-use pop_deploy_plugin_api::protocol::CheckStatus;
+use pop_deploy_plugin_api::{protocol::CheckStatus, words::counted};
 
-use super::{Finding, counted};
+use super::Finding;
 use crate::{git, project::Project};
 
 const NAME: &str = "git_status";

@@ -15,7 +15,10 @@ mod readiness;
 mod suite;
 mod target;
 
-use pop_deploy_plugin_api::protocol::{Check, CheckStatus};
+use pop_deploy_plugin_api::{
+    protocol::{Check, CheckStatus},
+    words::counted,
+};
 use serde_json::{Value, json};
 
 pub use git_status::git_status;
@@ -172,11 +175,6 @@ fn of_project(project: &Project, targets: &[&TargetConfig]) -> [Finding; 5] {
         lockfile::lockfile(&manifests),
         env_vars::env_vars(&project.dir, targets),
     ]
-}
-
-/// `1 doubt`, `3 doubts`.
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! From findings to a verdict.
 
-use pop_deploy_plugin_api::protocol::CheckStatus;
+use pop_deploy_plugin_api::{protocol::CheckStatus, words::counted};
 use serde_json::{Value, json};
 
-use super::{Finding, counted};
+use super::Finding;
 
 /// Whether to deploy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use pop_deploy_plugin_api::{
     Error, Result, Session,
     protocol::{Check, CheckStatus, Release, Unreachable},
-    words::{counted, grouped},
+    words::{bytes, counted},
 };
 
 use crate::{
@@ -184,10 +184,10 @@ pub(crate) fn on_host(site: &Site, host: usize, survey: &Survey, prepared: &Prep
     let way = prepared.way(survey);
     let what = match &way.from {
         Some(from) => {
-            format!("`{name}`: {}, against release {from}; {} bytes to send", way.counts, grouped(way.bytes))
+            format!("`{name}`: {}, against release {from}; {} to send", way.counts, bytes(way.bytes))
         }
         None => {
-            format!("`{name}`: {}, {} bytes to send", counted(way.sent.len(), "file"), grouped(way.bytes))
+            format!("`{name}`: {}, {} to send", counted(way.sent.len(), "file"), bytes(way.bytes))
         }
     };
     let mut checks = vec![Check::pass("host", what)];

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pop_deploy_plugin_api::{
     protocol::{Change, Effect, Release},
-    words::grouped,
+    words::bytes,
 };
 
 use crate::{
@@ -54,7 +54,7 @@ fn of_one(survey: &Survey, way: &Shipment, release: &Release) -> Vec<Change> {
 pub(crate) fn summary(ground: &Ground<'_>, prepared: &Prepared) -> String {
     let ways: Vec<_> = ground.surveys.iter().map(|(_, survey)| prepared.way(survey)).collect();
     let Some(first) = ways.first() else { return String::new() };
-    let bytes: u64 = ways.iter().map(|way| way.bytes).sum();
+    let to_send: u64 = ways.iter().map(|way| way.bytes).sum();
     let alike = ways.iter().all(|way| Arc::ptr_eq(way, first));
     let counts = if alike {
         first.counts.to_string()
@@ -62,5 +62,5 @@ pub(crate) fn summary(ground: &Ground<'_>, prepared: &Prepared) -> String {
         let differ = ways.iter().filter(|way| way.counts.differ()).count();
         format!("{} of {} differ", count(differ), ways.len())
     };
-    format!("{counts}; {} bytes to {}", grouped(bytes), count(ways.len()))
+    format!("{counts}; {} to {}", bytes(to_send), count(ways.len()))
 }

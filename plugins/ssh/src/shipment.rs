@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use pop_deploy_plugin_api::{
     protocol::{Change, Effect},
     tree::{Folder, Link, Sha256},
-    words::grouped,
+    words::{bytes, grouped},
 };
 
 use crate::manifest::{Entry, Manifest};
@@ -66,7 +66,7 @@ impl std::fmt::Display for Counts {
 impl Shipment {
     /// The way to `new` from nothing.
     pub(crate) fn whole(new: &Manifest) -> Self {
-        let changes = new.files.iter().map(|file| change(Effect::Create, &file.path, bytes(file)));
+        let changes = new.files.iter().map(|file| change(Effect::Create, &file.path, bytes(file.size)));
         Self {
             folders: new.folders.iter().map(|folder| folder.path.clone()).collect(),
             modes: new.folders.iter().rev().cloned().collect(),
@@ -151,7 +151,7 @@ impl Shipment {
                 }
                 None => {
                     self.counts.added += 1;
-                    self.changes.push(change(Effect::Create, &file.path, bytes(file)));
+                    self.changes.push(change(Effect::Create, &file.path, bytes(file.size)));
                 }
             }
             match by_content.get(&(file.hash, file.mode)) {
@@ -167,7 +167,7 @@ impl Shipment {
         }
         for entry in old.files.iter().filter(|entry| new.file(&entry.path).is_none()) {
             self.counts.removed += 1;
-            self.changes.push(change(Effect::Delete, &entry.path, bytes(entry)));
+            self.changes.push(change(Effect::Delete, &entry.path, bytes(entry.size)));
             let list = if lenders.contains(&entry.path) { &mut self.gone_later } else { &mut self.gone };
             list.push(entry.path.clone());
         }
@@ -189,14 +189,10 @@ fn change(effect: Effect, what: &str, detail: String) -> Change {
     Change { effect, what: what.to_owned(), detail }
 }
 
-fn bytes(file: &Entry) -> String {
-    format!("{} bytes", grouped(file.size))
-}
-
 fn difference(before: &Entry, file: &Entry) -> String {
     match (before.size == file.size, before.hash == file.hash) {
-        (false, _) => format!("{} → {} bytes", grouped(before.size), grouped(file.size)),
-        (true, false) => bytes(file),
+        (false, _) => format!("{} → {}", grouped(before.size), bytes(file.size)),
+        (true, false) => bytes(file.size),
         (true, true) => format!("mode {:o} → {:o}", before.mode, file.mode),
     }
 }

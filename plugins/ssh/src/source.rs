@@ -1,6 +1,9 @@
 //! What the source must pass before any of it is shipped.
 
-use pop_deploy_plugin_api::{protocol::Check, words::grouped};
+use pop_deploy_plugin_api::{
+    protocol::Check,
+    words::{bytes, counted},
+};
 
 use crate::{prepared::Prepared, shared::covers, site::Site};
 
@@ -13,7 +16,7 @@ pub(crate) fn judge(site: &Site, prepared: &Prepared) -> Vec<Check> {
         let empty = Check::fail("source", format!("the source `{source}` is empty"), hint);
         return tree.checks().into_iter().chain([empty]).collect();
     }
-    let counts = format!("{} files, {} bytes", grouped(tree.files.len() as u64), grouped(tree.bytes()));
+    let counts = format!("{}, {}", counted(tree.files.len(), "file"), bytes(tree.bytes()));
     let mut checks = vec![Check::pass("source", format!("`{source}` holds {counts}"))];
     checks.extend(tree.checks());
     for shared in &site.config.shared {

@@ -6,7 +6,7 @@ use pop_deploy_plugin_api::{
     Error, Result, Session,
     protocol::{Check, CheckStatus},
     tree::Tree,
-    words::{counted, grouped},
+    words::{bytes, counted, grouped},
 };
 use rustix::fs::{Access, AtFlags, CWD, accessat, statvfs};
 
@@ -59,7 +59,7 @@ pub(crate) fn source(site: &Site, tree: &Tree) -> Vec<Check> {
         let empty = Check::fail("source", format!("the source `{source}` is empty"), hint);
         return tree.checks().into_iter().chain([empty]).collect();
     }
-    let counts = format!("{}, {} bytes", counted(tree.files.len(), "file"), grouped(tree.bytes()));
+    let counts = format!("{}, {}", counted(tree.files.len(), "file"), bytes(tree.bytes()));
     let mut checks = vec![Check::pass("source", format!("`{source}` holds {counts}"))];
     let index = &site.config.index;
     checks.push(match tree.files.binary_search_by(|file| file.path.cmp(index)) {

@@ -9,7 +9,7 @@ use pop_deploy_plugin_api::{
     Result,
     protocol::{Change, Effect},
     tree::{File, Tree},
-    words::grouped,
+    words::{bytes, grouped},
 };
 
 use crate::{
@@ -122,20 +122,20 @@ impl Diff {
         let before = live.map_or(&[][..], |live| &live.manifest.files);
         let added = self.added.iter().map(|index| {
             let file = &tree.files[*index];
-            change(Effect::Create, &file.path, format!("{} bytes", grouped(file.size)))
+            change(Effect::Create, &file.path, bytes(file.size))
         });
         let changed = self.changed.iter().map(|(index, partner)| {
             let (file, entry) = (&tree.files[*index], &before[*partner]);
             let detail = match (file.size == entry.size, file.mode == entry.mode) {
-                (false, _) => format!("{} → {} bytes", grouped(entry.size), grouped(file.size)),
-                (true, true) => format!("{} bytes", grouped(file.size)),
+                (false, _) => format!("{} → {}", grouped(entry.size), bytes(file.size)),
+                (true, true) => bytes(file.size),
                 (true, false) => format!("mode {:o} → {:o}", entry.mode, file.mode),
             };
             change(Effect::Update, &file.path, detail)
         });
         let removed = self.removed.iter().map(|index| {
             let entry = &before[*index];
-            change(Effect::Delete, &entry.path, format!("{} bytes", grouped(entry.size)))
+            change(Effect::Delete, &entry.path, bytes(entry.size))
         });
         let mut changes: Vec<_> = added.chain(changed).chain(removed).collect();
         let old_links = live.map_or(&[][..], |live| &live.manifest.links);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use pop_deploy_plugin_api::{
     Error, ErrorKind, Result, Session,
     protocol::{Change, Effect, Note, Outcome, PastRelease, Phase, Plan, Receipt, Step},
-    words::grouped,
+    words::{bytes, grouped},
 };
 
 use crate::{
@@ -111,11 +111,8 @@ fn folder(webroot: &Webroot, id: &str, current: &Current, heads: &[Head]) -> Pat
 
 /// What visitors will see change, and its sum.
 fn differences(before: Option<&Manifest>, after: &Manifest) -> (Vec<Change>, String) {
-    let change = |effect, entry: &Entry| Change {
-        effect,
-        what: entry.path.clone(),
-        detail: format!("{} bytes", grouped(entry.size)),
-    };
+    let change =
+        |effect, entry: &Entry| Change { effect, what: entry.path.clone(), detail: bytes(entry.size) };
     let (mut added, mut changed) = (Vec::new(), Vec::new());
     for entry in &after.files {
         match before.and_then(|before| before.file(&entry.path)) {

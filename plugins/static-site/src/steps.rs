@@ -9,7 +9,7 @@ use pop_deploy_plugin_api::{
     Error, ErrorKind, IoContext as _, Process, Result, Session,
     protocol::{Effect, Outcome, Phase, Receipt, Release, RunRequest, Step, Undo},
     tree::now,
-    words::{counted, grouped},
+    words::{bytes, counted, grouped},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -231,8 +231,9 @@ impl Stage {
         }
         checks::first_failure(deploy::judge(site, webroot, &prepared))?;
         let staged = stage::stage(webroot, site, &prepared, &request.release, session)?;
-        let [copied, linked, bytes] = [staged.copied as u64, staged.linked as u64, staged.bytes].map(grouped);
-        Ok(Receipt::new(Outcome::Changed, format!("{copied} copied ({bytes} bytes), {linked} linked")))
+        let [copied, linked] = [staged.copied as u64, staged.linked as u64].map(grouped);
+        let words = format!("{copied} copied ({}), {linked} linked", bytes(staged.bytes));
+        Ok(Receipt::new(Outcome::Changed, words))
     }
 }
 

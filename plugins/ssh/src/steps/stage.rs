@@ -4,7 +4,7 @@ use pop_deploy_plugin_api::{
     Error, ErrorKind, Process, Result, Session,
     protocol::{Check, CheckStatus, Outcome, Receipt, RunRequest, Step, Undo},
     tree::Root,
-    words::{counted, grouped},
+    words::{bytes, counted, grouped},
 };
 use serde::{Deserialize, Serialize};
 
@@ -176,9 +176,9 @@ impl Left {
 
 fn staged_receipt(staged: &[Staged], head: &Head) -> Receipt {
     let sum = |part: fn(&Staged) -> u64| staged.iter().map(part).sum::<u64>();
-    let [linked, bytes] = [sum(|one| one.linked as u64), sum(|one| one.bytes)].map(grouped);
     let sent = counted(staged.iter().map(|one| one.sent).sum(), "file");
-    let summary = format!("{sent} sent ({bytes} bytes), {linked} linked");
+    let [bytes, linked] = [bytes(sum(|one| one.bytes)), grouped(sum(|one| one.linked as u64))];
+    let summary = format!("{sent} sent ({bytes}), {linked} linked");
     let receipt = Receipt::new(Outcome::Changed, summary);
     receipt.fact("wire_bytes", sum(|one| one.wire)).data(head)
 }
