@@ -116,7 +116,7 @@ fn an_answer_after_the_deadline_and_a_session_that_does_not_close_spoil_nothing(
     late.execute(0);
     assert!(late.site_is_live(), "what was done in the grace counts");
     for fault in ["panic", "deadlock", "abort"] {
-        let pair = Pair::new("drop", fault, &Value::Null);
+        let pair = Pair::new("drop", fault, &json!({"deadlines": {"grace": 2}}));
         pair.execute(0);
         assert!(pair.site_is_live(), "{fault}");
     }

@@ -45,7 +45,7 @@ fn tasks_on_another_node_are_asked_and_proxied_where_that_publishes_them() {
     if let Err(why) = second.join_swarm(shop.engine) {
         return support::skipped(&format!("no second node: {why}"));
     }
-    let asked = json!({"http": "/healthz", "interval": 0.1, "timeout": 2, "start_period": 2, "retries": 2});
+    let asked = json!({"http": "/healthz", "interval": 0.1, "timeout": 5, "start_period": 2, "retries": 1});
     shop.edit(|config| {
         config["health"] = asked;
         config["service"]["update"] = json!({"parallelism": 0});

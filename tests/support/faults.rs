@@ -191,7 +191,7 @@ pub(crate) fn altered(change: impl FnOnce(&mut Value)) -> Vec<u8> {
 /// Only what never stops when it is asked to uses up its grace: whatever else does has much of it, as the machine may be
 /// busy.
 fn options(fault: &str) -> Options {
-    let grace = if matches!(fault, "sleep" | "spin") { 2 } else { 60 };
+    let grace = if matches!(fault, "sleep" | "spin" | "deadlock") { 2 } else { 60 };
     Options {
         executable: env!("CARGO_BIN_EXE_pop-deploy").into(),
         start_deadline: Duration::from_secs(60),

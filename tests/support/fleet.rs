@@ -69,7 +69,9 @@ impl Fleet {
         let names: Vec<_> = self.hosts.iter().map(|host| host.name.as_str()).collect();
         let mut config = json!({"hosts": names, "base": self.base_of("{{host}}"), "source": "public"});
         config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let target = json!({"type": "ssh", "enabled": true, "primary": true, "config": config});
+        // Taking leave of many hosts takes long where the machine that all of them are on is busy.
+        let deadlines = json!({"grace": 60});
+        let target = json!({"type": "ssh", "enabled": true, "primary": true, "deadlines": deadlines, "config": config});
         let json =
             json!({"version": "1.0", "project_name": "shop", "targets": {"web": target}, "history": []});
         project.deploy_json(&format!("{json:#}"));

@@ -21,7 +21,7 @@ pub struct Deadlines {
     pub plan: Duration,
     /// Taking a step back.
     pub undo: Duration,
-    /// Between being asked to stop and being ended.
+    /// Between being asked to stop, or to close its session, and being ended.
     pub grace: Duration,
 }
 

@@ -56,7 +56,7 @@ pub struct Options {
     pub limits: Limits,
     /// How long loading, describing and opening may take, each.
     pub start_deadline: Duration,
-    /// How long a call may go on after it was asked to stop.
+    /// How long a call may go on after it was asked to stop, and how long closing the session may take.
     pub grace: Duration,
 }
 

@@ -22,8 +22,6 @@ use super::{
     wire::{Job, LARGEST_RECEIPT},
 };
 
-/// How long a plugin may take to close its session before it is killed.
-const CLOSE: Duration = Duration::from_secs(2);
 /// How long an answer is watched for before the thread sleeps: being woken takes longer than a short call does.
 const AWAKE: Duration = Duration::from_micros(50);
 /// How long a killed process may take to be gone.
@@ -33,7 +31,8 @@ const GONE: Duration = Duration::from_secs(1);
 const NOT_ENFORCED: &str =
     "that a dry run writes nothing is not enforced here: this system can't confine a plugin";
 
-/// A process that serves one target by one plugin. Dropping it closes the session and ends the process, soon.
+/// A process that serves one target by one plugin. Dropping it closes the session, for which the plugin has the grace, and
+/// ends the process.
 ///
 /// Whatever the plugin does costs its own process: a call then ends with an error that names the plugin, what it
 /// did and its last words.
@@ -307,7 +306,7 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.watched.close();
-        if !self.watched.wait(CLOSE) {
+        if !self.watched.wait(self.grace) {
             self.watched.kill();
             self.watched.wait(GONE);
         }

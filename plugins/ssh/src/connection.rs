@@ -57,8 +57,10 @@ const LONGEST_LOGIN: Duration = Duration::from_secs(60);
 const BEAT: Duration = Duration::from_secs(10);
 /// How often a waiting thread looks whether the run was cancelled.
 const TICK: Duration = Duration::from_millis(50);
-/// How long who goes, cancelled or done, waits for an answer that is still to come.
+/// How long who is cancelled waits for an answer that is still to come.
 const LAST_ANSWER: Duration = Duration::from_secs(2);
+/// How long who is done waits for the far end to let go of the lock: whoever comes next would find it held.
+const LEAVE: Duration = Duration::from_secs(10);
 /// So many of the lines that `ssh` and login scripts write are kept.
 const KEPT: usize = 40;
 
@@ -397,7 +399,7 @@ impl Connection {
             && let Ok(sent) = self.request("bye", &[])
         {
             // A far end that is gone has let go already.
-            self.wait_hearing(sent, Some(LAST_ANSWER), &mut |_| {}).map(drop).unwrap_or_default();
+            self.wait_hearing(sent, Some(LEAVE), &mut |_| {}).map(drop).unwrap_or_default();
         }
     }
 
