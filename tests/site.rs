@@ -271,6 +271,21 @@ fn going_back_again_goes_further_back() {
 }
 
 #[test]
+fn a_release_without_a_version_is_listed_by_its_id() {
+    let project = Project::new();
+    for page in ["one", "two"] {
+        project.write("public/index.html", page);
+        project.must(&["execute", "--yes"]);
+    }
+    let listed = project.must(&["rollback", "--list"]).stdout;
+    let names: Vec<_> = listed.lines().skip(1).map(str::trim).collect();
+    let before = names[1].strip_suffix("  where `rollback` goes").unwrap();
+    assert!(names[0].starts_with("deploy-") && names[0].ends_with("  live"), "{listed}");
+    project.must(&["rollback", "--yes", "--to", before]);
+    assert_eq!(project.page(), "one");
+}
+
+#[test]
 fn what_the_place_keeps_no_longer_is_listed_as_gone() {
     let project = Project::new();
     project.edit(|json| json["targets"]["docs"]["config"]["keep"] = json!(2));

@@ -12,7 +12,13 @@ mod sshd;
 #[path = "support/mod.rs"]
 mod support;
 
-use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::Path,
+    time::Duration,
+};
 
 use fleet::Fleet;
 use serde_json::json;
@@ -681,6 +687,8 @@ fn a_host_with_nothing_but_busybox_does_all_of_it() {
         "health": sick_check(&fleet),
         "shared": ["uploads/"],
     }));
+    // It doesn't go along, so wherever it leads is fine.
+    symlink("../../elsewhere", fleet.project.path().join("public/uploads")).unwrap();
     fleet.deploy("one");
     let history = fleet.base(0).join(".pop-deploy/history.jsonl");
     fs::write(&history, "{}\n".repeat(2000)).unwrap();

@@ -219,6 +219,21 @@ fn a_key_that_is_pinned_in_the_config_is_the_only_one_that_counts() {
 }
 
 #[test]
+fn one_machine_under_two_names_is_found_out_at_once() {
+    let Some(fleet) = Fleet::new(1) else { return };
+    let (host, user) = (&fleet.hosts[0], fleet.lab.user());
+    let (port, base) = (host.address().port(), host.srv().join("one-for-both"));
+    let other = json!({"host": "127.0.0.1", "port": port, "user": user,
+        "identity_file": fleet.lab.path().join("id"), "host_key": host.key()});
+    fleet.config(json!({"hosts": [other, "web1"], "base": base}));
+    let said = fleet.try_deploy("one");
+    assert_eq!(said.code, Some(3), "{}", all(&said));
+    let names = format!("`{user}@127.0.0.1:{port}` and `web1` are one machine");
+    assert!(all(&said).contains(&names), "{}", all(&said));
+    assert!(!base.exists());
+}
+
+#[test]
 fn placeholders_are_filled_from_the_ssh_config_where_deploy_json_leaves_it_to_that() {
     let Some(fleet) = Fleet::new(1) else { return };
     fleet.config(json!({"restart": ["notify", "{{user}}@{{host}}:{{port}}"]}));

@@ -28,7 +28,7 @@ use crate::{
     },
     plugins::SearchPath,
     project::Project,
-    reporter::printable,
+    reporter::{named, printable},
     select, version,
 };
 
@@ -198,7 +198,7 @@ fn strategy(
         return Ok(Strategy::As(None));
     }
     let Goal::Back { to, from } = &errand.goal else { return Ok(Strategy::As(None)) };
-    let name = |release: &Release| release.version.clone().unwrap_or_else(|| release.id.clone());
+    let name = |release: &Release| named(release).to_owned();
     let (previous, live) = (name(&to.release), from.as_ref().map(name));
     let history = History::of(order.config);
     let history = history.target(&errand.target.name);
@@ -258,12 +258,13 @@ fn past(project: &Project, deployed: &Deployed<'_>, target: &str) -> Result<Past
     Ok(PastRelease { release, identity, receipts: receipts.unwrap_or_default() })
 }
 
+/// What each good deployment can be named by: its version, or its id where it has none.
 fn versions(history: &TargetHistory<'_>) -> Vec<String> {
     let mut versions: Vec<String> = Vec::new();
     for record in history.records() {
-        let version =
-            record.version.clone().filter(|_| record.status == Some(crate::history::Status::Success));
-        versions.extend(version.filter(|version| !versions.contains(version)));
+        let name = record.version.as_ref().or(record.deployment_id.as_ref());
+        let name = name.filter(|_| record.status == Some(crate::history::Status::Success)).cloned();
+        versions.extend(name.filter(|name| !versions.contains(name)));
     }
     versions
 }
@@ -279,8 +280,8 @@ fn list(view: &View<'_>) {
     let history = History::of(view.config);
     let history = history.target(&view.target.name);
     let kept = look::kept(view);
-    let live = history.live().and_then(|live| live.version.map(str::to_owned));
-    let previous = history.previous().and_then(|previous| previous.version.map(str::to_owned));
+    let live = history.live().map(|live| named(&live.release()).to_owned());
+    let previous = history.previous().map(|previous| named(&previous.release()).to_owned());
     let bad = history.bad_versions();
     print_line!("Target: {}", view.target.name);
     for version in versions(&history) {

@@ -32,6 +32,8 @@ pub enum Problem {
     LinkOut(String, String),
     /// A link that leads nowhere, and where to. Harmless.
     LinkNowhere(String, String),
+    /// A link that leads to something that stays behind, and where to. Harmless, too.
+    LinkLeft(String, String),
     /// Two names that are one on many file systems.
     Case(String, String),
     /// A folder deeper than anybody means; what is in it wasn't looked at.
@@ -45,6 +47,7 @@ impl fmt::Display for Problem {
             Self::Special(path, kind) => write!(f, "`{path}` is a {kind}"),
             Self::LinkOut(path, to) => write!(f, "the link `{path}` leads out of the source, to `{to}`"),
             Self::LinkNowhere(path, to) => write!(f, "the link `{path}` leads nowhere: `{to}`"),
+            Self::LinkLeft(path, to) => write!(f, "the link `{path}` leads to what stays behind: `{to}`"),
             Self::Case(one, other) => write!(f, "`{one}` and `{other}` differ in case only"),
             Self::Deep(path) => {
                 let names: Vec<_> = path.split('/').collect();
@@ -56,11 +59,19 @@ impl fmt::Display for Problem {
 }
 
 impl Problem {
+    /// The link whose problem it is that it leads astray.
+    pub fn link(&self) -> Option<&str> {
+        match self {
+            Self::LinkOut(path, _) | Self::LinkNowhere(path, _) | Self::LinkLeft(path, _) => Some(path),
+            _ => None,
+        }
+    }
+
     /// The check that it fails; harmless ones have a name of their own.
     fn check(&self) -> &'static str {
         match self {
             Self::LinkOut(..) => "links",
-            Self::LinkNowhere(..) => HARMLESS,
+            Self::LinkNowhere(..) | Self::LinkLeft(..) => HARMLESS,
             Self::Special(..) => "files",
             Self::Name(..) => "names",
             Self::Case(..) => "case",
@@ -101,7 +112,8 @@ impl Tree {
 
 /// Where a link leads.
 pub(super) enum Destination {
-    Inside,
+    /// At this path from the root, through no other link.
+    Inside(PathBuf),
     Outside,
     Nowhere,
 }
@@ -119,8 +131,9 @@ pub(super) fn destination(root: &Path, link: &Link) -> Destination {
         }
     }
     match root.join(&link.path).canonicalize() {
-        Ok(path) if path.starts_with(root) => Destination::Inside,
-        Ok(_) => Destination::Outside,
+        Ok(path) => {
+            path.strip_prefix(root).map_or(Destination::Outside, |path| Destination::Inside(path.to_owned()))
+        }
         Err(_) => Destination::Nowhere,
     }
 }

@@ -101,7 +101,10 @@ impl Tree {
     pub fn judge_links(&mut self, root: &Path) {
         for link in &self.links {
             match problem::destination(root, link) {
-                Destination::Inside => {}
+                Destination::Inside(path) if self.has(&path) => {}
+                Destination::Inside(_) => {
+                    self.problems.push(Problem::LinkLeft(link.path.clone(), link.to.clone()));
+                }
                 Destination::Outside => {
                     self.problems.push(Problem::LinkOut(link.path.clone(), link.to.clone()));
                 }
@@ -110,6 +113,15 @@ impl Tree {
                 }
             }
         }
+    }
+
+    /// Whether the root itself, a file or a folder is at `path`, and goes along.
+    fn has(&self, path: &Path) -> bool {
+        path.as_os_str().is_empty()
+            || path.to_str().is_some_and(|path| {
+                self.files.binary_search_by(|file| file.path.as_str().cmp(path)).is_ok()
+                    || self.folders.binary_search_by(|folder| folder.path.as_str().cmp(path)).is_ok()
+            })
     }
 
     /// Adds names that are one where upper and lower case are to the problems.

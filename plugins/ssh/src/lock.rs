@@ -40,16 +40,20 @@ pub(crate) struct Holder {
     /// By what the far end knows the process that took it; empty where an older version did.
     #[serde(default)]
     pub(crate) claim: String,
+    /// What deploy.json calls the host; empty where an older version took it.
+    #[serde(default)]
+    pub(crate) host: String,
 }
 
 impl Holder {
-    fn of(session: &Session) -> Self {
+    fn of(session: &Session, host: &Host) -> Self {
         Self {
             owner: session.actor.clone(),
             origin: Origin::of(session),
             target: session.target.clone(),
             since: now(),
             claim: claim(session),
+            host: host.name.clone(),
         }
     }
 
@@ -134,7 +138,7 @@ pub(crate) fn take(
     connection: &mut Connection,
     session: &Session,
 ) -> Result<Answer> {
-    let holder = kept("the holder", &Holder::of(session))?;
+    let holder = kept("the holder", &Holder::of(session, &site.hosts[host]))?;
     let owner = kept("the owner", &Owner::of(session))?;
     let (base, Origin { maker, .. }) = (&site.bases[host], Origin::of(session));
     let claim = claim(session);
@@ -161,6 +165,9 @@ pub(crate) fn take(
         }
         HELD => {
             let line = answer.value("holder").unwrap_or_default();
+            if let Some(other) = namesake(line, &claim, &site.hosts[host]) {
+                return Err(same_place(base, &site.hosts[host], &other));
+            }
             let command = Holder::read(line).and_then(|holder| session.unlock_command(&holder.origin.run));
             let ends =
                 command.map_or_else(String::new, |command| format!("; if it hangs, `{command}` ends it"));
@@ -175,6 +182,17 @@ pub(crate) fn take(
     }
 }
 
+/// What else deploy.json calls a host whose lock this very process holds already, by a connection to that name.
+fn namesake(holder: &str, claim: &str, host: &Host) -> Option<String> {
+    let holder = Holder::read(holder).filter(|holder| holder.claim == claim)?;
+    (!holder.host.is_empty() && holder.host != host.name).then_some(holder.host)
+}
+
+fn same_place(base: &str, host: &Host, other: &str) -> Error {
+    Error::preflight(format!("`config.hosts`: `{other}` and `{host}` are one machine, with one `{base}`"))
+        .hint("name it once, or give each a `base` of its own with {{host}} in it")
+}
+
 /// The failure to make a release where another run has one of its name.
 pub(crate) fn name_taken(host: &Host, id: &str) -> Error {
     Error::failed(format!("`{host}` has a release {id} already"))
@@ -183,14 +201,15 @@ pub(crate) fn name_taken(host: &Host, id: &str) -> Error {
 
 /// Asks for the lock; an earlier connection of this very run may be about to let go of it.
 fn ask(host: &Host, connection: &mut Connection, words: &[&str], session: &Session) -> Result<Answer> {
-    let (begun, us) = (Instant::now(), Origin::of(session));
+    let (begun, us, claim) = (Instant::now(), Origin::of(session), claim(session));
     let mut told = false;
     loop {
         let answer = connection.ask(words)?;
-        if answer.status != HELD {
+        let holder = answer.value("holder").unwrap_or_default();
+        if answer.status != HELD || namesake(holder, &claim, host).is_some() {
             return Ok(answer);
         }
-        match wait_for(answer.value("holder").unwrap_or_default(), &us, begun.elapsed()) {
+        match wait_for(holder, &us, begun.elapsed()) {
             Wait::Not => return Ok(answer),
             Wait::Silently => {}
             Wait::Telling if told => {}
@@ -266,8 +285,8 @@ mod tests {
         let origin = |run: &str, maker: &str| Origin { run: run.to_owned(), maker: maker.to_owned() };
         let us = origin("run", "maker");
         let after = |origin: Origin, seconds| {
-            let [owner, target, claim] = ["me", "web", ""].map(str::to_owned);
-            let holder = Holder { owner, origin, target, since: now(), claim };
+            let [owner, target, claim, host] = ["me", "web", "", ""].map(str::to_owned);
+            let holder = Holder { owner, origin, target, since: now(), claim, host };
             let line = serde_json::to_string(&holder).unwrap();
             wait_for(&line, &us, Duration::from_secs(seconds))
         };

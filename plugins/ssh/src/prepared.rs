@@ -15,6 +15,7 @@ use crate::{
     fleet::{Again, Fleet, Hold},
     manifest::{Head, Manifest},
     origin::Origin,
+    shared::covers,
     shipment::Shipment,
     site::Site,
     survey::Survey,
@@ -70,6 +71,9 @@ impl Prepared {
 pub(crate) fn prepare(site: &Site, release: &Release, session: &Session) -> Result<Prepared> {
     let mut tree = Tree::walk(&site.source, &site.skip)?;
     tree.judge_links(&site.source);
+    // In place of such a link stands one of ours.
+    let is_shared = |path: &str| site.config.shared.iter().any(|shared| covers(shared, path));
+    tree.problems.retain(|problem| !problem.link().is_some_and(is_shared));
     let hashes: Vec<Sha256> = tree.hashes(&site.source, |_| None)?;
     let manifest = Manifest::of(&tree, &hashes, &site.config.shared, release, &Origin::of(session));
     Ok(Prepared::new(tree, manifest))

@@ -66,6 +66,11 @@ const MEANINGS: &[(&str, &str, &str)] = &[
         "let the user run commands there, or use another one",
     ),
     (
+        UNKNOWN_END,
+        "the ProxyCommand or ProxyJump on the way to `{host}` ended",
+        "see what this says: {shown}; many connections at once are refused too: lower `max_connections`",
+    ),
+    (
         "Connection closed by",
         "`{host}` closed the connection",
         "look at the log of sshd there; many connections at once are refused too: lower `max_connections`",
@@ -75,7 +80,18 @@ const MEANINGS: &[(&str, &str, &str)] = &[
         "`{host}` closed the connection",
         "look at the log of sshd there; many connections at once are refused too: lower `max_connections`",
     ),
+    (": Bad ", "your ssh config has a mistake in it", "mend that line"),
+    (
+        "Bad owner or permissions on",
+        "`ssh` doesn't trust your ssh config",
+        "make it your own, and let nobody else write to it: chmod go-w",
+    ),
 ];
+
+/// How `ssh` calls the other end of a connection that a program makes for it.
+const UNKNOWN_END: &str = "UNKNOWN port";
+/// So many of the last lines before its own are that program's reason.
+const REASONS: usize = 3;
 
 /// There is no `ssh` here.
 pub(crate) fn no_ssh(error: &io::Error) -> Error {
@@ -90,21 +106,27 @@ pub(crate) fn read(host: &Host, words: &[String]) -> Error {
             .replace("{forget}", &forget_hint(host))
             .replace("{user}", &user)
             .replace("{login}", &login_hint(host))
+            .replace("{shown}", &host.shown("true").to_string())
     };
     let found = MEANINGS.iter().find(|(word, ..)| words.iter().any(|line| line.contains(word)));
-    let said = |word: &str| words.iter().find(|line| line.contains(word)).cloned();
-    let (error, line) = match found {
-        Some((word, message, hint)) => (Error::preflight(fill(message)).hint(fill(hint)), said(word)),
+    let said = words.iter().filter(|line| !line.trim().is_empty());
+    let last = |count: usize| said.clone().skip(said.clone().count().saturating_sub(count));
+    let (error, lines): (_, Vec<_>) = match found {
+        Some((word, message, hint)) => {
+            let lines = match *word {
+                UNKNOWN_END => last(REASONS + 1).filter(|line| !line.contains(UNKNOWN_END)).collect(),
+                word => said.clone().find(|line| line.contains(word)).into_iter().collect(),
+            };
+            (Error::preflight(fill(message)).hint(fill(hint)), lines)
+        }
         None => {
-            let last = words.iter().rev().find(|line| !line.trim().is_empty()).cloned();
             let error = Error::preflight(format!("can't open a shell at `{host}`"));
-            (error.hint(format!("see what this says: {}", host.shown("true"))), last)
+            (error.hint(fill("see what this says: {shown}")), last(1).collect())
         }
     };
-    match line {
-        Some(line) => error.because(&Error::failed(line.trim_matches(['@', ' ', '\r']).to_owned())),
-        None => error,
-    }
+    lines.into_iter().fold(error, |error, line| {
+        error.because(&Error::failed(line.trim_matches(['@', ' ', '\r']).to_owned()))
+    })
 }
 
 /// Whether these words mean that trying again may help: a server that has too many logins under way.
@@ -141,5 +163,40 @@ fn login_hint(host: &Host) -> String {
         }
         (None, None) => "no ssh agent runs here: start one and `ssh-add` a key, or give `identity_file`".to_owned(),
         (None, Some(_)) => "look at the user's name, and whether `ssh-add -l` shows a key that is in ~/.ssh/authorized_keys there".to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::address::HostEntry;
+
+    fn read(words: &[&str]) -> Error {
+        let host = HostEntry::Address("web1".to_owned()).resolve(Path::new("/project")).unwrap();
+        super::read(&host, &words.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn who_made_the_connection_is_told_of_with_its_own_reason() {
+        let cut = "kex_exchange_identification: Connection closed by remote host";
+        let error = read(&["sh: 1: nc: not found", cut, "Connection closed by UNKNOWN port 65535"]);
+        assert_eq!(error.message, "the ProxyCommand or ProxyJump on the way to `web1` ended");
+        assert_eq!(error.causes, ["sh: 1: nc: not found", cut]);
+        assert!(is_passing(&error.causes), "a bastion with too many logins under way says no more");
+        let error = read(&["banner exchange: Connection to UNKNOWN port 65535: Broken pipe"]);
+        assert_eq!(error.causes, [""; 0]);
+    }
+
+    #[test]
+    fn the_line_of_the_ssh_config_that_is_wrong_is_shown() {
+        let line = "/home/me/.ssh/config: line 7: Bad configuration option: proxyjmp";
+        let error = read(&[line, "/home/me/.ssh/config: terminating, 1 bad configuration options"]);
+        assert_eq!(
+            (error.message.as_str(), error.causes.as_slice()),
+            ("your ssh config has a mistake in it", [line.to_owned()].as_slice())
+        );
     }
 }

@@ -5,8 +5,8 @@ use pop_deploy_plugin_api::protocol::Release;
 use crate::survey::Kept;
 
 /// Where hosts that keep these releases could go back to together once `release` is live, and `silent` places with them,
-/// which can't be asked: the newest that each of them has verified, and the newest of another version, which is what a
-/// rollback takes.
+/// which can't be asked: the newest that each of them has verified, and of another version the one that was deployed last, which
+/// is what a rollback takes: who went back meanwhile has verified an older one since.
 pub(crate) fn ways_back<'k>(hosts: &[&'k [Kept]], silent: &[String], release: &Release) -> Vec<&'k str> {
     let [first, others @ ..] = hosts else { return Vec::new() };
     let everywhere = |one: &&Kept| {
@@ -18,8 +18,9 @@ pub(crate) fn ways_back<'k>(hosts: &[&'k [Kept]], silent: &[String], release: &R
     };
     let mut common: Vec<_> = first.iter().filter(everywhere).collect();
     common.sort_by(|one, other| other.when().cmp(&one.when()));
-    let other_version = common.iter().find(|kept| kept.head.release.version != release.version);
-    common.first().into_iter().chain(other_version).map(|kept| kept.id()).collect()
+    let others = common.iter().filter(|kept| kept.head.release.version != release.version);
+    let deployed_last = others.max_by_key(|kept| kept.id());
+    common.first().into_iter().chain(deployed_last).map(|kept| kept.id()).collect()
 }
 
 /// The releases that may go when `live` is live and `keep` verified ones stay, newest first. Those `staying` never go.
@@ -88,6 +89,12 @@ mod tests {
         assert_eq!(ways_back(&[&ahead, &ahead], &[], &new), ["b", "b"]);
         let in_one_second = [kept("a", "1", Some(1)), kept("b", "2", Some(1))];
         assert_eq!(ways_back(&[&in_one_second], &[], &new), ["b", "b"]);
+    }
+
+    #[test]
+    fn what_was_gone_back_from_stays_since_a_rollback_goes_there() {
+        let gone_back = [kept("a", "1", Some(3)), kept("b", "2", Some(2))];
+        assert_eq!(ways_back(&[&gone_back], &[], &release("c", "3")), ["a", "b"]);
     }
 
     #[test]

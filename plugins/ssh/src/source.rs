@@ -19,16 +19,17 @@ pub(crate) fn judge(site: &Site, prepared: &Prepared) -> Vec<Check> {
     let counts = format!("{}, {}", counted(tree.files.len(), "file"), bytes(tree.bytes()));
     let mut checks = vec![Check::pass("source", format!("`{source}` holds {counts}"))];
     checks.extend(tree.checks());
+    let files = tree.files.iter().map(|file| &file.path);
+    let entries = files.chain(tree.links.iter().map(|link| &link.path));
     for shared in &site.config.shared {
-        if tree.files.iter().any(|file| covers(shared, &file.path)) {
+        if entries.clone().any(|path| covers(shared, path)) {
             let words = format!("`{shared}` is shared: what the source has there stays behind");
             checks.push(Check::warn("shared", words));
         }
         let above = |path: &str| {
             shared.trim_end_matches('/').strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
         };
-        let files = tree.files.iter().map(|file| &file.path).chain(tree.links.iter().map(|link| &link.path));
-        if let Some(path) = files.into_iter().find(|path| above(path)) {
+        if let Some(path) = entries.clone().find(|path| above(path)) {
             let hint = "rename it, or share something else";
             checks.push(Check::fail(
                 "shared",

@@ -284,6 +284,18 @@ fn a_file_that_vanishes_or_changes_while_being_copied_is_named() {
 }
 
 #[test]
+fn a_link_to_what_is_excluded_is_told_of() {
+    let project = Project::new().with("exclude", json!(["about.html"]));
+    symlink("../about.html", project.source("assets/us")).unwrap();
+    symlink("../index.html", project.source("assets/home")).unwrap();
+    symlink("..", project.source("assets/top")).unwrap();
+    let plan = project.open().plan_deploy("r1", "1").unwrap();
+    let check = plan.checked.iter().find(|check| check.name == "links").unwrap();
+    let words = "the link `assets/us` leads to what stays behind: `../about.html`";
+    assert_eq!((check.status, check.message.as_str()), (CheckStatus::Warn, words));
+}
+
+#[test]
 fn what_is_no_site_is_refused_with_a_hint() {
     let named = |project: &Project| {
         let check = project.failed_check();
