@@ -13,7 +13,7 @@ mod sshd;
 #[path = "support/mod.rs"]
 mod support;
 
-use std::fs;
+use std::{fs, os::unix::fs::symlink};
 
 use fleet::Fleet;
 use network::Network;
@@ -51,6 +51,12 @@ fn every_host_that_cannot_be_deployed_to_has_its_line_and_nothing_is_changed() {
         fs::create_dir_all(folder.srv().join("app/current")).unwrap();
         let blocked = lab.host("blocked", Kind::default());
         fs::write(blocked.srv().join("app"), "a file").unwrap();
+        let [other, nowhere] = ["other", "nowhere"].map(|name| lab.host(name, Kind::default()));
+        for host in [&other, &nowhere] {
+            fs::create_dir_all(host.srv().join("app/shared")).unwrap();
+        }
+        fs::write(other.srv().join("app/shared/uploads"), "a file").unwrap();
+        symlink("nowhere", nowhere.srv().join("app/shared/uploads")).unwrap();
         vec![
             lab.host("fine", Kind::default()),
             gone,
@@ -67,12 +73,15 @@ fn every_host_that_cannot_be_deployed_to_has_its_line_and_nothing_is_changed() {
             read_only,
             folder,
             blocked,
+            other,
+            nowhere,
             small(lab, "full", 1 << 20, 0),
             small(lab, "crowded", 64 << 20, 6),
         ]
     }) else {
         return;
     };
+    fleet.config(json!({"shared": ["uploads/"]}));
     fleet.project.write("public/large.bin", &"large".repeat(400_000));
     let before: Vec<_> = fleet.hosts.iter().map(|host| walk(&host.srv_seen_from_here())).collect();
     for arguments in
@@ -92,6 +101,8 @@ fn every_host_that_cannot_be_deployed_to_has_its_line_and_nothing_is_changed() {
             ("readonly", "writ"),
             ("folder", "folder"),
             ("blocked", "folder"),
+            ("other", "is no folder"),
+            ("nowhere", "is no folder"),
             ("full", "bytes free"),
             ("crowded", "inodes"),
         ] {

@@ -224,12 +224,12 @@ impl Survey {
             );
         }
         for shared in self.answer.values("unshared") {
-            let hint = "put it there; folders in `shared` end in /, and are made";
-            fail(
-                "shared",
-                format!("`{base}/shared/{shared}` is missing on `{host}`, or is something else"),
-                hint,
-            );
+            let (what, hint) = if shared.ends_with('/') {
+                ("is no folder", "move it away: a folder is made there")
+            } else {
+                ("isn't there, or is no file", "put it there; folders in `shared` end in /, and are made")
+            };
+            fail("shared", format!("`{base}/shared/{shared}` on `{host}` {what}"), hint);
         }
         let missing: Vec<_> = NEEDED.into_iter().filter(|tool| !self.has(tool)).map(name).collect();
         if !missing.is_empty() {

@@ -12,7 +12,7 @@ survey() {
 	done
 	say "clock $(date +%s)"
 	there=$base
-	while [ ! -e "$there" ] && [ ! -L "$there" ]; do
+	until exists "$there"; do
 		there=${there%/*}
 		there=${there:-/}
 	done
@@ -27,7 +27,10 @@ survey() {
 	room "$there"
 	for wanted; do
 		case $wanted in
-		*/) [ ! -e "$base/shared/$wanted" ] || [ -d "$base/shared/$wanted" ] || say "unshared $wanted" ;;
+		*/)
+			# With the `/`, a file or a link to nowhere isn't there at all.
+			exists "$base/shared/${wanted%/}" && [ ! -d "$base/shared/$wanted" ] && say "unshared $wanted"
+			;;
 		*) [ -f "$base/shared/$wanted" ] || say "unshared $wanted" ;;
 		esac
 	done
@@ -63,6 +66,7 @@ survey() {
 	return 0
 }
 
+exists() { [ -e "$1" ] || [ -L "$1" ]; }
 say_user() { say "user $(id -un 2>/dev/null || id -u)"; }
 
 # The first line of a file, if there is one.
