@@ -22,8 +22,9 @@ use serde::{Deserialize, Serialize};
 /// How long to wait between two tries.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Even who doesn't wait tries this long: a dry run that looks for a holder has the lock for a moment.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(60);
+/// Even who doesn't wait tries this long: a dry run that looks for a holder has the lock for a moment, which is as long as a
+/// busy machine lets it wait for its turn.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(300);
 
 /// Who holds a lock, as its file says it. Fields are empty where the file doesn't know.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

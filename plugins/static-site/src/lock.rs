@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::webroot::{Webroot, absent};
 
-/// A dry run that looks whether the lock is held holds it for an instant itself.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// A dry run that looks whether the lock is held holds it for an instant itself, or until a busy machine gives it its turn.
+const PATIENCE: Duration = Duration::from_millis(300);
 
 /// Opening a named pipe would wait for somebody at its other end.
 const AT_ONCE: i32 = OFlags::NONBLOCK.bits().cast_signed();
