@@ -92,8 +92,7 @@ impl Probe {
                 Ok(attempt) => return Ok(attempt),
                 // Several addresses of one name, or a resolver that hangs, add up.
                 Err(mpsc::RecvTimeoutError::Timeout) if begun.elapsed() > self.timeout + SLACK => {
-                    let limit = self.timeout.as_secs_f64();
-                    return Ok(Attempt::Unhealthy(format!("no answer within {limit} s")));
+                    return Ok(silent(self.timeout));
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) => session.checkpoint()?,
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
@@ -105,7 +104,7 @@ impl Probe {
 
     fn ask(&self) -> Attempt {
         match &self.asks {
-            Asks::Http(get) => get.ask(),
+            Asks::Http(get) => get.ask(self.timeout),
             Asks::Tcp(address) => connect(address, self.timeout),
         }
     }
@@ -139,7 +138,7 @@ impl Get {
         })
     }
 
-    fn ask(&self) -> Attempt {
+    fn ask(&self, timeout: Duration) -> Attempt {
         let request = self.agent.get(&self.address).header("cache-control", "no-cache");
         let request = self.headers.iter().fold(request, |request, (name, value)| request.header(name, value));
         match request.call() {
@@ -148,6 +147,7 @@ impl Get {
             Err(error) if matches!(error, ureq::Error::Http(_)) || !self.has_address() => {
                 Attempt::Unmeasured(error.to_string())
             }
+            Err(ureq::Error::Timeout(_)) => silent(timeout),
             Err(error) => Attempt::Unhealthy(error.to_string()),
         }
     }
@@ -183,6 +183,11 @@ impl Get {
             _ => Attempt::Healthy(status.to_string()),
         }
     }
+}
+
+/// Nobody answered in time.
+fn silent(timeout: Duration) -> Attempt {
+    Attempt::Unhealthy(format!("no answer within {} s", timeout.as_secs_f64()))
 }
 
 /// The start of a body on one line, behind a colon; nothing where it is empty.

@@ -67,6 +67,9 @@ pub(super) fn result(report: &Report) -> String {
         Ending::Locked => "locked, nothing was changed".to_owned(),
         Ending::NoRelease => "nothing to go back to, nothing was changed".to_owned(),
         Ending::FailedBeforeLive => "failed, nothing live was changed".to_owned(),
+        Ending::RolledBack if report.targets.iter().all(|target| target.before.is_none()) => {
+            "failed and rolled back, nothing is live".to_owned()
+        }
         Ending::RolledBack => "failed and rolled back, the release before is live".to_owned(),
         Ending::Partial => "partly done, see the targets above".to_owned(),
         Ending::Stuck => "stuck, a person is needed: see the targets above".to_owned(),
