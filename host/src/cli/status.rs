@@ -84,7 +84,7 @@ fn target_text(status: &TargetStatus<'_>) -> String {
         }
         Ok(Sight { live: Some(live), .. }) => format!("{}, but history says {known}", named(live)),
         Ok(Sight { live: None, .. }) if status.known.is_none() => "nothing yet".to_owned(),
-        Ok(Sight { live: None, .. }) => format!("nothing of ours, but history says {known}"),
+        Ok(Sight { live: None, .. }) => format!("no single release of ours, but history says {known}"),
         Err(error) => format!("can't be read; history says {known}\n{}", indented(error)),
     };
     text.push_str(&format!("  Live: {live}\n"));

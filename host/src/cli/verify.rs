@@ -31,7 +31,7 @@ fn look_at_all(wanted: &Verify, plugins: &SearchPath, conversation: &Conversatio
             }));
             continue;
         }
-        let live = sight.live.as_ref().map_or("nothing of ours".to_owned(), |live| {
+        let live = sight.live.as_ref().map_or("no single release of ours".to_owned(), |live| {
             live.version.clone().unwrap_or_else(|| live.id.clone())
         });
         print_line!("Target: {} · Live: {live}", target.name);

@@ -200,7 +200,8 @@ fn rolled_back(back: &RollbackRecord, events: &Events) -> RolledBack {
 }
 
 fn impact(severity: Severity, events: &Events, live: Option<&str>) -> String {
-    let live = live.map_or("nothing of ours is live now".to_owned(), |live| format!("{live} is live now"));
+    let live =
+        live.map_or("no single release of ours is live now".to_owned(), |live| format!("{live} is live now"));
     match (severity, events.exposure()) {
         (Severity::Low, _) => format!("Nothing that users see was changed; {live}."),
         (_, Some((from, Some(until)))) => {

@@ -221,9 +221,10 @@ fn against_history(view: &View<'_>, live: Option<&Release>) -> Check {
         (Some(live), None) => {
             (CheckStatus::Warn, format!("{} is live, and history knows nothing of it", named(live)))
         }
-        (None, Some(known)) => {
-            (CheckStatus::Fail, format!("history says {}, and nothing of ours is live", named(&known)))
-        }
+        (None, Some(known)) => (
+            CheckStatus::Fail,
+            format!("history says {}, and no single release of ours is live", named(&known)),
+        ),
     };
     let mut check = Check::new("history", status, message);
     if status == CheckStatus::Fail {
