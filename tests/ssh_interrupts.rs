@@ -101,6 +101,26 @@ fn ctrl_c_during_a_restart_ends_it_everywhere_and_switches_back() {
 }
 
 #[test]
+fn ctrl_c_during_a_login_says_nothing_of_hosts_out_of_reach() {
+    let Some(fleet) = Fleet::with(|lab| {
+        let mut slow = lab.host("slow", Kind::default());
+        let begun = lab.path().join("begun");
+        slow.client.more = format!("ProxyCommand touch {} && exec sleep 600\n", begun.display());
+        slow.introduce();
+        vec![slow]
+    }) else {
+        return;
+    };
+    fleet.config(json!({"run_once": [{"command": ["true"]}]}));
+    let run = fleet.start("one");
+    wait_for("a login", || fleet.lab.path().join("begun").exists().then_some(()));
+    send(run.id(), Signal::INT);
+    let said = ended(run);
+    assert_eq!(said.code, Some(130), "{}", all(&said));
+    assert!(!all(&said).contains("slow") && all(&said).contains("nothing was changed"), "{}", all(&said));
+}
+
+#[test]
 fn ctrl_c_ends_a_restart_where_there_is_no_setsid_as_well() {
     let kind = Kind { lacks: vec!["setsid", "busybox"], wrapped: true, ..Kind::default() };
     let Some(fleet) = Fleet::of_one("old", kind) else { return };

@@ -45,6 +45,8 @@ pub(crate) fn look(
         let reading = scope.spawn(read);
         (survey::survey_all(site, fleet, Depth::FirstManifest), reading.join())
     });
+    // Who stopped meanwhile isn't told that hosts are out of reach.
+    session.checkpoint()?;
     let mut prepared = prepared.unwrap_or_else(|_| Err(Error::failed("reading the source panicked")))?;
     if let Some(prepared) = &mut prepared {
         let found: Vec<_> =

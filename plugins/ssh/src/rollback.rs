@@ -32,6 +32,7 @@ pub(crate) fn plan(
 ) -> Result<Plan> {
     let id = &to.release.id;
     check_id(id)?;
+    session.checkpoint()?;
     let (ground, mut checked) = Ground::of(site, session, surveys, Unreachable::Fails);
     checked.extend(ground.checks());
     checked.extend(ground.objecting_canaries());
