@@ -307,6 +307,11 @@ fn what_the_place_keeps_no_longer_is_listed_as_gone() {
     let kept = status["targets"][0]["kept"].as_array().unwrap();
     let versions: Vec<_> = kept.iter().map(|release| &release["version"]).collect();
     assert_eq!(json!(versions), json!(["3", "2"]));
+    let asked = lines(&project.run(&["rollback", "--json"]).stdout);
+    let asked = asked.iter().find(|line| line["type"] == "decision.required").unwrap();
+    let offered = asked["options"].as_array().unwrap();
+    let offered: Vec<_> = offered.iter().map(|option| &option["value"]).collect();
+    assert_eq!(json!(offered), json!(["dry_run", "3"]));
 }
 
 #[test]

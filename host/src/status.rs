@@ -23,6 +23,8 @@ pub struct TargetStatus<'a> {
     pub target: &'a TargetConfig,
     /// What the place says, or why it can't be asked.
     pub seen: Result<Sight, Error>,
+    /// The releases that the place has still, where it says so.
+    pub kept: Option<Vec<Release>>,
     /// What history says is live.
     pub known: Option<Release>,
     /// Where a rollback would go.
@@ -31,43 +33,46 @@ pub struct TargetStatus<'a> {
     pub holder: Option<Holder>,
 }
 
-impl TargetStatus<'_> {
-    /// The releases that the place has still, where it says so.
-    pub fn kept(&self) -> Option<&[Release]> {
-        self.seen.as_ref().ok()?.kept.as_deref()
-    }
-}
-
 /// Looks at several targets at the same time.
 ///
 /// # Errors
 /// When a lock file can't be read; a place that can't be is part of the answer.
 pub fn of_targets<'a>(views: &[View<'a>]) -> Result<Vec<TargetStatus<'a>>, Failure> {
-    let seen: Vec<_> = thread::scope(|scope| {
-        let looking: Vec<_> = views.iter().map(|view| scope.spawn(|| look::at(view))).collect();
-        let panicked = || Error::failed("the host itself panicked; this is a bug in pop-deploy");
-        looking
-            .into_iter()
-            .map(|thread| {
-                thread.join().map_or_else(|_| Err(panicked()), |seen| seen.map_err(|f| f.to_error()))
-            })
-            .collect()
-    });
     views
         .iter()
-        .zip(seen)
+        .zip(at_once(views, look::at_all))
         .map(|(view, seen)| {
+            let (seen, kept) =
+                seen.map_or_else(|error| (Err(error), None), |(sight, kept)| (Ok(sight), kept));
             let history = History::of(view.config);
             let history = history.target(&view.target.name);
             Ok(TargetStatus {
                 target: view.target,
                 seen,
+                kept,
                 known: history.live().map(|live| live.release()),
                 previous: history.previous().map(|previous| previous.release()),
                 holder: lock::holder(&view.project.environment_folder(), &view.target.name)?,
             })
         })
         .collect()
+}
+
+/// Has several targets looked at in the same way at the same time.
+pub fn at_once<T: Send>(
+    views: &[View<'_>],
+    look: impl Fn(&View<'_>) -> Result<T, Failure> + Sync,
+) -> Vec<Result<T, Error>> {
+    let panicked = || Error::failed("the host itself panicked; this is a bug in pop-deploy");
+    thread::scope(|scope| {
+        let looking: Vec<_> = views.iter().map(|view| scope.spawn(|| look(view))).collect();
+        let ended = looking.into_iter().map(|thread| thread.join());
+        ended
+            .map(|seen| {
+                seen.map_or_else(|_| Err(panicked()), |seen| seen.map_err(|failure| failure.to_error()))
+            })
+            .collect()
+    })
 }
 
 /// The runs of the project's environment that wait for somebody: those that died, and canaries without a verdict.

@@ -12,7 +12,7 @@ use crate::{
     config::{DeployConfig, Environment},
     exit::Exit,
     failure::Failure,
-    history::{History, Status},
+    history::History,
     journal,
     plugins::{PluginsLock, SearchPath, discover},
     project::Project,
@@ -83,15 +83,7 @@ pub(super) fn environments() -> Vec<CompletionCandidate> {
 /// The versions that were once deployed here, newest first.
 pub(super) fn versions() -> Vec<CompletionCandidate> {
     let Some(config) = config_here() else { return Vec::new() };
-    let history = History::of_all_environments(&config);
-    let good = history.records().iter().filter(|record| record.status == Some(Status::Success));
-    let mut versions: Vec<String> = Vec::new();
-    for version in good.filter_map(|record| record.version.clone()) {
-        if !versions.contains(&version) {
-            versions.push(version);
-        }
-    }
-    let ordered = versions.into_iter().enumerate();
+    let ordered = History::of_all_environments(&config).names().into_iter().enumerate();
     ordered.map(|(order, version)| CompletionCandidate::new(version).display_order(Some(order))).collect()
 }
 

@@ -90,12 +90,14 @@ pub(super) fn post_deploy(site: &Site, targets: &[String]) -> Decision {
     }
 }
 
-/// How to go back. `versions` are those there are, the one that is meant where nobody chooses first; `bad` those that
+/// How to go back. `versions` are those there are, `previous` the one that is meant where nobody chooses, `bad` those that
 /// went bad.
-pub(super) fn rollback_strategy(target: &str, versions: &[String], bad: &[&str]) -> Decision {
-    let to = |(index, version): (usize, &String)| {
-        let (value, description) = match index {
-            0 => ("previous".to_owned(), "the newest good one before what is live"),
+pub(super) fn rollback_strategy(target: &str, versions: &[String], previous: &str, bad: &[&str]) -> Decision {
+    let to = |version: &String| {
+        let (value, description) = match version {
+            version if version == previous => {
+                ("previous".to_owned(), "the newest good one before what is live")
+            }
             _ if bad.contains(&version.as_str()) => (version.clone(), "it went bad"),
             _ => (version.clone(), "another one that was live"),
         };
@@ -107,7 +109,7 @@ pub(super) fn rollback_strategy(target: &str, versions: &[String], bad: &[&str])
         id: "rollback_strategy",
         header: "Rollback",
         question: format!("How should `{target}` go back?"),
-        options: [look].into_iter().chain(versions.iter().take(VERSIONS).enumerate().map(to)).collect(),
+        options: [look].into_iter().chain(versions.iter().take(VERSIONS).map(to)).collect(),
         default: 0,
     }
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use pop_deploy_plugin_api::protocol::{PastRelease, Plan, Release};
+use pop_deploy_plugin_api::{
+    Error,
+    protocol::{PastRelease, Plan, Release},
+};
 
 use super::{
     Conversation,
@@ -10,6 +13,7 @@ use super::{
     command_line,
     decision::Decision,
     exit, open, print_line, questions, selection,
+    status::indented,
 };
 use crate::{
     config::{DeployConfig, TargetConfig},
@@ -29,7 +33,9 @@ use crate::{
     plugins::SearchPath,
     project::Project,
     reporter::{named, printable},
-    select, version,
+    select,
+    status::at_once,
+    version,
 };
 
 pub(super) fn rollback(wanted: &Rollback, plugins: &SearchPath) -> Result<Exit, Failure> {
@@ -49,8 +55,10 @@ fn talk(wanted: &Rollback, plugins: &SearchPath, conversation: &Conversation) ->
     let targets = select::select(&config, &selection(&wanted.targets))?;
     if wanted.list {
         let actor = version::actor();
-        for target in targets {
-            list(&conversation.view((&project, &config), target, plugins, &actor));
+        let view = |target| conversation.view((&project, &config), target, plugins, &actor);
+        let views: Vec<_> = targets.into_iter().map(view).collect();
+        for (view, kept) in views.iter().zip(at_once(&views, look::kept)) {
+            list(view, &kept);
         }
         return Ok(Exit::Done);
     }
@@ -205,11 +213,12 @@ fn strategy(
     let view = conversation.view((order.project, order.config), errand.target, order.plugins, order.actor);
     // Why the place can't be asked is said by the plan.
     let kept = look::kept(&view).ok().flatten();
-    let older = versions(&history).into_iter();
+    let older = history.names().into_iter();
     let older = older.filter(|version| *version != previous && Some(version) != live.as_ref());
-    let older = older.filter(|version| !is_gone(version, &history, kept.as_deref()));
-    let there: Vec<_> = [previous.clone()].into_iter().chain(older).collect();
-    let decision = questions::rollback_strategy(&errand.target.name, &there, &history.bad_versions());
+    let there = [previous.clone()].into_iter().chain(older);
+    let there: Vec<_> = there.filter(|version| !has_none(&history, version, kept.as_deref())).collect();
+    let decision =
+        questions::rollback_strategy(&errand.target.name, &there, &previous, &history.bad_versions());
     Ok(match conversation.decide(&decision)? {
         0 => Strategy::DryRun,
         option => Strategy::As(there.into_iter().nth(option - 1)),
@@ -237,7 +246,7 @@ fn goal(
         Some(version) => history.find(version).ok_or_else(|| Failure::NeverDeployed {
             target: target.name.clone(),
             version: version.to_owned(),
-            there: versions(&history),
+            there: history.names(),
         })?,
         None => {
             history.previous().ok_or_else(|| Failure::NothingToGoBackTo { target: target.name.clone() })?
@@ -258,44 +267,36 @@ fn past(project: &Project, deployed: &Deployed<'_>, target: &str) -> Result<Past
     Ok(PastRelease { release, identity, receipts: receipts.unwrap_or_default() })
 }
 
-/// What each good deployment can be named by: its version, or its id where it has none.
-fn versions(history: &TargetHistory<'_>) -> Vec<String> {
-    let mut versions: Vec<String> = Vec::new();
-    for record in history.records() {
-        let name = record.version.as_ref().or(record.deployment_id.as_ref());
-        let name = name.filter(|_| record.status == Some(crate::history::Status::Success)).cloned();
-        versions.extend(name.filter(|name| !versions.contains(name)));
-    }
-    versions
+/// Whether a place that has `kept` of its releases has that one no more.
+pub(super) fn is_gone(release: &Release, kept: Option<&[Release]>) -> bool {
+    kept.is_some_and(|kept| kept.iter().all(|other| other.id != release.id))
 }
 
-/// Whether the place, which has `kept` of its releases, has none of that version any more.
-fn is_gone(version: &str, history: &TargetHistory<'_>, kept: Option<&[Release]>) -> bool {
-    let Some((kept, deployed)) = kept.zip(history.find(version)) else { return false };
-    let id = deployed.release().id;
-    kept.iter().all(|release| release.id != id)
+/// Whether the place has none of what history lists by that name.
+fn has_none(history: &TargetHistory<'_>, name: &str, kept: Option<&[Release]>) -> bool {
+    history.listed(name).is_some_and(|deployed| is_gone(&deployed.release(), kept))
 }
 
-fn list(view: &View<'_>) {
+fn list(view: &View<'_>, kept: &Result<Option<Vec<Release>>, Error>) {
     let history = History::of(view.config);
     let history = history.target(&view.target.name);
-    let kept = look::kept(view);
     let live = history.live().map(|live| named(&live.release()).to_owned());
     let previous = history.previous().map(|previous| named(&previous.release()).to_owned());
     let bad = history.bad_versions();
     print_line!("Target: {}", view.target.name);
-    for version in versions(&history) {
-        let gone = kept.as_ref().is_ok_and(|kept| is_gone(&version, &history, kept.as_deref()));
-        let note = match &version {
-            version if Some(version) == live.as_ref() => "  live",
+    for name in history.names() {
+        let gone = kept.as_ref().is_ok_and(|kept| has_none(&history, &name, kept.as_deref()));
+        let note = match &name {
+            name if Some(name) == live.as_ref() => "  live",
             _ if gone => "  gone at the place",
-            version if Some(version) == previous.as_ref() => "  where `rollback` goes",
-            version if bad.contains(&version.as_str()) => "  went bad",
+            name if Some(name) == previous.as_ref() => "  where `rollback` goes",
+            name if bad.contains(&name.as_str()) => "  went bad",
             _ => "",
         };
-        print_line!("  {version}{note}");
+        print_line!("  {name}{note}");
     }
-    if let Err(failure) = kept {
-        print_line!("  Which of them are still there can't be read: {}", printable(&failure.to_string()));
+    if let Err(error) = kept {
+        print_line!("  Which of them are still there can't be read:");
+        indented(error).lines().for_each(|line| print_line!("{}", printable(line)));
     }
 }

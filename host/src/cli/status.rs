@@ -7,6 +7,7 @@ use super::{
     Conversation,
     args::{Status, Talk},
     open, print_line,
+    rollback::is_gone,
 };
 use crate::{
     config::{DeployConfig, Environment, TargetConfig},
@@ -89,8 +90,7 @@ fn target_text(status: &TargetStatus<'_>) -> String {
     };
     text.push_str(&format!("  Live: {live}\n"));
     if let Some(previous) = &status.previous {
-        let is_gone = status.kept().is_some_and(|kept| kept.iter().all(|release| release.id != previous.id));
-        let note = match is_gone {
+        let note = match is_gone(previous, status.kept.as_deref()) {
             true => "gone at the place; `rollback --list` shows what is left",
             false => "where `rollback` goes",
         };
@@ -111,7 +111,7 @@ fn target_text(status: &TargetStatus<'_>) -> String {
     text.trim_end().to_owned()
 }
 
-fn indented(error: &Error) -> String {
+pub(super) fn indented(error: &Error) -> String {
     let lines = error_lines(error);
     lines.lines().map(|line| format!("    {line}\n")).collect::<String>().trim_end().to_owned()
 }
@@ -133,7 +133,7 @@ fn target_value(status: &TargetStatus<'_>) -> Value {
     json!({
         "target": status.target.name, "type": status.target.kind, "enabled": status.target.enabled,
         "primary": status.target.primary, "live": live, "history": status.known, "previous": status.previous,
-        "kept": status.kept(), "checks": checks, "error": error, "holder": status.holder,
+        "kept": status.kept, "checks": checks, "error": error, "holder": status.holder,
     })
 }
 

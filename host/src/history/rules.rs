@@ -111,6 +111,11 @@ impl History {
         TargetHistory { records: records.collect() }
     }
 
+    /// As [`TargetHistory::names`], of all targets.
+    pub fn names(&self) -> Vec<String> {
+        names(self.records.iter())
+    }
+
     /// The ids of all runs that history knows, for [`journal::keep_only`].
     pub fn run_ids(&self) -> Vec<&str> {
         self.records
@@ -122,6 +127,15 @@ impl History {
             .flatten()
             .collect()
     }
+}
+
+fn names<'r>(records: impl Iterator<Item = &'r Record>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for record in records.filter(|record| record.status == Some(Status::Success)) {
+        let name = record.version.as_ref().or(record.deployment_id.as_ref());
+        names.extend(name.filter(|name| !names.contains(name)).cloned());
+    }
+    names
 }
 
 impl<'h> TargetHistory<'h> {
@@ -174,6 +188,17 @@ impl<'h> TargetHistory<'h> {
             Some(failed) => self.after_failure(failed),
             None => self.before(&self.live()?),
         }
+    }
+
+    /// What each good deployment can be named by, newest first: its version, or its id where it has none.
+    pub fn names(&self) -> Vec<String> {
+        names(self.records.iter().copied())
+    }
+
+    /// The deployment that a list of those means by a name: where a rollback goes if that has it, else the newest.
+    pub fn listed(&self, name: &str) -> Option<Deployed<'h>> {
+        let is_meant = |deployed: &Deployed<'_>| deployed.version.or(deployed.id) == Some(name);
+        self.previous().filter(is_meant).or_else(|| self.find(name))
     }
 
     /// The newest successful deployment of that version or with that deployment id; bad ones can be named too.

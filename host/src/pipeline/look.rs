@@ -50,8 +50,6 @@ pub struct View<'a> {
 pub struct Sight {
     /// What is live, where it is one of ours.
     pub live: Option<Release>,
-    /// What the place has still; none where the plugin doesn't say.
-    pub kept: Option<Vec<Release>>,
     /// The plugin's checks, and ours: whether history agrees.
     pub checks: Vec<Check>,
 }
@@ -68,10 +66,25 @@ impl Sight {
 /// # Errors
 /// There is no plugin for the target, its config is wrong, or the place can't be read.
 pub fn at(view: &View<'_>) -> Result<Sight, Failure> {
+    Ok(look(view)?.0)
+}
+
+/// The same, and which releases the place has still: none where the plugin doesn't say, or can't. Why it can't is among the
+/// checks.
+///
+/// # Errors
+/// As [`at`].
+pub fn at_all(view: &View<'_>) -> Result<(Sight, Option<Vec<Release>>), Failure> {
+    let (sight, mut member) = look(view)?;
+    Ok((sight, ask_for_kept(&mut member).ok().flatten()))
+}
+
+/// What is seen, and who was asked.
+fn look(view: &View<'_>) -> Result<(Sight, Member), Failure> {
     let waiting = canary::open_at(view.project, &[&view.target.name])?;
     let open = waiting.iter().find_map(|run| run.target(&view.target.name)?.open_canary());
     let mut member = seated(view, NOTHING, open)?;
-    let (status, kept) = (member.status()?, ask_for_kept(&mut member)?);
+    let status = member.status()?;
     let mut checks = status.checks;
     checks.push(against_history(view, status.live.as_ref()));
     for run in waiting {
@@ -85,7 +98,7 @@ pub fn at(view: &View<'_>) -> Result<Sight, Failure> {
         check.message = blot(&check.message);
         check.hint = check.hint.as_ref().map(blot);
     }
-    Ok(Sight { live: status.live, kept, checks })
+    Ok((Sight { live: status.live, checks }, member))
 }
 
 /// What a deployment of that version would begin with: the plugin's plan, with what it checked.
@@ -123,7 +136,13 @@ pub fn kept(view: &View<'_>) -> Result<Option<Vec<Release>>, Failure> {
 }
 
 fn ask_for_kept(member: &mut Member) -> Result<Option<Vec<Release>>, Error> {
-    if member.is_capable_of(capability::KEPT) { member.kept().map(Some) } else { Ok(None) }
+    if !member.is_capable_of(capability::KEPT) {
+        return Ok(None);
+    }
+    match member.kept() {
+        Err(error) if error.kind == ErrorKind::Unimplemented => Ok(None),
+        kept => kept.map(Some),
+    }
 }
 
 /// Who is at work at the place; none where the plugin keeps no locks there that it could tell of.
