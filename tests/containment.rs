@@ -83,6 +83,22 @@ fn must_say(text: &str, words: &[&str]) {
 }
 
 #[test]
+fn what_a_plugin_cannot_say_of_its_releases_costs_nothing_else() {
+    for (fault, told) in [("nothing", None), ("fail", Some("failed on purpose")), ("abort", Some("SIGABRT"))]
+    {
+        let pair = Pair::new("kept", fault, &json!({}));
+        let said = pair.run(&["status"]);
+        assert_eq!(said.code, Some(0), "{}{}", said.stdout, said.stderr);
+        assert!(said.stdout.contains("faulty (fault-y)\n  Live: nothing yet\n"), "{}", said.stdout);
+        let said = pair.run(&["rollback", "--list", "--all"]);
+        assert_eq!(said.code, Some(0), "{}{}", said.stdout, said.stderr);
+        let why = said.stdout.split_once("Target: faulty\n").unwrap().1;
+        assert_eq!(told.map(|told| why.contains(told)), told.map(|_| true), "{why}");
+        assert_eq!(why.is_empty(), told.is_none(), "{why}");
+    }
+}
+
+#[test]
 fn whatever_a_plugin_does_once_a_switch_was_made_both_targets_go_back() {
     let quick = json!({"deadlines": {"switch": 0.5, "grace": 0.2}});
     let hangs = ["sleep", "spin", "deadlock"];

@@ -518,10 +518,8 @@ fn run_of(unlock: &[String]) -> &str {
     &unlock[unlock.iter().position(|word| word == "--run-id").unwrap() + 1]
 }
 
-/// A run that hears of a terminal that is gone, however deaf this test was started.
-fn start_hearing(project: &Project) -> Child {
-    project.command_through(&["env", "--default-signal=HUP"], &EXECUTE).spawn().unwrap()
-}
+/// Starts a run that hears of a terminal that is gone, however deaf this test was started.
+const HEARING: [&str; 2] = ["env", "--default-signal=HUP"];
 
 #[test]
 fn a_run_under_nohup_outlives_its_terminal_and_takes_itself_back_when_it_is_unlocked() {
@@ -542,7 +540,7 @@ fn a_run_under_nohup_outlives_its_terminal_and_takes_itself_back_when_it_is_unlo
     let run = start();
     let unlock = told_to_unlock(&project.run(&EXECUTE));
     project.must(&unlock.iter().map(String::as_str).collect::<Vec<_>>());
-    assert_eq!(ended(run).code, Some(143));
+    assert_eq!(ended(run).code, Some(138));
     assert_eq!(live(&project), "two");
 }
 
@@ -550,7 +548,7 @@ fn a_run_under_nohup_outlives_its_terminal_and_takes_itself_back_when_it_is_unlo
 fn a_run_that_only_takes_long_takes_itself_back_when_it_is_unlocked() {
     let project = deployed();
     project.gate("pre_switch");
-    let run = start_hearing(&project);
+    let run = project.command_through(&HEARING, &EXECUTE).spawn().unwrap();
     project.wait_at_gate();
     let unlock = told_to_unlock(&project.run(&EXECUTE));
     let taken = project.must(&unlock.iter().map(String::as_str).collect::<Vec<_>>());
@@ -566,23 +564,30 @@ fn a_run_that_only_takes_long_takes_itself_back_when_it_is_unlocked() {
 
 #[test]
 fn a_run_that_is_stopping_already_is_not_hurried_when_it_is_unlocked() {
-    let project = deployed();
-    project.hook("post_switch", "exit 1");
-    project.gate("on_rollback");
-    let run = start_hearing(&project);
-    project.wait_at_gate();
-    let unlock = told_to_unlock(&project.run(&EXECUTE));
-    // As of a terminal that is closed.
-    send(run.id(), Signal::HUP);
-    let mut unlocking = project.start(&unlock.iter().map(String::as_str).collect::<Vec<_>>());
-    let mut first = String::new();
-    BufReader::new(unlocking.stderr.take().unwrap()).read_line(&mut first).unwrap();
-    assert!(first.starts_with("Ending run"), "{first}");
-    project.write("go", "");
-    let said = ended(run);
-    assert_eq!((said.code, said.stderr.contains("Stopped at once")), (Some(129), false), "{}", all(&said));
-    assert_eq!(ended(unlocking).code, Some(0));
-    assert_eq!(project.history()[0]["status"], "failed", "it came to its end");
+    // As of a terminal that is closed, or of somebody's `kill`.
+    for (start, signal, code) in [(&HEARING[..], Signal::HUP, 129), (&["nohup"], Signal::TERM, 143)] {
+        let project = deployed();
+        project.hook("post_switch", "exit 1");
+        project.gate("on_rollback");
+        let run = project.command_through(start, &EXECUTE).spawn().unwrap();
+        project.wait_at_gate();
+        let unlock = told_to_unlock(&project.run(&EXECUTE));
+        send(run.id(), signal);
+        let mut unlocking = project.start(&unlock.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut first = String::new();
+        BufReader::new(unlocking.stderr.take().unwrap()).read_line(&mut first).unwrap();
+        assert!(first.starts_with("Ending run"), "{first}");
+        project.write("go", "");
+        let said = ended(run);
+        assert_eq!(
+            (said.code, said.stderr.contains("Stopped at once")),
+            (Some(code), false),
+            "{}",
+            all(&said)
+        );
+        assert_eq!(ended(unlocking).code, Some(0));
+        assert_eq!(project.history()[0]["status"], "failed", "it came to its end");
+    }
 }
 
 #[test]

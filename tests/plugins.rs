@@ -92,8 +92,8 @@ fn info_says_what_a_target_could_and_could_not_do() {
     faults 0.1.0: Misbehaves on purpose.
       file          [project]/home/.local/share/pop-deploy/plugins/libfaults.so (ready, new here)
       serves        fault_y
-      can           diagnose, detect, canary
-      can't         kept (`rollback --list` doesn't say what is gone), unlock (`unlock` takes nothing at its place)
+      can           diagnose, detect, canary, kept
+      can't         unlock (`unlock` takes nothing at its place)
       environment   PATH, HOME, USER, LOGNAME, LANG, LC_*, TZ, TMPDIR, SHELL, XDG_*, RUST_BACKTRACE, CARGO_PKG_*
       dry runs      may write to a scratch folder alone, where the kernel enforces it; sockets stay open
       other runs    work as you, in a process of their own: your files, your network, your programs
@@ -101,7 +101,7 @@ fn info_says_what_a_target_could_and_could_not_do() {
       homepage      https://example.org/faults
       config keys
         in [default: ""]
-            The hooks, with commas between: `open`, `status`, `plan`, `run`, `run:stage` and so on, `undo`, `diagnose` or `drop`.
+            The hooks, with commas between: `open`, `status`, `plan`, `run`, `run:stage` and so on, `undo`, `kept`, `diagnose` or `drop`.
         do
             What happens there.
         note [default: ""]

@@ -677,7 +677,11 @@ fn a_deployment_that_fails_goes_back_to_a_release_that_came_from_a_backup() {
     let project = Project::new();
     project.hook("post_switch", "exit 1");
     let said = project.run(&["execute", "--yes", "--version", "0"]);
-    assert!(said.stdout.contains("Result: failed and rolled back, nothing is live"), "{}", said.stdout);
+    assert!(
+        said.stdout.contains("Result: failed and rolled back, all is as it was before"),
+        "{}",
+        said.stdout
+    );
     project.hook("post_switch", "true");
     project.deploy("1", "one");
     let releases = project.path().join("www/releases");

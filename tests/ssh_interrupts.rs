@@ -47,9 +47,9 @@ fn killed(mut run: Child) -> Instant {
 }
 
 /// How long after the end of its run something may go on over there. Promised are five seconds, of which the far end gives
-/// three to what is deaf to SIGTERM; here other tests take their share of few processors. What waits for a minute of
-/// silence isn't that soon.
-const SOON: Duration = Duration::from_secs(58);
+/// three to what is deaf to SIGTERM; here other tests take their share of few processors. What only silence ends, after 31
+/// naps of 2 s since the last beat of 10 s, isn't that soon.
+const SOON: Duration = Duration::from_secs(48);
 
 /// Waits until no process of a user's is left on any host, soon after its run was to end.
 fn nothing_runs_on(fleet: &Fleet, since: Instant) {

@@ -3,7 +3,7 @@
 //! The first signal lets the running step stop at its next safe point; the run then takes itself back. The second
 //! ends the workers and this process at once: the journal is left as of a run that died, and the next command mends it.
 //! SIGHUP only ever asks. Both the shell and the kernel say that a terminal is gone, and whoever unlocks a target can't know
-//! what its run heard before. A run under `nohup` never hears it.
+//! what its run heard before. A run under `nohup` hears SIGUSR1 instead, where /proc says that it is one.
 
 use std::{
     collections::BTreeSet,
@@ -18,7 +18,7 @@ use std::{
 use pop_deploy_plugin_api::holding::ignores_hangups;
 use rustix::process::{Pid, Signal, kill_process_group};
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGUSR1},
     iterator::Signals,
 };
 
@@ -54,10 +54,8 @@ impl Interrupt {
             groups: Mutex::default(),
             last_words,
         });
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
-        if !ignores_hangups(std::process::id()) {
-            signals.add_signal(SIGHUP)?;
-        }
+        let asking = if ignores_hangups(std::process::id()) { SIGUSR1 } else { SIGHUP };
+        let mut signals = Signals::new([SIGINT, SIGTERM, asking])?;
         let hears = Arc::clone(&interrupt);
         thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in signals.forever() {
@@ -123,7 +121,7 @@ impl Interrupt {
 
     fn take(&self, signal: i32) {
         let first = self.signal.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst).is_ok();
-        if !first && signal == SIGHUP {
+        if !first && matches!(signal, SIGHUP | SIGUSR1) {
             return;
         }
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner).clone();

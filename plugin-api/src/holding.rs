@@ -148,10 +148,10 @@ mod process {
             Ok(Self { taker, host, workers })
         }
 
-        /// By the signal that a host never takes for somebody's insisting, or by one that it hears under `nohup`.
+        /// By the signal that a host never takes for somebody's insisting, under `nohup` by the one that it hears instead.
         pub(super) fn ask_to_stop(&self) -> Result<()> {
             let signal =
-                |host: &Process| if ignores_hangups(host.number) { Signal::TERM } else { Signal::HUP };
+                |host: &Process| if ignores_hangups(host.number) { Signal::USR1 } else { Signal::HUP };
             self.host.iter().try_for_each(|host| host.send(signal(host)).map(drop))
         }
 
@@ -364,7 +364,7 @@ mod tests {
     #[test]
     fn only_a_process_that_shares_the_locked_file_is_ended() {
         let place = Place::new();
-        let (mut holder, number) = with_open(place.locked(), &format!("trap '' HUP TERM; echo $$; {WAITS}"));
+        let (mut holder, number) = with_open(place.locked(), &format!("trap '' HUP USR1; echo $$; {WAITS}"));
         let (mut waiting, another) = with_open(place.open(), &format!("trap exit HUP; echo $$; {WAITS}"));
         // As after its number was given to another process.
         let error = place.end(another).unwrap_err();

@@ -254,15 +254,17 @@ impl Host {
         make_key(&self.folder.join("host_key"));
     }
 
-    /// Has the user's ssh forget how to reach it: as if its name couldn't be looked up.
-    pub fn be_forgotten(&self) {
-        let mark = self.folder.join("looked_for");
-        self.be_known_by(&format!("Match originalhost {} exec \"touch {}\"\n", self.name, mark.display()));
+    /// Has the user's ssh not know it the next time it looks: as if its name couldn't be looked up for a moment.
+    pub fn be_forgotten_once(&self) {
+        let (section, hidden) = (self.section(), self.folder.join("hidden"));
+        fs::rename(&section, &hidden).unwrap();
+        let mend = format!("mv {} {}", hidden.display(), section.display());
+        self.be_known_by(&format!("Match originalhost {} exec \"{mend}\"\n", self.name));
     }
 
-    /// Whether the user's ssh looked for it since it was forgotten.
-    pub fn was_looked_for(&self) -> bool {
-        self.folder.join("looked_for").exists()
+    /// Whether the user's ssh knows it again.
+    pub fn is_known(&self) -> bool {
+        !self.folder.join("hidden").exists()
     }
 
     /// Tells the user's ssh how to reach it.
@@ -285,7 +287,11 @@ impl Host {
     fn be_known_by(&self, section: &str) {
         let new = self.folder.join("section");
         fs::write(&new, section).unwrap();
-        fs::rename(new, self.lab.join("clients").join(&self.name)).unwrap();
+        fs::rename(new, self.section()).unwrap();
+    }
+
+    fn section(&self) -> PathBuf {
+        self.lab.join("clients").join(&self.name)
     }
 
     /// What runs on it for a user: the process ids and command lines.

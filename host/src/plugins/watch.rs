@@ -36,7 +36,9 @@ use super::{
 /// How long a worker that closed its pipe may take to end by itself: on a busy machine one that crashed isn't gone at once.
 const EXIT: Duration = Duration::from_secs(5);
 /// How long its last words may take to arrive: a child that was left behind may hold the pipe open.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// The same of one that crashed, on a busy machine.
+const CRASH_WORDS: Duration = Duration::from_secs(5);
 /// How often a process that is to end is looked at.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -292,13 +294,14 @@ impl Watched {
         self.groups.kill();
         self.mark.kill_others();
         let status = child.and_then(|mut child| child.wait().ok());
-        printed.recv_timeout(LAST_WORDS).unwrap_or_default();
         let killed = self.killed.load(Ordering::Relaxed);
         let ending = match status {
             _ if killed => Ending::Killed,
             Some(status) if exited => Ending::of(status),
             _ => Ending::Disconnected,
         };
+        let patience = if matches!(ending, Ending::Signalled(_)) { CRASH_WORDS } else { LAST_WORDS };
+        printed.recv_timeout(patience).unwrap_or_default();
         let mut state = self.state();
         state.ending = Some(ending);
         for waiting in std::mem::take(&mut state.pending).into_values() {

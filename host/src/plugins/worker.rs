@@ -22,6 +22,8 @@ use super::{
     wire::{Job, LARGEST_RECEIPT},
 };
 
+/// How long a plugin may take to close its session, if its grace isn't longer.
+const CLOSE: Duration = Duration::from_secs(2);
 /// How long an answer is watched for before the thread sleeps: being woken takes longer than a short call does.
 const AWAKE: Duration = Duration::from_micros(50);
 /// How long a killed process may take to be gone.
@@ -306,7 +308,7 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.watched.close();
-        if !self.watched.wait(self.grace) {
+        if !self.watched.wait(self.grace.max(CLOSE)) {
             self.watched.kill();
             self.watched.wait(GONE);
         }

@@ -14,7 +14,7 @@ use crate::{
     address::Host,
     connection::{Answer, Connection},
     fleet::{Again, Hold, count, together},
-    lock::{kept, now, told},
+    lock::{line_of, now, told},
     quote,
     rollout::{Rollout, Switched},
     site::Site,
@@ -152,7 +152,7 @@ pub(crate) struct Opened {
 impl Opened {
     /// Writes it down there.
     fn leave(&self, host: &Host, id: &str, connection: &mut Connection) -> Result<()> {
-        let line = kept("the canary", self)?;
+        let line = line_of("the canary", self)?;
         let answer = connection.ask(&["opened", id, &line])?;
         match answer.status {
             0 => Ok(()),
@@ -167,13 +167,19 @@ impl Opened {
 
     /// That it is open, and what helps.
     pub(crate) fn check(&self, status: CheckStatus, host: &Host, base: &str, id: &str) -> Check {
+        let Error { message, hint, .. } = self.objection(host, base, id);
+        Check::new("canary", status, message).hint(hint.unwrap_or_default())
+    }
+
+    /// The same, as what ends a run that would deploy over it.
+    pub(crate) fn objection(&self, host: &Host, base: &str, id: &str) -> Error {
         let words = format!(
             "on `{host}`, a canary of another folder is open: release {id} by {}, since {}",
             self.actor, self.since
         );
         let mark = quote::shown(&format!("{base}/.pop-deploy/releases/{id}/canary"));
         let remove = host.shown(&format!("rm {mark}"));
-        Check::new("canary", status, words)
+        Error::preflight(words)
             .hint(format!("run `promote` or `abort` in that folder; where it is gone: {remove}"))
     }
 }

@@ -59,8 +59,9 @@ const BEAT: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(50);
 /// How long who is cancelled waits for an answer that is still to come.
 const LAST_ANSWER: Duration = Duration::from_secs(2);
-/// How long who is done waits for the far end to let go of the lock: whoever comes next would find it held.
-const LEAVE: Duration = Duration::from_secs(10);
+/// How long who is done waits for the far end to let go of the lock: whoever comes next would find it held. Less than what a
+/// plugin has to close.
+const LEAVE: Duration = Duration::from_secs(4);
 /// So many of the lines that `ssh` and login scripts write are kept.
 const KEPT: usize = 40;
 

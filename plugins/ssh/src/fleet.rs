@@ -6,11 +6,15 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use pop_deploy_plugin_api::{Error, ErrorKind, Result, Session, words::counted};
 
 use crate::{connection::Connection, lock, refusal, site::Site};
+
+/// So long after the first one nobody tries to log in once more.
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// Whether work on a host needs its lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,16 +156,16 @@ impl Fleet {
         Ok(connection)
     }
 
-    /// Logs in; again for some 3 s where the host has too many logins under way, or was there and may be back soon.
+    /// Logs in; again for some 3 s, or once where a look for a name takes longer than that, where the host has too many logins under way, or was there and may be back soon.
     fn open(&self, site: &Site, host: usize, known: Known) -> Result<Connection> {
         let open = || Connection::open(&site.hosts[host], &site.approach, &self.session);
         let is_passing = |words: &[String]| {
             refusal::is_passing(words) || (known == Known::WasThere && refusal::is_absence(words))
         };
-        let mut delay = std::time::Duration::from_millis(200);
+        let (begun, mut delay) = (Instant::now(), Duration::from_millis(200));
         for _ in 0..4 {
             match open() {
-                Err(error) if is_passing(&error.causes) => {
+                Err(error) if is_passing(&error.causes) && begun.elapsed() < LONGEST => {
                     self.session.pause(delay)?;
                     delay *= 2;
                 }

@@ -120,7 +120,7 @@ pub(crate) fn now() -> String {
 }
 
 /// What a host keeps of somebody, as the one line that it is.
-pub(crate) fn kept(name: &str, what: &impl Serialize) -> Result<String> {
+pub(crate) fn line_of(name: &str, what: &impl Serialize) -> Result<String> {
     serde_json::to_string(what)
         .map_err(|error| Error::failed(format!("{name} isn't representable as JSON")).because(&error))
 }
@@ -138,8 +138,8 @@ pub(crate) fn take(
     connection: &mut Connection,
     session: &Session,
 ) -> Result<Answer> {
-    let holder = kept("the holder", &Holder::of(session, &site.hosts[host]))?;
-    let owner = kept("the owner", &Owner::of(session))?;
+    let holder = line_of("the holder", &Holder::of(session, &site.hosts[host]))?;
+    let owner = line_of("the owner", &Owner::of(session))?;
     let (base, Origin { maker, .. }) = (&site.bases[host], Origin::of(session));
     let claim = claim(session);
     let words = ["lock", base, &holder, &owner, live, made.unwrap_or_default(), &maker, &claim];

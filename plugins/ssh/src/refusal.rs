@@ -80,7 +80,7 @@ const MEANINGS: &[(&str, &str, &str)] = &[
         "`{host}` closed the connection",
         "look at the log of sshd there; many connections at once are refused too: lower `max_connections`",
     ),
-    (": Bad ", "your ssh config has a mistake in it", "mend that line"),
+    (BAD_CONFIG, "your ssh config has a mistake in it", "mend that line"),
     (
         "Bad owner or permissions on",
         "`ssh` doesn't trust your ssh config",
@@ -88,9 +88,11 @@ const MEANINGS: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// How `ssh` ends when its config is wrong; the lines before that say where.
+const BAD_CONFIG: &str = "bad configuration options";
 /// How `ssh` calls the other end of a connection that a program makes for it.
 const UNKNOWN_END: &str = "UNKNOWN port";
-/// So many of the last lines before its own are that program's reason.
+/// So many of the last lines before such an end are the reason.
 const REASONS: usize = 3;
 
 /// There is no `ssh` here.
@@ -114,7 +116,7 @@ pub(crate) fn read(host: &Host, words: &[String]) -> Error {
     let (error, lines): (_, Vec<_>) = match found {
         Some((word, message, hint)) => {
             let lines = match *word {
-                UNKNOWN_END => last(REASONS + 1).filter(|line| !line.contains(UNKNOWN_END)).collect(),
+                UNKNOWN_END | BAD_CONFIG => last(REASONS + 1).filter(|line| !line.contains(word)).collect(),
                 word => said.clone().find(|line| line.contains(word)).into_iter().collect(),
             };
             (Error::preflight(fill(message)).hint(fill(hint)), lines)
@@ -192,11 +194,18 @@ mod tests {
 
     #[test]
     fn the_line_of_the_ssh_config_that_is_wrong_is_shown() {
-        let line = "/home/me/.ssh/config: line 7: Bad configuration option: proxyjmp";
-        let error = read(&[line, "/home/me/.ssh/config: terminating, 1 bad configuration options"]);
-        assert_eq!(
-            (error.message.as_str(), error.causes.as_slice()),
-            ("your ssh config has a mistake in it", [line.to_owned()].as_slice())
-        );
+        let end = "/home/me/.ssh/config: terminating, 1 bad configuration options";
+        for line in [
+            "/home/me/.ssh/config: line 7: Bad configuration option: proxyjmp",
+            "/home/me/.ssh/config line 7: Bad port 'x'.",
+        ] {
+            let error = read(&[line, end]);
+            assert_eq!(
+                (error.message.as_str(), error.causes.as_slice()),
+                ("your ssh config has a mistake in it", [line.to_owned()].as_slice())
+            );
+        }
+        let error = read(&["/etc/profile: line 3: Bad substitution"]);
+        assert!(error.message.starts_with("can't open a shell"), "{error:?}");
     }
 }

@@ -18,8 +18,8 @@ pub(crate) fn ways_back<'k>(hosts: &[&'k [Kept]], silent: &[String], release: &R
     };
     let mut common: Vec<_> = first.iter().filter(everywhere).collect();
     common.sort_by(|one, other| other.when().cmp(&one.when()));
-    let others = common.iter().filter(|kept| kept.head.release.version != release.version);
-    let deployed_last = others.max_by_key(|kept| kept.id());
+    let of_other_versions = common.iter().filter(|kept| kept.head.release.version != release.version);
+    let deployed_last = of_other_versions.max_by_key(|kept| kept.id());
     common.first().into_iter().chain(deployed_last).map(|kept| kept.id()).collect()
 }
 

@@ -13,7 +13,7 @@ use crate::{
     address::Host,
     connection::Connection,
     fleet::{Again, Fleet, Hold, Outcome},
-    lock::{Forfeit, Holder, is_claim, kept, now, told},
+    lock::{Forfeit, Holder, is_claim, line_of, now, told},
     origin::Origin,
     site::Site,
 };
@@ -94,7 +94,7 @@ fn oust(
         owner: holder.owner.clone(),
         actor: session.actor.clone(),
     };
-    let line = kept("who takes the lock", &forfeit)?;
+    let line = line_of("who takes the lock", &forfeit)?;
     let answer = connection.ask(&["forfeit", &holder.claim, &line])?;
     if answer.status != 0 {
         return Err(told(&answer, format!("can't take the lock on `{host}` from run `{run}`")));

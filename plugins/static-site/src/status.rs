@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::{
     checks, deploy,
-    manifest::{Head, heads},
+    manifest::heads,
     webroot::{Current, Webroot},
 };
 
@@ -53,9 +53,14 @@ fn drift(mut check: Check) -> Check {
 pub(crate) fn kept(webroot: &Webroot) -> Result<Vec<Release>> {
     let (current, heads) = (webroot.look()?, heads(webroot)?);
     let live = current.release(&heads).map(|head| head.release.id.clone());
-    let is_there =
-        |head: &Head| live.as_ref() == Some(&head.release.id) || webroot.release(&head.release.id).is_dir();
-    Ok(heads.into_iter().filter(is_there).map(|head| head.release).collect())
+    let mut kept = Vec::new();
+    for head in heads {
+        let release = head.release;
+        if live.as_ref() == Some(&release.id) || webroot.folder_at(&webroot.release(&release.id))?.is_some() {
+            kept.push(release);
+        }
+    }
+    Ok(kept)
 }
 
 /// Lists the releases with their state.

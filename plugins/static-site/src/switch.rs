@@ -96,7 +96,7 @@ impl Switch {
             return Ok(Undo::Nothing);
         }
         if current != Current::Link(id.to_owned()) {
-            return Ok(self.unknown(webroot, &current));
+            return self.unknown(webroot, &current);
         }
         match &self.from {
             Current::Link(old) if !is_there(webroot, old)? => Ok(lost(webroot, id, &webroot.release(old))),
@@ -132,7 +132,7 @@ impl Switch {
                 return Ok(lost(webroot, id, &parked));
             }
         } else {
-            return Ok(self.unknown(webroot, &now));
+            return self.unknown(webroot, &now);
         }
         if is_new(webroot.folder_at(&parked)?) {
             rename_free(&parked, &release)?;
@@ -142,14 +142,16 @@ impl Switch {
         Ok(Undo::Undone { summary: format!("the folder that was `{}` is live again", current.display()) })
     }
 
-    fn unknown(&self, webroot: &Webroot, found: &Current) -> Undo {
+    fn unknown(&self, webroot: &Webroot, found: &Current) -> Result<Undo> {
         let (current, base) = (webroot.current(), webroot.base.display());
-        let heads = heads(webroot).unwrap_or_default();
+        let heads = heads(webroot)?;
         if let Some(live) = found.release(&heads) {
+            let parked = self.park.as_ref().map_or_else(String::new, |park| {
+                format!("; what was live before is `{base}/releases/{park}` or the release's own folder")
+            });
             let id = &live.release.id;
-            return Undo::Unknown {
-                why: format!("release {id} is live, which this run didn't switch to: it stays so"),
-            };
+            let why = format!("release {id} is live, which this run didn't switch to: it stays so{parked}");
+            return Ok(Undo::Unknown { why });
         }
         let mend = match (&self.from, &self.park) {
             (Current::Link(old), _) => format!("to mend it: ln -sfn releases/{old} '{}'", current.display()),
@@ -160,9 +162,9 @@ impl Switch {
             }
             _ => format!("nothing was live before; to mend it: rm '{}'", current.display()),
         };
-        Undo::Unknown {
+        Ok(Undo::Unknown {
             why: format!("`{}` is {found}, which this run didn't make; {mend}", current.display()),
-        }
+        })
     }
 }
 

@@ -14,10 +14,10 @@ mod place;
 use fault::Fault;
 use place::{Canary, Place};
 use pop_deploy_plugin_api::{
-    Result, Session, Target, export_target,
+    Error, Result, Session, Target, export_target,
     protocol::{
-        Diagnostic, Effect, Manifest, Outcome, Phase, Plan, PlanRequest, Proposal, Receipt, RunRequest,
-        Status, Step, Undo, UndoRequest, capability,
+        Diagnostic, Effect, Manifest, Outcome, Phase, Plan, PlanRequest, Proposal, Receipt, Release,
+        RunRequest, Status, Step, Undo, UndoRequest, capability,
     },
 };
 use schemars::JsonSchema;
@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Config {
-    /// The hooks, with commas between: `open`, `status`, `plan`, `run`, `run:stage` and so on, `undo`, `diagnose` or `drop`.
+    /// The hooks, with commas between: `open`, `status`, `plan`, `run`, `run:stage` and so on, `undo`, `kept`, `diagnose` or `drop`.
     #[serde(rename = "in", default)]
     hook: String,
     /// What happens there.
@@ -84,7 +84,7 @@ impl Target for Faults {
             id: "faults".into(),
             description: "Misbehaves on purpose.".into(),
             types: vec!["fault_y".into()],
-            capabilities: vec!["diagnose".into(), "detect".into(), capability::CANARY.into()],
+            capabilities: ["diagnose", "detect", capability::CANARY, capability::KEPT].map(Into::into).into(),
             environment: vec!["CARGO_PKG_*".into()],
             config: Value::Null,
         }
@@ -147,6 +147,11 @@ impl Target for Faults {
             return place.undo(request);
         }
         Ok(Undo::Undone { summary: String::new() })
+    }
+
+    fn kept(&mut self) -> Result<Vec<Release>> {
+        self.at("kept")?;
+        Err(Error::unimplemented("kept"))
     }
 
     fn diagnose(&mut self) -> Result<Vec<Diagnostic>> {

@@ -14,7 +14,7 @@ use crate::{
 const MISSED: [(&str, &str); 4] = [
     (capability::CANARY, "`--canary` is refused"),
     ("detect", "`init` never proposes it"),
-    (capability::KEPT, "`rollback --list` doesn't say what is gone"),
+    (capability::KEPT, "`rollback --list` and `status` don't say what is gone"),
     (capability::UNLOCK, "`unlock` takes nothing at its place"),
 ];
 

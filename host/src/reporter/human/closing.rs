@@ -68,7 +68,7 @@ pub(super) fn result(report: &Report) -> String {
         Ending::NoRelease => "nothing to go back to, nothing was changed".to_owned(),
         Ending::FailedBeforeLive => "failed, nothing live was changed".to_owned(),
         Ending::RolledBack if report.targets.iter().all(|target| target.before.is_none()) => {
-            "failed and rolled back, nothing is live".to_owned()
+            "failed and rolled back, all is as it was before".to_owned()
         }
         Ending::RolledBack => "failed and rolled back, the release before is live".to_owned(),
         Ending::Partial => "partly done, see the targets above".to_owned(),
@@ -115,7 +115,7 @@ fn target_result(target: &TargetReport) -> String {
         }
         TargetEnding::RolledBack => match target.live_since() {
             Some(live) => format!("rolled back, {} is live", named(live)),
-            None => "rolled back, nothing is live".to_owned(),
+            None => "rolled back, all is as it was before".to_owned(),
         },
         TargetEnding::Failed if target.rollback.is_some() && !target.is_back() => {
             "failed, nothing live was changed; see above what is left".to_owned()

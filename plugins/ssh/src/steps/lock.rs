@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pop_deploy_plugin_api::{
     Error, ErrorKind, Result, Session,
-    protocol::{CheckStatus, Outcome, Receipt, Undo},
+    protocol::{Outcome, Receipt, Undo},
 };
 use serde::{Deserialize, Serialize};
 
@@ -75,10 +75,7 @@ impl Locking {
         let (name, planned) = (&site.hosts[host].name, self.planned(site, host));
         let current = Current::of(answer);
         if let Some((canary, live)) = Opened::in_the_way(answer).zip(current.release()) {
-            let check = canary.check(CheckStatus::Fail, &site.hosts[host], &site.bases[host], live);
-            let mut error = Error::preflight(check.message);
-            error.hint = check.hint;
-            return Err(error);
+            return Err(canary.objection(&site.hosts[host], &site.bases[host], live));
         }
         // A resumed run may have switched already.
         if current.word() == planned || current.release() == Some(release) {
