@@ -83,8 +83,8 @@ impl<'a> Ground<'a> {
         )
     }
 
-    /// The open canaries of other folders, which nothing is planned over. One whose run is still at work is waited for with
-    /// its lock, and looked for again once that is had.
+    /// The open canaries of other folders, which nothing is planned over. Where a run is at work on any host, they may be its
+    /// own: its lock is waited for, and whoever has that looks for them again.
     pub(crate) fn objecting_canaries(&self) -> Vec<Check> {
         if self.surveys.iter().any(|(_, survey)| survey.holder().is_some()) {
             return Vec::new();
