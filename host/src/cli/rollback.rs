@@ -221,7 +221,8 @@ fn strategy(
         questions::rollback_strategy(&errand.target.name, &there, &previous, &history.bad_versions());
     Ok(match conversation.decide(&decision)? {
         0 => Strategy::DryRun,
-        option => Strategy::As(there.into_iter().nth(option - 1)),
+        // Another release may have the same version.
+        option => Strategy::As(there.into_iter().nth(option - 1).filter(|version| *version != previous)),
     })
 }
 
