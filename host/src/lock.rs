@@ -300,6 +300,7 @@ mod tests {
         let begun = Instant::now();
         while let Some(holder) = holder(data, "docs").unwrap() {
             assert!(begun.elapsed() < Duration::from_secs(60), "what the file says doesn't count: {holder}");
+            // As long as somebody else's copy is there, which nothing tells the end of.
             std::thread::sleep(PAUSE);
         }
     }

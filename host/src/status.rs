@@ -75,6 +75,11 @@ pub fn at_once<T: Send>(
     })
 }
 
+/// Whether a place that has `kept` of its releases has that one no more.
+pub fn is_gone(release: &Release, kept: Option<&[Release]>) -> bool {
+    kept.is_some_and(|kept| kept.iter().all(|other| other.id != release.id))
+}
+
 /// The runs of the project's environment that wait for somebody: those that died, and canaries without a verdict.
 ///
 /// # Errors

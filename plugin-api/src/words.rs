@@ -15,14 +15,17 @@ pub fn grouped(number: u64) -> String {
 
 /// So many of what is called by a word whose plural takes an `s`: `1 file`, `1,204 files`.
 pub fn counted(number: usize, word: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {word}{plural}", grouped(number as u64))
+    so_many(number as u64, word)
 }
 
 /// So many bytes: `1 byte`, `1,204 bytes`.
 pub fn bytes(number: u64) -> String {
+    so_many(number, "byte")
+}
+
+fn so_many(number: u64, word: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
-    format!("{} byte{plural}", grouped(number))
+    format!("{} {word}{plural}", grouped(number))
 }
 
 /// The first few of `all`, and how many more there are.

@@ -34,7 +34,7 @@ use crate::{
     project::Project,
     reporter::{named, printable},
     select,
-    status::at_once,
+    status::{at_once, is_gone},
     version,
 };
 
@@ -266,11 +266,6 @@ fn past(project: &Project, deployed: &Deployed<'_>, target: &str) -> Result<Past
     let release = deployed.release();
     let (identity, receipts) = journal::receipts_of(&project.data, &release.id, target)?.unzip();
     Ok(PastRelease { release, identity, receipts: receipts.unwrap_or_default() })
-}
-
-/// Whether a place that has `kept` of its releases has that one no more.
-pub(super) fn is_gone(release: &Release, kept: Option<&[Release]>) -> bool {
-    kept.is_some_and(|kept| kept.iter().all(|other| other.id != release.id))
 }
 
 /// Whether the place has none of what history lists by that name.

@@ -7,7 +7,6 @@ use super::{
     Conversation,
     args::{Status, Talk},
     open, print_line,
-    rollback::is_gone,
 };
 use crate::{
     config::{DeployConfig, Environment, TargetConfig},
@@ -18,7 +17,7 @@ use crate::{
     plugins::SearchPath,
     reporter::{error_lines, named, printable},
     select,
-    status::{TargetStatus, of_targets, open_runs},
+    status::{TargetStatus, is_gone, of_targets, open_runs},
     version,
 };
 

@@ -8,7 +8,12 @@ use super::{
     open, print_line, selection,
 };
 use crate::{
-    exit::Exit, failure::Failure, pipeline::look, plugins::SearchPath, reporter::check_sign, select, version,
+    exit::Exit,
+    failure::Failure,
+    pipeline::look,
+    plugins::SearchPath,
+    reporter::{check_sign, named},
+    select, version,
 };
 
 pub(super) fn verify(wanted: &Verify, plugins: &SearchPath) -> Result<Exit, Failure> {
@@ -31,9 +36,7 @@ fn look_at_all(wanted: &Verify, plugins: &SearchPath, conversation: &Conversatio
             }));
             continue;
         }
-        let live = sight.live.as_ref().map_or("no single release of ours".to_owned(), |live| {
-            live.version.clone().unwrap_or_else(|| live.id.clone())
-        });
+        let live = sight.live.as_ref().map_or("no single release of ours", named);
         print_line!("Target: {} · Live: {live}", target.name);
         for check in &sight.checks {
             print_line!("  {} {}: {}", check_sign(check.status), check.name, check.message);

@@ -25,6 +25,7 @@ use crate::{
     journal,
     plugins::SearchPath,
     project::Project,
+    reporter::named,
     signals::Interrupt,
 };
 
@@ -76,7 +77,7 @@ pub fn at(view: &View<'_>) -> Result<Sight, Failure> {
 /// As [`at`].
 pub fn at_all(view: &View<'_>) -> Result<(Sight, Option<Vec<Release>>), Failure> {
     let (sight, mut member) = look(view)?;
-    Ok((sight, ask_for_kept(&mut member).ok().flatten()))
+    Ok((sight, ask_if_capable(&mut member, capability::KEPT, Member::kept).ok().flatten()))
 }
 
 /// What is seen, and who was asked.
@@ -132,17 +133,7 @@ pub fn diagnose(view: &View<'_>) -> Result<Vec<Diagnostic>, Failure> {
 /// # Errors
 /// There is no plugin for the target, its config is wrong, or the place can't be read.
 pub fn kept(view: &View<'_>) -> Result<Option<Vec<Release>>, Failure> {
-    Ok(ask_for_kept(&mut seated(view, NOTHING, None)?)?)
-}
-
-fn ask_for_kept(member: &mut Member) -> Result<Option<Vec<Release>>, Error> {
-    if !member.is_capable_of(capability::KEPT) {
-        return Ok(None);
-    }
-    match member.kept() {
-        Err(error) if error.kind == ErrorKind::Unimplemented => Ok(None),
-        kept => kept.map(Some),
-    }
+    Ok(ask_if_capable(&mut seated(view, NOTHING, None)?, capability::KEPT, Member::kept)?)
 }
 
 /// Who is at work at the place; none where the plugin keeps no locks there that it could tell of.
@@ -150,7 +141,7 @@ fn ask_for_kept(member: &mut Member) -> Result<Option<Vec<Release>>, Error> {
 /// # Errors
 /// There is no plugin for the target, its config is wrong, or the place can't be read.
 pub fn locks(view: &View<'_>) -> Result<Option<Vec<PlaceLock>>, Failure> {
-    ask_for_locks(seated(view, NOTHING, None)?, Member::locks)
+    Ok(ask_if_capable(&mut seated(view, NOTHING, None)?, capability::UNLOCK, Member::locks)?)
 }
 
 /// Takes the place from a run, by a session that may write; who is at work there then. What the plugin says, and that it is
@@ -170,19 +161,21 @@ pub fn unlock(
         member.open()?;
         seating.record_all(newcomer.as_slice())?;
     }
-    ask_for_locks(member, |member| member.unlock(request))
+    Ok(ask_if_capable(&mut member, capability::UNLOCK, |member| member.unlock(request))?)
 }
 
-fn ask_for_locks(
-    mut member: Member,
-    ask: impl FnOnce(&mut Member) -> Result<Vec<PlaceLock>, Error>,
-) -> Result<Option<Vec<PlaceLock>>, Failure> {
-    if !member.is_capable_of(capability::UNLOCK) {
+/// Asks what only some plugins answer; none where this one doesn't.
+fn ask_if_capable<T>(
+    member: &mut Member,
+    capability: &str,
+    ask: impl FnOnce(&mut Member) -> Result<T, Error>,
+) -> Result<Option<T>, Error> {
+    if !member.is_capable_of(capability) {
         return Ok(None);
     }
-    match ask(&mut member) {
+    match ask(member) {
         Err(error) if error.kind == ErrorKind::Unimplemented => Ok(None),
-        locks => Ok(Some(locks?)),
+        answered => answered.map(Some),
     }
 }
 
@@ -228,7 +221,6 @@ fn guest<'a>(view: &'a View<'_>, release: Release, canary: Option<OpenCanary>) -
 fn against_history(view: &View<'_>, live: Option<&Release>) -> Check {
     let history = History::of(view.config);
     let history = history.target(&view.target.name);
-    let named = |release: &Release| release.version.clone().unwrap_or_else(|| release.id.clone());
     let (status, message) = match (live, history.live().map(|deployed| deployed.release())) {
         (None, None) => (CheckStatus::Skip, "nothing was deployed yet".to_owned()),
         (Some(live), Some(known)) if live.id == known.id => {

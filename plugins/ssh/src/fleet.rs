@@ -156,7 +156,8 @@ impl Fleet {
         Ok(connection)
     }
 
-    /// Logs in; again for some 3 s, or once where a look for a name takes longer than that, where the host has too many logins under way, or was there and may be back soon.
+    /// Logs in; again for some 3 s, or once where a look for a name takes longer than that, where the host has too many logins
+    /// under way, or was there and may be back soon.
     fn open(&self, site: &Site, host: usize, known: Known) -> Result<Connection> {
         let open = || Connection::open(&site.hosts[host], &site.approach, &self.session);
         let is_passing = |words: &[String]| {

@@ -143,7 +143,7 @@ pub(crate) fn take(
     let (base, Origin { maker, .. }) = (&site.bases[host], Origin::of(session));
     let claim = claim(session);
     let words = ["lock", base, &holder, &owner, live, made.unwrap_or_default(), &maker, &claim];
-    let answer = ask(&site.hosts[host], connection, &words, session)?;
+    let answer = ask(&site.hosts[host], connection, &words, &claim, session)?;
     if let Some(holder) = answer.value("expired") {
         session.warn(format!(
             "`{}`: the lock of {} was left behind; taken over",
@@ -200,13 +200,19 @@ pub(crate) fn name_taken(host: &Host, id: &str) -> Error {
 }
 
 /// Asks for the lock; an earlier connection of this very run may be about to let go of it.
-fn ask(host: &Host, connection: &mut Connection, words: &[&str], session: &Session) -> Result<Answer> {
-    let (begun, us, claim) = (Instant::now(), Origin::of(session), claim(session));
+fn ask(
+    host: &Host,
+    connection: &mut Connection,
+    words: &[&str],
+    claim: &str,
+    session: &Session,
+) -> Result<Answer> {
+    let (begun, us) = (Instant::now(), Origin::of(session));
     let mut told = false;
     loop {
         let answer = connection.ask(words)?;
         let holder = answer.value("holder").unwrap_or_default();
-        if answer.status != HELD || namesake(holder, &claim, host).is_some() {
+        if answer.status != HELD || namesake(holder, claim, host).is_some() {
             return Ok(answer);
         }
         match wait_for(holder, &us, begun.elapsed()) {

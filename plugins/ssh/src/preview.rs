@@ -56,11 +56,12 @@ pub(crate) fn summary(ground: &Ground<'_>, prepared: &Prepared) -> String {
     let Some(first) = ways.first() else { return String::new() };
     let to_send: u64 = ways.iter().map(|way| way.bytes).sum();
     let alike = ways.iter().all(|way| Arc::ptr_eq(way, first));
-    let counts = match ways.iter().filter(|way| way.counts.differ()).count() {
-        // Though they may have different releases.
-        0 => first.counts.to_string(),
-        _ if alike => first.counts.to_string(),
-        differ => format!("{} of {} differ", count(differ), ways.len()),
+    let differ = ways.iter().filter(|way| way.counts.differ()).count();
+    // Where none differs they may have different releases all the same.
+    let counts = if alike || differ == 0 {
+        first.counts.to_string()
+    } else {
+        format!("{} of {} differ", count(differ), ways.len())
     };
     format!("{counts}; {} to {}", bytes(to_send), count(ways.len()))
 }

@@ -110,7 +110,7 @@ pub(crate) fn read(host: &Host, words: &[String]) -> Error {
             .replace("{login}", &login_hint(host))
             .replace("{shown}", &host.shown("true").to_string())
     };
-    let found = MEANINGS.iter().find(|(word, ..)| words.iter().any(|line| line.contains(word)));
+    let found = MEANINGS.iter().find(|(word, ..)| say(words, word));
     let said = words.iter().filter(|line| !line.trim().is_empty());
     let last = |count: usize| said.clone().skip(said.clone().count().saturating_sub(count));
     let (error, lines): (_, Vec<_>) = match found {
@@ -133,15 +133,18 @@ pub(crate) fn read(host: &Host, words: &[String]) -> Error {
 
 /// Whether these words mean that trying again may help: a server that has too many logins under way.
 pub(crate) fn is_passing(words: &[String]) -> bool {
-    let says = |word: &str| words.iter().any(|line| line.contains(word));
-    says("kex_exchange_identification") && (says("Connection closed by") || says("Connection reset by"))
+    say(words, "kex_exchange_identification")
+        && (say(words, "Connection closed by") || say(words, "Connection reset by"))
 }
 
 /// Whether these words mean that nobody is there. Where somebody was a moment ago, its sshd may be starting again, or the
 /// name service be out of breath.
 pub(crate) fn is_absence(words: &[String]) -> bool {
-    let says = |word: &str| words.iter().any(|line| line.contains(word));
-    says("Connection refused") || says("Could not resolve hostname")
+    say(words, "Connection refused") || say(words, "Could not resolve hostname")
+}
+
+fn say(words: &[String], word: &str) -> bool {
+    words.iter().any(|line| line.contains(word))
 }
 
 fn forget_hint(host: &Host) -> String {
